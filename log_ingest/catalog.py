@@ -1,0 +1,235 @@
+"""The source catalogue: every input, its folder, its columns, their types and how personal they are.
+
+Belongs here: what a source looks like. Does not: how it is read (formats) or what it means (dbt_project).
+A new reference entity is one more entry in REFERENCE_ENTITIES; a new line format is one more LineSource and a
+module in formats/.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+Kind = Literal["id", "text", "integer", "timestamp", "boolean"]
+"""How a reference value is read. id: decimal, negative 32-bit values become their unsigned view (BIGINT)."""
+
+ARROW_TYPES: dict[Kind, pa.DataType] = {
+    "id": pa.int64(),
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "timestamp": pa.timestamp("us"),
+    "boolean": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One canonical column. is_personal marks direct identifiers and free text about a person."""
+
+    name: str
+    kind: Kind
+    is_required: bool = False
+    is_personal: bool = False
+
+
+@dataclass(frozen=True)
+class ReferenceEntity:
+    """One kind of reference row, landed as CSV or Parquet files; the newest row per key wins."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"reference/{self.name}"
+
+
+@dataclass(frozen=True)
+class LineSource:
+    """One kind of log, landed as text files of one record per line."""
+
+    name: str
+    folder: str
+    suffixes: tuple[str, ...]
+
+
+def _columns(required: str, personal: str = "", **kinds: Kind) -> tuple[Column, ...]:
+    need, private = required.split(), personal.split()
+    return tuple(Column(name, kind, name in need, name in private) for name, kind in kinds.items())
+
+
+TRACKING_LOGS = LineSource("tracking_logs", "tracking_logs", (".log", ".log.gz", ".log.zst"))
+LINE_SOURCES = (TRACKING_LOGS,)
+
+REFERENCE_ENTITIES = (
+    ReferenceEntity(
+        "deliveries",
+        ("delivery_id",),
+        _columns(
+            "delivery_id",
+            delivery_id="id",
+            internal_name="text",
+            label="text",
+            campaign_label="text",
+            channel="text",
+            typology="text",
+            is_proof="boolean",
+            sent_at="timestamp",
+            validity_end_at="timestamp",
+            target_count="integer",
+            rejected_count="integer",
+            to_deliver_count="integer",
+            html_content="text",
+            text_content="text",
+            message_size_bytes="integer",
+        ),
+    ),
+    ReferenceEntity(
+        "messages",
+        ("message_id",),
+        _columns(
+            "message_id delivery_id recipient_id status",
+            "address",
+            message_id="id",
+            delivery_id="id",
+            recipient_id="id",
+            address="text",
+            status="integer",
+            failure_reason="integer",
+            event_at="timestamp",
+            content_format="text",
+            is_seed="boolean",
+            is_control="boolean",
+        ),
+    ),
+    ReferenceEntity(
+        "tracked_urls",
+        ("delivery_id", "url_id"),
+        _columns(
+            "url_id url_type",
+            url_id="id",
+            delivery_id="id",
+            label="text",
+            source_url="text",
+            category="text",
+            url_type="integer",
+        ),
+    ),
+    ReferenceEntity(
+        "recipients",
+        ("recipient_id",),
+        _columns(
+            "recipient_id",
+            "email first_name last_name",
+            recipient_id="id",
+            email="text",
+            first_name="text",
+            last_name="text",
+            time_zone="text",
+            language="text",
+            created_at="timestamp",
+            is_denylisted="boolean",
+        ),
+    ),
+    ReferenceEntity("mail_domains", ("domain",), _columns("domain", domain="text", domain_label="text")),
+)
+
+PROVENANCE = pa.schema(
+    [
+        ("file_id", pa.int64()),
+        ("source_file", pa.string()),
+        ("line_number", pa.int64()),
+        ("ingested_at", pa.timestamp("us")),
+    ]
+)
+
+TRACKING_LOGS_SCHEMA = pa.schema(
+    [
+        *PROVENANCE,
+        ("byte_offset", pa.int64()),
+        ("terminator", pa.string()),
+        ("event_key", pa.string()),
+        ("log_id", pa.string()),
+        ("logged_at_text", pa.string()),
+        ("message_id_text", pa.string()),
+        ("delivery_id_text", pa.string()),
+        ("url_id_text", pa.string()),
+        ("forced_delivery_id", pa.string()),
+        ("visitor_id", pa.string()),
+        ("content_kind", pa.string()),
+        ("params", pa.string()),
+        ("user_agent", pa.string()),
+        ("ip", pa.string()),
+        ("forwarded_for", pa.string()),
+        ("extra", pa.string()),
+        ("server", pa.string()),
+        ("pointer", pa.int64()),
+        ("occurred_at", pa.timestamp("us")),
+        ("time_flag", pa.string()),
+        ("message_id", pa.int64()),
+        ("delivery_id", pa.int64()),
+        ("url_id", pa.int64()),
+    ]
+)
+
+SET_ASIDE_SCHEMA = pa.schema(
+    [
+        *PROVENANCE,
+        ("disposition", pa.string()),
+        ("source", pa.string()),
+        ("byte_offset", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("server", pa.string()),
+        ("pointer", pa.int64()),
+        ("raw", pa.binary()),
+        ("terminator", pa.string()),
+    ]
+)
+
+USER_AGENTS_SCHEMA = pa.schema(
+    [
+        ("user_agent", pa.string()),
+        ("user_agent_key", pa.string()),
+        ("device_class", pa.string()),
+        ("os_name", pa.string()),
+        ("os_version", pa.string()),
+        ("browser_name", pa.string()),
+        ("browser_version", pa.string()),
+        ("parser_version", pa.string()),
+        ("ingested_at", pa.timestamp("us")),
+    ]
+)
+
+BATCHES_SCHEMA = pa.schema(
+    [
+        ("batch_id", pa.int64()),
+        ("source", pa.string()),
+        ("run_id", pa.string()),
+        ("committed_at", pa.timestamp("us")),
+        ("accepted_count", pa.int64()),
+    ]
+)
+
+
+def reference_schema(entity: ReferenceEntity) -> pa.Schema:
+    """The landed schema of a reference entity: provenance, its columns, then what identifies a version."""
+    return pa.schema(
+        [
+            *PROVENANCE,
+            *((column.name, ARROW_TYPES[column.kind]) for column in entity.columns),
+            ("extra", pa.string()),
+            ("file_modified_at", pa.timestamp("us")),
+            ("row_hash", pa.string()),
+        ]
+    )
+
+
+LANDED_SCHEMAS: dict[str, pa.Schema] = {
+    "tracking_logs": TRACKING_LOGS_SCHEMA,
+    "set_aside": SET_ASIDE_SCHEMA,
+    "user_agents": USER_AGENTS_SCHEMA,
+    **{entity.name: reference_schema(entity) for entity in REFERENCE_ENTITIES},
+}
+"""Every directory below landed/ and the schema of its Parquet files."""
