@@ -1,0 +1,195 @@
+"""Finding landing files and reading their decompressed bytes.
+
+Belongs here: which directory entries are taken, their fingerprints, plain / gzip / zstd streams with their checks.
+Does not: lines (framing), what was seen before (ledger).
+"""
+
+import gzip
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+from log_ingest.errors import UnreadableFileError
+
+CHUNK_BYTES = 8 * 1024 * 1024
+HEAD_BYTES = 4096
+"""Two contents that share this many first bytes are compared by digest; others cannot be the same or grown."""
+
+BOMB_BYTES = 1024 * 1024 * 1024
+BOMB_RATIO = 200
+"""A compressed file is refused once it has given more than BOMB_BYTES and more than BOMB_RATIO times its size."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What the directory says of a file. Equal: not opened again. Different: its content decides."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A regular file below the landing folder. name is its path below that folder, printable and unique."""
+
+    path: Path
+    name: str
+    fingerprint: Fingerprint
+
+    @property
+    def is_compressed(self) -> bool:
+        return self.path.suffix in (".gz", ".zst")
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What one reading pass learned: sha256 hex of the whole content and of each asked prefix that it reaches."""
+
+    size: int
+    whole: str
+    prefixes: dict[int, str]
+
+
+def printable_name(path: Path, root: Path) -> str:
+    """The path below root as text that any store accepts; bytes that are not UTF-8 appear as backslash escapes."""
+    return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+
+
+def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
+    """The regular files below root/folder whose names end in one of the suffixes, by path, and what was refused.
+
+    Symbolic links are followed only to regular files inside root; FIFOs, devices and unreadable folders are named
+    in the second list and never opened.
+    """
+    found: list[LandingFile] = []
+    problems: list[str] = []
+    start = root / folder
+    if not start.is_dir():
+        return found, problems
+    inside = root.resolve()
+
+    def refuse(error: OSError) -> None:
+        problems.append(f"{error.filename}: {error.strerror}; the folder was skipped")
+
+    for directory, folders, names in os.walk(start, onerror=refuse):
+        folders.sort()
+        for entry in sorted(names):
+            path = Path(directory) / entry
+            name = printable_name(path, root)
+            if not entry.lower().endswith(suffixes) or entry.startswith("."):
+                continue
+            try:
+                status = path.stat()
+                if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                    problems.append(f"{name}: a link out of the landing folder; skipped")
+                    continue
+            except OSError as error:
+                problems.append(f"{name}: {error.strerror}; skipped")
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                problems.append(f"{name}: not a regular file; skipped")
+                continue
+            found.append(
+                LandingFile(
+                    path,
+                    name,
+                    Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino),
+                )
+            )
+    found.sort(key=lambda file: file.name)
+    return found, problems
+
+
+def read_chunks(file: LandingFile, start: int = 0) -> Iterator[bytes]:
+    """The decompressed content from byte `start` on, in chunks of at most CHUNK_BYTES or a little more.
+
+    Raises UnreadableFileError where the file cannot be read whole: truncated, bad checksum, garbage behind the
+    last member, or a decompression bomb. A compressed file's error can come as late as its last chunk.
+    """
+    try:
+        if file.path.suffix == ".gz":
+            yield from _skip(_guard(_gzip_chunks(file.path), file.fingerprint.size), start)
+        elif file.path.suffix == ".zst":
+            yield from _skip(_guard(_zstd_chunks(file.path), file.fingerprint.size), start)
+        else:
+            with file.path.open("rb") as stream:
+                stream.seek(start)
+                while chunk := stream.read(CHUNK_BYTES):
+                    yield chunk
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnreadableFileError(f"{file.name}: {text}; nothing more of it was taken") from error
+
+
+def digest(file: LandingFile, prefixes: set[int]) -> Digests:
+    """One pass over the content: its size, its sha256, and the sha256 of each prefix length asked for."""
+    running = hashlib.sha256()
+    wanted = sorted(prefixes)
+    found: dict[int, str] = {}
+    size = 0
+    for chunk in read_chunks(file):
+        while wanted and wanted[0] <= size + len(chunk):
+            part = running.copy()
+            part.update(memoryview(chunk)[: wanted[0] - size])
+            found[wanted.pop(0)] = part.hexdigest()
+        running.update(chunk)
+        size += len(chunk)
+    return Digests(size, running.hexdigest(), found)
+
+
+def head_digest(file: LandingFile) -> str:
+    """sha256 hex of the first HEAD_BYTES of the content (or of all of it, where it is shorter)."""
+    head = b""
+    for chunk in read_chunks(file):
+        head += chunk[: HEAD_BYTES - len(head)]
+        if len(head) >= HEAD_BYTES:
+            break
+    return hashlib.sha256(head).hexdigest()
+
+
+def _gzip_chunks(path: Path) -> Iterator[bytes]:
+    with gzip.open(path, "rb") as stream:  # checks each member's CRC and length, reads them all
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _zstd_chunks(path: Path) -> Iterator[bytes]:
+    # The library's stream reader ends silently in the middle of a frame, so frames are followed here.
+    with path.open("rb") as stream:
+        frame = None
+        while data := stream.read(CHUNK_BYTES // 8):
+            while data:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                if chunk := frame.decompress(data):
+                    yield chunk
+                data = b""
+                if frame.eof:
+                    data, frame = frame.unused_data, None
+        if frame is not None:
+            raise EOFError("the zstd file ends in the middle of a frame")
+
+
+def _guard(chunks: Iterator[bytes], compressed_size: int) -> Iterator[bytes]:
+    given = 0
+    for chunk in chunks:
+        given += len(chunk)
+        if given > BOMB_BYTES and given > BOMB_RATIO * compressed_size:
+            raise EOFError(f"decompresses to more than {BOMB_RATIO} times its size")
+        yield chunk
+
+
+def _skip(chunks: Iterator[bytes], start: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        if start >= len(chunk):
+            start -= len(chunk)
+            continue
+        yield chunk[start:] if start else chunk
+        start = 0

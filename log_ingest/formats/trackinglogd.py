@@ -1,0 +1,158 @@
+"""The trackinglogd line: 11 tab-separated fields, parsed in vectorised SQL.
+
+Source of the format: the published validity pattern of the redirection server's tracking log, tightened where a
+value could not be stored exactly (pointer of more than 16 digits, ids above 63 bits, impossible times).
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from log_ingest.catalog import TRACKING_LOGS_SCHEMA
+from log_ingest.framing import TERMINATORS
+from log_ingest.sqltext import literal
+
+_HEX = "[0-9a-fA-F]{0,16}"
+_FIELDS = (
+    ("bad_log_id", "[0-9A-Za-z]0x[0-9A-Fa-f]{1,16}", "log id"),
+    ("bad_time", r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?", "time"),
+    ("bad_message_id", _HEX, "message id"),
+    ("bad_delivery_id", _HEX, "delivery id"),
+    ("bad_url_id", _HEX, "URL id"),
+    ("bad_forced_delivery_id", "[0-9A-Za-z]*", "forced delivery id"),
+    ("bad_visitor_id", "[0-9A-Za-z-]*", "visitor id"),
+    ("bad_content_kind", r"[^\t]*", "content kind"),
+    ("bad_params", r"[^\t]*", "params"),
+    ("bad_user_agent", r"[^\t]*", "user agent"),
+    ("bad_ip", r"[0-9a-fA-F.:]*(?:,[^\t]*)?", "IP address"),
+)
+"""Reason for refusal, pattern, name: of each field. Control characters never get here (framing.unfit)."""
+
+_LOG_ID = re.compile(rb"([0-9A-Za-z])0x([0-9A-Fa-f]{1,16})\t")
+
+# One match without capture groups over the whole line is several times cheaper than a match per field.
+_LINE = r"\t".join(pattern for _, pattern, _ in _FIELDS) + r"(?:\t.*)?"
+
+
+def parsed_sql(lines: str, ingested_at: datetime, zones: Mapping[str, str]) -> str:
+    """A SELECT over `lines` (row, line, line_number, byte_offset, terminator, file_id, source_file) that gives every
+    column of TRACKING_LOGS_SCHEMA, the field list `f`, `row` and `is_valid`.
+
+    zones: server character to IANA zone of its clock; servers not named write UTC.
+    """
+    arrived = f"timestamp {literal(ingested_at.isoformat(sep=' '))}"
+    terminator = " ".join(f"when {code} then {literal(text)}" for code, text in enumerate(TERMINATORS))
+    return f"""
+    with fields as (
+        select *, string_split(line, chr(9)) as f, regexp_full_match(line, {literal(_LINE)}) as is_match from {lines}
+    ),
+    typed as (
+        select
+            *,
+            f[1][1] as server,
+            case when is_match then try_cast('0x' || f[1][4:] as bigint) end as pointer,
+            case when is_match then try_cast(f[2] as timestamp) end as logged_at,
+            {_id("f[3]")} as message_id,
+            {_id("f[4]")} as delivery_id,
+            {_id("f[5]")} as url_id
+        from fields
+    ),
+    placed as (select *, {_zoned("logged_at", zones)} as occurred_at from typed)
+    select
+        row, f, is_match, file_id, source_file, line_number, {arrived} as ingested_at, byte_offset,
+        case terminator {terminator} end as terminator,
+        md5(line) as event_key,
+        f[1] as log_id, f[2] as logged_at_text, f[3] as message_id_text, f[4] as delivery_id_text,
+        f[5] as url_id_text, f[6] as forced_delivery_id, f[7] as visitor_id, f[8] as content_kind, f[9] as params,
+        f[10] as user_agent, f[11] as ip, f[12] as forwarded_for,
+        case when len(f) > 12 then array_to_string(f[13:], chr(9)) end as extra,
+        server, pointer, occurred_at,
+        case
+            when occurred_at < timestamp '2000-01-01' then 'far_past'
+            when occurred_at > {arrived} + interval 1 day then 'far_future'
+            {_zone_flags("logged_at", zones)}
+        end as time_flag,
+        message_id, delivery_id, url_id,
+        is_match and pointer is not null and logged_at is not null and message_id is not null
+            and delivery_id is not null and url_id is not null as is_valid
+    from placed
+    """
+
+
+def accepted_sql(parsed: str) -> str:
+    """The valid rows of parsed_sql, as landed."""
+    return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({parsed}) where is_valid"
+
+
+def refused_sql(parsed: str) -> str:
+    """The other rows: row, reason, detail, server and pointer (both NULL where the log id is unreadable)."""
+    needed = len(_FIELDS)
+    by_field = "\n".join(
+        f"when not regexp_full_match(f[{place}], {literal(pattern)}) then {literal(reason)}"
+        for place, (reason, pattern, _) in enumerate(_FIELDS, 1)
+    )
+    names = " ".join(f"when {literal(reason)} then {literal(name)}" for reason, _, name in _FIELDS)
+    log_id = literal(_FIELDS[0][1])
+    return f"""
+    with reasons as (
+        select
+            row,
+            case
+                when len(f) < {needed} then 'field_count'
+                {by_field}
+                when pointer is null then 'bad_log_id'
+                when occurred_at is null then 'bad_time'
+                else 'id_out_of_range'
+            end as reason,
+            len(f) as field_count,
+            case when regexp_full_match(f[1], {log_id}) then f[1] end as log_id
+        from ({parsed}) where not is_valid
+    )
+    select
+        row,
+        reason,
+        case reason
+            when 'field_count' then 'has ' || field_count || ' fields, needs {needed}'
+            when 'id_out_of_range' then 'an id needs more than 63 bits'
+            else 'the ' || case reason {names} end || ' is not of the published form'
+        end as detail,
+        log_id[1] as server,
+        try_cast('0x' || log_id[4:] as bigint) as pointer
+    from reasons order by row
+    """
+
+
+def readable_pointer(beginning: bytes) -> tuple[str | None, int | None]:
+    """Server and pointer of a line that is unfit as a whole, from its first bytes; None, None where unreadable."""
+    match = _LOG_ID.match(beginning)
+    pointer = int(match[2], 16) if match else 0
+    return (match[1].decode(), pointer) if match and pointer < 2**63 else (None, None)
+
+
+def _id(field: str) -> str:
+    # Without the pattern's guard the cast would take 1_0, and an empty id means unknown.
+    return f"case when not is_match then null when {field} = '' then 0 else try_cast('0x' || {field} as bigint) end"
+
+
+def _zoned(local: str, zones: Mapping[str, str]) -> str:
+    if not zones:
+        return local
+    cases = " ".join(
+        f"when {literal(server)} then timezone('UTC', timezone({literal(zone)}, {local}))"
+        for server, zone in sorted(zones.items())
+    )
+    return f"case server {cases} else {local} end"
+
+
+def _zone_flags(local: str, zones: Mapping[str, str]) -> str:
+    """A local time that no clock showed (spring) or that a clock showed twice (autumn) is flagged."""
+    flags = []
+    for server, zone in sorted(zones.items()):
+        name = literal(zone)
+        instant = f"timezone({name}, {local})"
+        flags.append(
+            f"when server = {literal(server)} and timezone({name}, {instant}) <> {local} then 'nonexistent'"
+            f" when server = {literal(server)} and (timezone({name}, {instant} - interval 1 hour) = {local}"
+            f" or timezone({name}, {instant} + interval 1 hour) = {local}) then 'ambiguous'"
+        )
+    return "\n".join(flags)

@@ -1,0 +1,136 @@
+"""One ingest: everything new in the landing folder, source after source, into landed Parquet and the ledger.
+
+Belongs here: the order of sources and the report. Does not: how one source is taken (take_lines, take_reference).
+The caller holds the warehouse's lock.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import duckdb
+
+from log_ingest import user_agents
+from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.errors import IngestError
+from log_ingest.files import LandingFile, discover
+from log_ingest.identify import newest_pointers
+from log_ingest.landing import Landing
+from log_ingest.ledger import Ledger
+from log_ingest.progress import NullProgress, Progress
+from log_ingest.report import IngestReport
+from log_ingest.take_lines import LineIntake
+from log_ingest.take_reference import ReferenceIntake
+
+LEDGER_NAME = "ledger.sqlite"
+SEAL_AFTER = timedelta(hours=6)
+"""A last line without its line end is sealed when its file has not changed for this long."""
+
+
+def ingest(
+    landing_dir: Path,
+    warehouse_dir: Path,
+    *,
+    run_id: str,
+    sources: Collection[str] | None = None,
+    progress: Progress | None = None,
+    server_time_zones: Mapping[str, str] | None = None,
+    seal_after: timedelta = SEAL_AFTER,
+) -> IngestReport:
+    """Take in what is new below landing_dir. Running again with nothing new changes nothing.
+
+    sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
+    Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
+    """
+    if not landing_dir.is_dir():
+        raise IngestError(f"the landing folder {landing_dir} does not exist; create it or set MTW_LANDING_DIR")
+    zones = _checked_zones(server_time_zones or {})
+    progress = progress or NullProgress()
+    report = IngestReport(run_id)
+    try:
+        with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
+            ledger.start_run(run_id)
+            landing = Landing(warehouse_dir, ledger)
+            try:
+                _take_all(landing_dir, landing, ledger, report, sources, progress, zones, seal_after)
+            finally:
+                landing.close()
+            report.latest_batch_id = ledger.last_batch_id()
+            ledger.finish_run(run_id, "done")
+    except duckdb.Error as error:
+        raise IngestError(f"ingest failed: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        where = error.filename or warehouse_dir
+        raise IngestError(
+            f"{where}: {error.strerror or error}; free space or mend permissions, then run again"
+        ) from error
+    return report
+
+
+def _take_all(
+    landing_dir: Path,
+    landing: Landing,
+    ledger: Ledger,
+    report: IngestReport,
+    sources: Collection[str] | None,
+    progress: Progress,
+    zones: Mapping[str, str],
+    seal_after: timedelta,
+) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for source in LINE_SOURCES:
+        if sources is not None and source.name not in sources:
+            continue
+        files = _found(landing_dir, source.folder, source.suffixes, report)
+        progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))
+        lines = LineIntake(
+            source,
+            landing,
+            ledger,
+            run_id=report.run_id,
+            ingested_at=now,
+            zones=zones,
+            seal_after=seal_after,
+            progress=progress,
+        )
+        newest = newest_pointers(files)
+        for file in files:
+            lines.take(file, newest)
+        lines.finish()
+        _note(report, source.name, lines)
+        batch_id = user_agents.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
+        if batch_id is not None:
+            report.batch_ids.append(batch_id)
+        progress.finish(source.name)
+    for entity in REFERENCE_ENTITIES:
+        if sources is not None and entity.name not in sources:
+            continue
+        files = _found(landing_dir, entity.folder, (".csv", ".parquet"), report)
+        progress.start(entity.name, sum(file.fingerprint.size for file in files), len(files))
+        rows = ReferenceIntake(entity, landing, ledger, run_id=report.run_id, ingested_at=now, progress=progress)
+        for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
+            rows.take(file)
+        _note(report, entity.name, rows)
+        progress.finish(entity.name)
+
+
+def _found(landing_dir: Path, folder: str, suffixes: tuple[str, ...], report: IngestReport) -> list[LandingFile]:
+    files, problems = discover(landing_dir, folder, suffixes)
+    report.problems += problems
+    return files
+
+
+def _note(report: IngestReport, source: str, intake: LineIntake | ReferenceIntake) -> None:
+    report.totals[source] = intake.totals
+    report.batch_ids += intake.batch_ids
+    report.problems += intake.problems
+
+
+def _checked_zones(zones: Mapping[str, str]) -> dict[str, str]:
+    for server, zone in zones.items():
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise IngestError(f"server {server!r}: {zone!r} is not a time zone; use an IANA name") from error
+    return {server: zone for server, zone in zones.items() if zone != "UTC"}

@@ -1,0 +1,161 @@
+"""Landed Parquet: writing parts so that a batch appears whole or not at all, and reading them back.
+
+Belongs here: the landed folder's layout, temp names, fsync, rename, the base files, clearing what no ledger row
+names. Does not: what is in the rows (formats), what was decided (ledger).
+"""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS
+from log_ingest.errors import IngestError
+from log_ingest.ledger import Commit, Ledger, Part
+from log_ingest.sqltext import literal
+
+_GLOB_CHARACTERS = "*?[]{}"
+
+
+class Landing:
+    """The landed folder of one warehouse, with a DuckDB connection (in memory) that parses and writes.
+
+    Raises IngestError where the folder cannot be used.
+    """
+
+    def __init__(self, warehouse_dir: Path, ledger: Ledger) -> None:
+        if any(character in str(warehouse_dir) for character in _GLOB_CHARACTERS):
+            raise IngestError(f"{warehouse_dir}: a warehouse path may not contain any of {_GLOB_CHARACTERS}; move it")
+        self.root = warehouse_dir / "landed"
+        self._temp = self.root / ".temp"
+        self._ledger = ledger
+        self.con = duckdb.connect(":memory:")
+        self.con.execute("set TimeZone = 'UTC'")
+        self.con.execute("set preserve_insertion_order = true")
+        self.con.execute("set enable_progress_bar = false")
+        # Pushing the validity filter below the projection computes every parsed column twice (three times the CPU).
+        self.con.execute("set disabled_optimizers = 'filter_pushdown'")
+        self._clear_uncommitted()
+        self._write_base_files()
+
+    def close(self) -> None:
+        self.con.close()
+
+    def new_unit(self) -> "Unit":
+        """A place for the parts of one batch to come."""
+        return Unit(self, self._temp / uuid4().hex)
+
+    def read_parts(self, paths: list[str]) -> str:
+        """The SQL that reads landed parts by their ledger paths."""
+        files = ", ".join(literal(str(self.root / path)) for path in paths)
+        return f"read_parquet([{files}])"
+
+    def commit(self, unit: "Unit", commit: Commit) -> int | None:
+        """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""
+        batch_id = None
+        if unit.parts:
+            batch_id = self._ledger.last_batch_id() + 1
+            for source in sorted({source for source, _ in unit.parts}):
+                target = self.root / source / f"batch_id={batch_id}"
+                (unit.folder / source).rename(target)
+                _fsync(target.parent)
+            commit.parts = [
+                Part(f"{source}/batch_id={batch_id}/{part.path}", part.digest, part.row_count)
+                for source, part in unit.parts
+            ]
+        self._ledger.commit(batch_id, commit)
+        if batch_id is not None:
+            self.write_batches()
+        unit.discard()
+        return batch_id
+
+    def write_batches(self) -> None:
+        """landed/batches.parquet: the ledger's batches, for readers that do not open the ledger."""
+        rows = [dict(row) for row in self._ledger.batches()]
+        columns = {
+            "batch_id": [row["batch_id"] for row in rows],
+            "source": [row["source"] for row in rows],
+            "run_id": [row["run_id"] for row in rows],
+            "committed_at": pa.array([row["committed_at"][:26] for row in rows]).cast(pa.timestamp("us")),
+            "accepted_count": [row["accepted_count"] for row in rows],
+        }
+        _write_whole(pa.table(columns, schema=BATCHES_SCHEMA), self.root / "batches.parquet", self._temp)
+
+    def _clear_uncommitted(self) -> None:
+        """Remove temp files, and batch folders of a run that died between rename and ledger row."""
+        shutil.rmtree(self._temp, ignore_errors=True)
+        known = self._ledger.batch_ids() | {0}
+        for source in LANDED_SCHEMAS:
+            for folder in (self.root / source).glob("batch_id=*"):
+                if int(folder.name.removeprefix("batch_id=")) not in known:
+                    shutil.rmtree(folder)
+
+    def _write_base_files(self) -> None:
+        for source, schema in LANDED_SCHEMAS.items():
+            path = self.root / source / "batch_id=0" / "part-0.parquet"
+            if not path.exists():
+                _write_whole(schema.empty_table(), path, self._temp)
+        self.write_batches()
+
+
+class Unit:
+    """The parts of one batch before it exists, below a temp folder on the same file system."""
+
+    def __init__(self, landing: Landing, folder: Path) -> None:
+        self.folder = folder
+        self.parts: list[tuple[str, Part]] = []
+        self._landing = landing
+
+    def new_path(self, source: str) -> Path:
+        """Where the next part of a source goes; call add once it is written."""
+        path = self.folder / source / f"part-{len(self.parts)}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def copy(self, select: str, path: Path) -> int:
+        """Write the rows of a SELECT to path as Parquet; returns how many."""
+        statement = f"copy ({select}) to {literal(str(path))} (format parquet, compression zstd)"
+        return self._landing.con.execute(statement).fetchall()[0][0]
+
+    def add(self, source: str, path: Path, row_count: int) -> None:
+        """Take a written part into the unit: flushed to disk, with its digest. A part without rows is dropped."""
+        if row_count == 0:
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+            return
+        _fsync(path)
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.parts.append((source, Part(path.name, digest, row_count)))
+
+    def add_table(self, source: str, table: pa.Table) -> None:
+        path = self.new_path(source)
+        pq.write_table(table.cast(LANDED_SCHEMAS[source]), path, compression="zstd")
+        self.add(source, path, table.num_rows)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write_whole(table: pa.Table, path: Path, temp: Path) -> None:
+    temp.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = temp / uuid4().hex
+    pq.write_table(table, draft, compression="zstd")
+    _fsync(draft)
+    draft.rename(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

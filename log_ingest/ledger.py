@@ -1,0 +1,454 @@
+"""The ledger: which contents and files were taken in, in which batch, with which totals and digests.
+
+Belongs here: the SQLite schema, its transactions and its questions. Does not: reading files, writing Parquet.
+What is not in the ledger does not exist: a commit is one SQLite transaction, made after the Parquet is on disk.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from log_ingest.errors import IngestError
+from log_ingest.files import Fingerprint
+from log_ingest.pointers import PointerRun
+
+FORMAT_VERSION = 1
+
+_SCHEMA = """
+create table facts (name text primary key, value text not null) strict;
+create table runs (
+    run_id text primary key, started_at text not null, finished_at text, outcome text
+) strict;
+-- One row per content. Its bytes up to framed_bytes are taken in, held_bytes follow and wait for a line end.
+create table contents (
+    file_id integer primary key,
+    source text not null,
+    name text not null,
+    head_digest text not null,
+    digest text not null,
+    content_bytes integer not null,
+    framed_bytes integer not null,
+    framed_digest text not null,
+    held_bytes integer not null,
+    lines integer not null,
+    accepted integer not null,
+    duplicate integer not null,
+    quarantined integer not null,
+    blank integer not null,
+    first_seen_at text not null
+) strict;
+create index contents_by_head on contents (source, head_digest);
+-- One row per path in the landing folder: what it held when it was last opened.
+create table paths (
+    source text not null,
+    name text not null,
+    file_id integer references contents (file_id),
+    role text not null check (role in ('origin', 'copy', 'problem')),
+    problem text,
+    size integer not null,
+    mtime_ns integer not null,
+    ctime_ns integer not null,
+    inode integer not null,
+    seen_at text not null,
+    changed_at text not null,
+    primary key (source, name)
+) strict;
+create table batches (
+    batch_id integer primary key,
+    source text not null,
+    run_id text not null,
+    committed_at text not null,
+    accepted_count integer not null
+) strict;
+create table parts (
+    batch_id integer not null references batches (batch_id),
+    path text primary key,
+    digest text not null,
+    row_count integer not null
+) strict;
+-- The extent of each file that a batch took: adds up to the file's row in contents.
+create table takings (
+    batch_id integer not null references batches (batch_id),
+    file_id integer not null references contents (file_id),
+    lines integer not null,
+    accepted integer not null,
+    duplicate integer not null,
+    quarantined integer not null,
+    blank integer not null,
+    primary key (batch_id, file_id)
+) strict;
+create table batch_pointers (
+    batch_id integer not null references batches (batch_id),
+    server text not null,
+    first_pointer integer not null,
+    last_pointer integer not null,
+    primary key (batch_id, server)
+) strict;
+-- Merged runs of pointers seen, accepted or quarantined. What lies between two runs of a server is missing.
+create table pointer_runs (
+    server text not null,
+    first_pointer integer not null,
+    last_pointer integer not null,
+    first_at text,
+    last_at text,
+    primary key (server, first_pointer)
+) strict;
+"""
+
+
+@dataclass
+class Tally:
+    """Control totals in lines. lines = accepted + duplicate + quarantined + blank."""
+
+    lines: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    blank: int = 0
+
+    def add(self, other: "Tally") -> None:
+        for name in vars(self):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass
+class Content:
+    """One file content as far as it was taken in. Sizes in decompressed bytes, digests sha256 hex."""
+
+    source: str
+    name: str
+    head_digest: str
+    digest: str = ""
+    content_bytes: int = 0
+    framed_bytes: int = 0
+    framed_digest: str = ""
+    held_bytes: int = 0
+    tally: Tally = field(default_factory=Tally)
+    file_id: int = 0
+
+
+@dataclass
+class PathState:
+    """What a landing path held when it was last opened. role: origin, copy (of file_id) or problem."""
+
+    source: str
+    name: str
+    fingerprint: Fingerprint
+    role: str
+    file_id: int | None = None
+    problem: str | None = None
+    changed_at: datetime | None = None
+
+
+@dataclass
+class Part:
+    """One landed Parquet file: path below landed/, sha256 hex of its bytes, rows."""
+
+    path: str
+    digest: str
+    row_count: int
+
+
+@dataclass
+class Commit:
+    """Everything that one batch adds, written in one transaction."""
+
+    source: str
+    run_id: str
+    accepted_count: int = 0
+    parts: list[Part] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
+    paths: list[PathState] = field(default_factory=list)
+    takings: dict[int, Tally] = field(default_factory=dict)
+    pointer_runs: dict[str, list[PointerRun]] = field(default_factory=dict)
+    """Per server: the merged runs that replace all stored runs of that server that they overlap or touch."""
+    pointer_ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Ledger:
+    """The open ledger of one warehouse. Use as a context manager. Only one writer at a time (the run's lock)."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        try:
+            if read_only:
+                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._db = sqlite3.connect(path, isolation_level=None)
+                self._db.execute("pragma journal_mode = wal")
+                self._db.execute("pragma synchronous = full")
+            self._db.execute("pragma foreign_keys = on")
+            self._db.row_factory = sqlite3.Row
+            self._open(read_only)
+        except (sqlite3.Error, OSError) as error:
+            raise IngestError(f"the ledger {path} cannot be used ({error}); restore it from a backup") from error
+
+    def _open(self, read_only: bool) -> None:
+        if not self._db.execute("select 1 from sqlite_master where name = 'facts'").fetchone():
+            if read_only:
+                raise IngestError(f"{self.path} is not a ledger; run: mtw run")
+            with self._transaction():
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self.set_fact("format_version", str(FORMAT_VERSION))
+        version = self.fact("format_version")
+        if version != str(FORMAT_VERSION):
+            raise IngestError(
+                f"{self.path} has format {version}, this program writes {FORMAT_VERSION}; install the matching version"
+            )
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+    # -- small facts and runs
+
+    def fact(self, name: str, default: str = "") -> str:
+        row = self._db.execute("select value from facts where name = ?", [name]).fetchone()
+        return row["value"] if row else default
+
+    def set_fact(self, name: str, value: str) -> None:
+        self._db.execute("insert or replace into facts values (?, ?)", [name, value])
+
+    def start_run(self, run_id: str) -> None:
+        self._db.execute("insert or replace into runs values (?, ?, null, null)", [run_id, _now()])
+
+    def finish_run(self, run_id: str, outcome: str) -> None:
+        self._db.execute("update runs set finished_at = ?, outcome = ? where run_id = ?", [_now(), outcome, run_id])
+
+    def last_run(self) -> sqlite3.Row | None:
+        return self._db.execute("select * from runs order by started_at desc limit 1").fetchone()
+
+    # -- what is known of files
+
+    def path_state(self, source: str, name: str) -> PathState | None:
+        row = self._db.execute("select * from paths where source = ? and name = ?", [source, name]).fetchone()
+        if row is None:
+            return None
+        fingerprint = Fingerprint(row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"])
+        changed_at = datetime.fromisoformat(row["changed_at"])
+        return PathState(source, name, fingerprint, row["role"], row["file_id"], row["problem"], changed_at)
+
+    def content(self, file_id: int) -> Content:
+        return _content(self._db.execute("select * from contents where file_id = ?", [file_id]).fetchone())
+
+    def contents_like(self, source: str, head: str, name: str) -> list[Content]:
+        """Contents that may be the same as, or an earlier state of, a file with this head digest or this path."""
+        rows = self._db.execute(
+            "select * from contents where source = ? and head_digest = ?"
+            " union select contents.* from contents join paths using (file_id)"
+            " where paths.source = ? and paths.name = ? and role = 'origin'",
+            [source, head, source, name],
+        )
+        return [_content(row) for row in rows]
+
+    def next_file_id(self) -> int:
+        return self._db.execute("select coalesce(max(file_id), 0) + 1 from contents").fetchone()[0]
+
+    def note_paths(self, paths: Iterable[PathState]) -> None:
+        """Remember what paths held where no batch is due: copies, problems, unchanged contents."""
+        with self._transaction():
+            self._write_paths(paths)
+
+    # -- batches
+
+    def last_batch_id(self) -> int:
+        return self._db.execute("select coalesce(max(batch_id), 0) from batches").fetchone()[0]
+
+    def batch_ids(self) -> set[int]:
+        return {row[0] for row in self._db.execute("select batch_id from batches")}
+
+    def batches(self) -> list[sqlite3.Row]:
+        return self._db.execute("select * from batches order by batch_id").fetchall()
+
+    def parts(self, *, source: str | None = None, after: int = 0) -> list[sqlite3.Row]:
+        """The parts of all batches of a source after a batch id, in order."""
+        return self._db.execute(
+            "select parts.*, source from parts join batches using (batch_id)"
+            " where batch_id > ? and (? is null or source = ?) order by batch_id, path",
+            [after, source, source],
+        ).fetchall()
+
+    def commit(self, batch_id: int | None, commit: Commit) -> None:
+        """Make a batch exist: all of its rows, totals and digests in one transaction.
+
+        batch_id is None where there is no row to land: then only contents and paths are remembered.
+        """
+        now = _now()
+        with self._transaction():
+            if batch_id is not None:
+                self._db.execute(
+                    "insert into batches values (?, ?, ?, ?, ?)",
+                    [batch_id, commit.source, commit.run_id, now, commit.accepted_count],
+                )
+            self._db.executemany(
+                "insert into parts values (?, ?, ?, ?)",
+                [(batch_id, part.path, part.digest, part.row_count) for part in commit.parts],
+            )
+            for content in commit.contents:
+                self._write_content(content, now)
+            self._write_paths(commit.paths)
+            self._db.executemany(
+                "insert into takings values (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (batch_id, file_id, tally.lines, tally.accepted, tally.duplicate, tally.quarantined, tally.blank)
+                    for file_id, tally in commit.takings.items()
+                ],
+            )
+            self._db.executemany(
+                "insert into batch_pointers values (?, ?, ?, ?)",
+                [(batch_id, server, *bounds) for server, bounds in commit.pointer_ranges.items()],
+            )
+            for server, runs in commit.pointer_runs.items():
+                self._replace_runs(server, runs)
+
+    # -- pointers
+
+    def pointer_runs(self, server: str) -> list[PointerRun]:
+        """All merged runs of one server, by pointer."""
+        rows = self._db.execute(
+            "select first_pointer, last_pointer, first_at, last_at from pointer_runs where server = ?"
+            " order by first_pointer",
+            [server],
+        )
+        return [PointerRun(*row) for row in rows]
+
+    def servers(self) -> list[str]:
+        return [row[0] for row in self._db.execute("select distinct server from pointer_runs order by 1")]
+
+    def parts_with_pointers(self, server: str, first: int, last: int) -> list[str]:
+        """Landed tracking-log parts of batches whose pointers of this server may lie in first..last."""
+        rows = self._db.execute(
+            "select path from parts join batch_pointers using (batch_id)"
+            " where server = ? and first_pointer <= ? and last_pointer >= ? and path like 'tracking_logs/%'",
+            [server, last, first],
+        )
+        return [row[0] for row in rows]
+
+    # -- totals, for status
+
+    def totals(self) -> list[sqlite3.Row]:
+        """Per source: contents and their lines."""
+        return self._db.execute(
+            "select source, count(*) as files, sum(lines) as lines, sum(accepted) as accepted,"
+            " sum(duplicate) as duplicate, sum(quarantined) as quarantined, sum(blank) as blank,"
+            " sum(held_bytes) as held_bytes, sum(content_bytes) as bytes from contents group by source order by source"
+        ).fetchall()
+
+    def copies(self) -> dict[str, int]:
+        """Per source: paths that hold a content already known under another path."""
+        rows = self._db.execute("select source, count(*) from paths where role = 'copy' group by source")
+        return dict(row for row in rows.fetchall())
+
+    def contents(self) -> list[Content]:
+        return [_content(row) for row in self._db.execute("select * from contents order by file_id")]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Paths that could not be read, with the reason."""
+        rows = self._db.execute("select name, problem from paths where role = 'problem' order by name")
+        return [(row[0], row[1]) for row in rows]
+
+    def is_whole(self) -> bool:
+        return self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
+
+    # -- rows
+
+    def _write_content(self, content: Content, now: str) -> None:
+        tally = content.tally
+        self._db.execute(
+            "insert into contents values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (file_id) do update set name = excluded.name, head_digest = excluded.head_digest,"
+            " digest = excluded.digest, content_bytes = excluded.content_bytes,"
+            " framed_bytes = excluded.framed_bytes, framed_digest = excluded.framed_digest,"
+            " held_bytes = excluded.held_bytes, lines = excluded.lines, accepted = excluded.accepted,"
+            " duplicate = excluded.duplicate, quarantined = excluded.quarantined, blank = excluded.blank",
+            [
+                content.file_id,
+                content.source,
+                content.name,
+                content.head_digest,
+                content.digest,
+                content.content_bytes,
+                content.framed_bytes,
+                content.framed_digest,
+                content.held_bytes,
+                tally.lines,
+                tally.accepted,
+                tally.duplicate,
+                tally.quarantined,
+                tally.blank,
+                now,
+            ],
+        )
+
+    def _write_paths(self, paths: Iterable[PathState]) -> None:
+        now = _now()
+        self._db.executemany(
+            "insert into paths values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " on conflict (source, name) do update set file_id = excluded.file_id, role = excluded.role,"
+            " problem = excluded.problem, seen_at = excluded.seen_at,"
+            " changed_at = iif(paths.size = excluded.size and paths.mtime_ns = excluded.mtime_ns,"
+            " paths.changed_at, excluded.changed_at),"
+            " size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode",
+            [
+                (
+                    path.source,
+                    path.name,
+                    path.file_id,
+                    path.role,
+                    path.problem,
+                    path.fingerprint.size,
+                    path.fingerprint.mtime_ns,
+                    path.fingerprint.ctime_ns,
+                    path.fingerprint.inode,
+                    now,
+                    now,
+                )
+                for path in paths
+            ],
+        )
+
+    def _replace_runs(self, server: str, runs: list[PointerRun]) -> None:
+        self._db.executemany(
+            "delete from pointer_runs where server = ? and first_pointer between ? and ?",
+            [(server, run.first, run.last) for run in runs],
+        )
+        self._db.executemany(
+            "insert into pointer_runs values (?, ?, ?, ?, ?)",
+            [(server, run.first, run.last, run.first_at, run.last_at) for run in runs],
+        )
+
+
+def _content(row: sqlite3.Row) -> Content:
+    return Content(
+        source=row["source"],
+        name=row["name"],
+        head_digest=row["head_digest"],
+        digest=row["digest"],
+        content_bytes=row["content_bytes"],
+        framed_bytes=row["framed_bytes"],
+        framed_digest=row["framed_digest"],
+        held_bytes=row["held_bytes"],
+        tally=Tally(row["lines"], row["accepted"], row["duplicate"], row["quarantined"], row["blank"]),
+        file_id=row["file_id"],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
