@@ -123,6 +123,9 @@ def _block(
     bad: dict[int, tuple[str, str]] = {}
     if not is_utf8(data):
         bad |= {i: ("invalid_utf8", "not valid UTF-8") for i, content in enumerate(contents) if not is_utf8(content)}
+    if contents and contents[-1].count(b'"') % 2:
+        # Only what follows the last record end can have an open quote.
+        bad[len(contents) - 1] = ("open_quote", "a quoted value is not closed before the file ends")
     good = [index for index in range(len(contents)) if index not in blank and index not in bad]
 
     def skip(row: csv.InvalidRow) -> str:

@@ -1,0 +1,374 @@
+"""Ingest end to end on files: nothing lost, nothing twice, whatever the shape of the delivery."""
+
+import gzip
+import os
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from log_ingest.errors import IngestError
+from log_ingest.ingest import ingest
+from log_ingest.status import collect
+from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed
+from tests.loglines import line, logs, numbered
+
+CORRUPT = (
+    b"50x000000000FD7EC86\t2017-06-24T21:00:50.96\t1f506d71\t1aeab4b6\t1af77020\t0\t"
+    b"e5155671-4ab7-4ce4-a763-3b82dda6d881\th\tMozilla/5.0 (Macintosh; Intel Mac OS X 10_12_4) AppleWebKit/537.36"
+    b" (KHTML, like Gecko) Chrome/55.0.2883.95 Safari/537.36\t52.46.20.64\n"
+)
+
+
+def run(landing: Path, warehouse: Path, **options):
+    report = ingest(landing, warehouse, run_id="test", **options)
+    assert_accounted(warehouse)
+    return report, report.totals["tracking_logs"]
+
+
+def query(sql: str) -> list[tuple]:
+    return duckdb.connect().execute(sql).fetchall()
+
+
+def test_the_documented_corrupt_line_is_quarantined_and_the_rest_loads(landing: Path, warehouse: Path) -> None:
+    first = 0xFD7EC85
+    logs(landing, "a/0x000000000FD7EC85.log", line(first), CORRUPT, line(first + 2))
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.quarantined, totals.lines) == (2, 1, 3)
+    kept = query(
+        "select source_file, line_number, byte_offset, reason, raw, server, pointer"
+        f" from {landed(warehouse, 'set_aside')}"
+    )
+    name = "tracking_logs/a/0x000000000FD7EC85.log"
+    assert kept == [(name, 2, len(line(first)), "field_count", CORRUPT[:-1], "5", 0xFD7EC86)]
+    assert collect(warehouse).gaps == [], "a line that came but is corrupt is not missing"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("delivery", "1_0", "bad_delivery_id"),
+        ("message", "+1", "bad_message_id"),
+        ("url", "0" * 17, "bad_url_id"),
+        ("message", "f" * 16, "id_out_of_range"),
+        ("at", "2024-02-30T10:00:00", "bad_time"),
+        ("at", "epoch", "bad_time"),
+        ("visitor", "a b", "bad_visitor_id"),
+        ("ip", "not an ip", "bad_ip"),
+        ("agent", "nul\0", "control_character"),
+    ],
+)
+def test_a_bad_field_is_quarantined_with_its_reason(
+    landing: Path, warehouse: Path, field: str, value: str, reason: str
+) -> None:
+    logs(landing, "a/x.log", line(1), line(2, **{field: value}), line(3))
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.quarantined) == (2, 1)
+    assert query(f"select reason from {landed(warehouse, 'set_aside')}") == [(reason,)]
+
+
+def test_ids_are_read_exactly(landing: Path, warehouse: Path) -> None:
+    logs(
+        landing,
+        "a/x.log",
+        line(1, message="ffffffff", delivery="FFFFFFFE", url="1"),
+        line(2, message="", delivery="0", url="7fffffffffffffff"),
+        line(3, ip="10.0.0.1\t1.2.3.4, 5.6.7.8"),
+        line(4, ip="10.0.0.1,1.2.3.4").replace(b"\n", b"\r\n"),
+    )
+    run(landing, warehouse)
+    rows = query(
+        "select message_id, delivery_id, url_id, ip, forwarded_for, terminator"
+        f" from {landed(warehouse, 'tracking_logs')} order by pointer"
+    )
+    assert rows[0][:3] == (4294967295, 4294967294, 1)
+    assert rows[1][:3] == (0, 0, 2**63 - 1)
+    assert rows[2][3:] == ("10.0.0.1", "1.2.3.4, 5.6.7.8", "\n")
+    assert rows[3][3:] == ("10.0.0.1,1.2.3.4", None, "\r\n")
+
+
+def test_copies_are_known_by_content(landing: Path, warehouse: Path) -> None:
+    lines = numbered(200)
+    logs(landing, "a/one.log", *lines)
+    logs(landing, "b/renamed.log", *lines)
+    run(landing, warehouse)
+    logs(landing, "c/later.log.gz", gzip.compress(b"".join(lines)))
+    logs(landing, "c/later.log.zst", zstandard.compress(b"".join(lines)))
+    report, totals = run(landing, warehouse)
+    assert not report.has_new
+    assert totals.files_duplicate == 2
+    assert len(events(warehouse)) == 200
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+def test_a_growing_file_gives_only_its_new_whole_lines(landing: Path, warehouse: Path) -> None:
+    lines = numbered(300)
+    data = b"".join(lines)
+    path = logs(landing, "a/0x000000000FD7E000.log", data[:10_000])
+    _, totals = run(landing, warehouse)
+    whole = data[:10_000].count(b"\n")
+    held = 10_000 - data[:10_000].rfind(b"\n") - 1
+    assert (totals.accepted, totals.held_bytes) == (whole, held)
+    path.write_bytes(data)
+    _, totals = run(landing, warehouse)
+    assert (totals.lines, totals.accepted, totals.held_bytes) == (300 - whole, 300 - whole, 0)
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+def test_an_unfinished_last_line_is_held_then_sealed(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/0x0000000000000001.log", line(1), line(2)[:-5])
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.quarantined) == (1, 0)
+    assert [name for name, _ in collect(warehouse).held_files] == ["tracking_logs/a/0x0000000000000001.log"]
+    _, totals = run(landing, warehouse)
+    assert totals.lines == 0
+    logs(landing, "a/0x0000000000000003.log", line(3))
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.quarantined) == (1, 1)
+    assert collect(warehouse).held_files == []
+    assert query(f"select reason, raw from {landed(warehouse, 'set_aside')}") == [("unterminated", line(2)[:-5])]
+
+
+def test_an_unfinished_last_line_is_sealed_after_a_grace_time(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", line(1), line(2)[:-5])
+    run(landing, warehouse)
+    _, totals = run(landing, warehouse, seal_after=timedelta(0))
+    assert (totals.lines, totals.quarantined) == (1, 1)
+
+
+def test_rotation_and_replaced_content_decide_by_content(landing: Path, warehouse: Path) -> None:
+    lines = numbered(500)
+    path = logs(landing, "a/current.log", *lines[:200])
+    run(landing, warehouse)
+    path.rename(path.with_name("current.log.1.log"))
+    with path.with_name("current.log.1.log").open("ab") as stream:
+        stream.write(b"".join(lines[200:250]))
+    logs(landing, "a/current.log", *lines[240:500])
+    _, totals = run(landing, warehouse)
+    assert len(events(warehouse)) == 500
+    assert totals.duplicate == 10
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "checksum", "garbage"])
+@pytest.mark.parametrize("kind", ["gz", "zst"])
+def test_nothing_of_a_broken_archive_is_taken_until_it_is_mended(
+    landing: Path, warehouse: Path, kind: str, damage: str
+) -> None:
+    data = b"".join(numbered(2000))
+    whole = gzip.compress(data) if kind == "gz" else zstandard.ZstdCompressor(write_checksum=True).compress(data)
+    broken = {
+        "truncated": whole[:-20],
+        "checksum": whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:] if kind == "gz" else whole[:-1] + b"\0",
+        "garbage": whole + b"garbage",
+    }[damage]
+    path = logs(landing, f"a/x.log.{kind}", broken)
+    logs(landing, "b/good.log", line(1, server="6"))
+    report, totals = run(landing, warehouse)
+    assert [problem.split(":")[0] for problem in report.problems] == [f"tracking_logs/a/x.log.{kind}"]
+    assert totals.accepted == 1
+    path.write_bytes(whole)
+    report, totals = run(landing, warehouse)
+    assert (report.problems, totals.accepted) == ([], 2000)
+
+
+def test_every_member_and_frame_is_read(landing: Path, warehouse: Path) -> None:
+    lines = numbered(40)
+    logs(landing, "a/x.log.gz", gzip.compress(b"".join(lines[:10])) + gzip.compress(b"".join(lines[10:20])))
+    logs(landing, "a/x.log.zst", zstandard.compress(b"".join(lines[20:30])) + zstandard.compress(b"".join(lines[30:])))
+    run(landing, warehouse)
+    assert len(events(warehouse)) == 40
+
+
+def test_same_pointer_on_two_servers_or_with_another_payload_is_two_events(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", line(1), line(1, server="6"), line(1, url=2), line(1))
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.duplicate) == (3, 1)
+
+
+def test_gaps_name_the_missing_pointers_and_the_times_around(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", line(10, at="2024-05-01T10:00:00"), line(14, at="2024-05-01T10:05:00"))
+    run(landing, warehouse)
+    (gap,) = collect(warehouse).gaps
+    assert (gap.server, gap.first_missing_pointer, gap.last_missing_pointer, gap.missing_count) == ("5", 11, 13, 3)
+    assert (gap.before_at, gap.after_at) == ("2024-05-01T10:00:00.000000", "2024-05-01T10:05:00.000000")
+    logs(landing, "a/late.log", line(11), line(12), line(13))
+    run(landing, warehouse)
+    assert collect(warehouse).gaps == []
+
+
+def test_server_time_zones_and_their_edges(landing: Path, warehouse: Path) -> None:
+    times = ["2024-03-31T02:30:00", "2024-10-27T02:30:00", "2024-07-01T12:00:00"]
+    logs(landing, "a/x.log", *(line(n, at=at) for n, at in enumerate(times)), line(9, server="6", at=times[2]))
+    run(landing, warehouse, server_time_zones={"5": "Europe/Paris"})
+    rows = query(
+        f"select server, strftime(occurred_at, '%m-%d %H:%M'), time_flag from {landed(warehouse, 'tracking_logs')}"
+        " order by server, pointer"
+    )
+    assert [row[2] for row in rows] == ["nonexistent", "ambiguous", None, None]
+    assert rows[2][:2] == ("5", "07-01 10:00")
+    assert rows[3][:2] == ("6", "07-01 12:00")
+
+
+def test_impossible_clocks_are_kept_and_flagged(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", line(1, at="1970-01-01T00:00:00"), line(2, at="2999-01-01T00:00:00"), line(3))
+    run(landing, warehouse)
+    flags = query(f"select time_flag from {landed(warehouse, 'tracking_logs')} order by pointer")
+    assert flags == [("far_past",), ("far_future",), (None,)]
+
+
+def test_odd_directory_entries_and_names(landing: Path, warehouse: Path) -> None:
+    logs(landing, "we'ird [1]*?\n $(x).log", line(1))
+    folder = landing / "tracking_logs"
+    os.mkfifo(folder / "pipe.log")
+    (folder / "out.log").symlink_to("/etc/hostname")
+    (folder / "in.log").symlink_to(folder / "we'ird [1]*?\n $(x).log")
+    (folder / "gone.log").symlink_to(folder / "nothing")
+    report, totals = run(landing, warehouse)
+    assert totals.accepted == 1
+    assert {problem.split(":")[0].rsplit("/", 1)[1] for problem in report.problems} == {
+        "pipe.log",
+        "out.log",
+        "gone.log",
+    }
+
+
+def test_lines_of_any_size(landing: Path, warehouse: Path) -> None:
+    long = line(2, agent="x" * (2 * 1024 * 1024))
+    huge = line(3, agent="y" * (20 * 1024 * 1024))
+    logs(landing, "a/x.log", line(1), long, huge, line(4), b"\n", b"\r\n")
+    _, totals = run(landing, warehouse)
+    assert (totals.accepted, totals.quarantined, totals.blank, totals.lines) == (2, 2, 2, 6)
+
+
+def test_reference_rows(landing: Path, warehouse: Path) -> None:
+    folder = landing / "reference" / "messages"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text(
+        "\ufeffmessage_id;delivery_id;recipient_id;status;event_at;Segment\n"
+        '1;-5;3;1;2024-05-01T10:00:00+02:00;"multi\nline; text"\n'
+        "\n"
+        "x;7;3;1;;\n"
+        "-2147483649;7;3;1;;\n"
+        "2;7;;1;;\n"
+        "3;7;3\n"
+        "4;7;3;1;yesterday;\n"
+        "5;7;3.0;1;2024-05-01;\n"
+    )
+    report, _ = run(landing, warehouse)
+    totals = report.totals["messages"]
+    assert (totals.lines, totals.accepted, totals.quarantined, totals.blank) == (8, 2, 5, 1)
+    rows = query(
+        "select message_id, delivery_id, recipient_id, event_at::varchar, extra, line_number"
+        f" from {landed(warehouse, 'messages')} order by 1"
+    )
+    assert rows == [
+        (1, 2**32 - 5, 3, "2024-05-01 08:00:00", '{"segment":"multi\\nline; text"}', 2),
+        (5, 7, 3, "2024-05-01 00:00:00", None, 10),
+    ]
+    reasons = query(
+        f"select line_number, reason, raw from {landed(warehouse, 'set_aside')} where reason <> 'blank' order by 1"
+    )
+    assert reasons == [
+        (5, "bad_id", b"x;7;3;1;;"),
+        (6, "bad_id", b"-2147483649;7;3;1;;"),
+        (7, "missing_value", b"2;7;;1;;"),
+        (8, "field_count", b"3;7;3"),
+        (9, "bad_value", b"4;7;3;1;yesterday;"),
+    ]
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+def test_parquet_reference_reads_like_csv(landing: Path, warehouse: Path) -> None:
+    folder = landing / "reference" / "tracked_urls"
+    folder.mkdir(parents=True)
+    con = duckdb.connect()
+    con.execute(
+        "copy (select * from (values (2, -1, 'Shop', 1), (3, null, 'All', 3), (null, 4, 'Bad', 1))"
+        f" as t (url_id, delivery_id, label, url_type)) to '{folder}/a.parquet'"
+    )
+    (folder / "b.csv").write_text("url_id,delivery_id,label,url_type\n2,-1,Shop,1\n3,,All,3\n")
+    run(landing, warehouse)
+    rows = query(
+        "select source_file[-3:], url_id, delivery_id, label, url_type, row_hash"
+        f" from {landed(warehouse, 'tracked_urls')} order by 1, 2"
+    )
+    assert [row[1:] for row in rows if row[0] == "csv"] == [row[1:] for row in rows if row[0] == "uet"]
+    assert [row[1:5] for row in rows][:2] == [(2, 2**32 - 1, "Shop", 1), (3, 0, "All", 3)]
+    assert query(f"select line_number, reason from {landed(warehouse, 'set_aside')}") == [(3, "missing_value")]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "empty file"),
+        ("recipient_id,recipient_id\n1,2\n", "repeated names"),
+        ("email\nx@example.org\n", "no column recipient_id"),
+        ('recipient_id,email\n1,"open\n2,x\n', "open_quote"),
+    ],
+)
+def test_an_unusable_reference_file_is_named_and_the_run_goes_on(
+    landing: Path, warehouse: Path, text: str, complaint: str
+) -> None:
+    folder = landing / "reference" / "recipients"
+    folder.mkdir(parents=True)
+    (folder / "bad.csv").write_text(text)
+    (folder / "good.csv").write_text("recipient_id\n7\n")
+    report, _ = run(landing, warehouse)
+    assert query(f"select recipient_id from {landed(warehouse, 'recipients')}") == [(7,)]
+    known = report.problems + [str(row) for row in query(f"select reason from {landed(warehouse, 'set_aside')}")]
+    assert len(known) == 1, known
+    assert complaint in known[0]
+
+
+def test_settings_and_folders_that_cannot_work(tmp_path: Path, landing: Path) -> None:
+    with pytest.raises(IngestError, match="does not exist"):
+        ingest(tmp_path / "nowhere", tmp_path / "w", run_id="t")
+    with pytest.raises(IngestError, match="not a time zone"):
+        ingest(landing, tmp_path / "w", run_id="t", server_time_zones={"5": "Mars/Base"})
+    with pytest.raises(IngestError, match="may not contain"):
+        ingest(landing, tmp_path / "w[1]", run_id="t")
+
+
+def test_a_run_killed_between_rename_and_ledger_leaves_nothing(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", *numbered(50))
+    run(landing, warehouse)
+    orphan = warehouse / "landed" / "tracking_logs" / "batch_id=99"
+    orphan.mkdir()
+    (orphan / "part-0.parquet").write_bytes(b"half")
+    _, totals = run(landing, warehouse)
+    assert totals.lines == 0
+    assert len(events(warehouse)) == 50
+
+
+LINES = [*numbered(60), line(0xFD7E000 + 5, url=9), CORRUPT, b"\n", b"garbage\xff\n"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(1, 3))
+def test_any_order_split_overlap_and_repetition_gives_the_same_events(
+    tmp_path_factory: pytest.TempPathFactory, rng: random.Random, files: int, runs: int
+) -> None:
+    base = tmp_path_factory.mktemp("split")
+    landing, warehouse = base / "landing", base / "warehouse"
+    lines = LINES + rng.choices(LINES, k=20)
+    rng.shuffle(lines)
+    for number in range(files * runs):
+        name = rng.choice(["a", "b"]) + f"/{number}.log"
+        share = b"".join(lines[number :: files * runs])
+        if rng.random() < 0.3:
+            share, name = gzip.compress(share), name + ".gz"
+        logs(landing, name, share)
+        if (number + 1) % files == 0:
+            run(landing, warehouse)
+    run(landing, warehouse)
+    reference = tmp_path_factory.mktemp("whole")
+    logs(reference / "landing", "all.log", *LINES)
+    run(reference / "landing", reference / "warehouse")
+    assert events(warehouse) == events(reference / "warehouse")
+    assert_rerun_changes_nothing(landing, warehouse)
