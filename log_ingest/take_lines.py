@@ -165,7 +165,7 @@ class LineIntake:
             keep = np.delete(keep, list(reasons))
             for index, reason in reasons.items():
                 server, pointer = trackinglogd.readable_pointer(block.raw(index)[:64])
-                if pointer is not None:
+                if server is not None and pointer is not None:
                     self._refused_pointers.setdefault(server, []).append(pointer)
                 self._put_aside(block, content, index, reason, server=server, pointer=pointer)
         if len(keep) and block.terminators[keep[-1]] == 0:
