@@ -1,0 +1,1 @@
+select * from {{ source('landed', 'tracking_logs') }}

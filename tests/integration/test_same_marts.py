@@ -1,0 +1,102 @@
+"""Any order, split, overlap, renaming and repetition, over ten runs instead of one, gives identical marts; and a
+rebuild from landed data equals the warehouse that grew run by run."""
+
+import csv
+import gzip
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from log_ingest.sample import write_sample
+from tests.invariants import assert_accounted
+from tests.marts import assert_same_tables, build_marts, tables
+
+RUNS = 10
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("sample") / "landing"
+    write_sample(directory, events=6_000, seed=7)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def in_one_run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    warehouse = tmp_path_factory.mktemp("one") / "warehouse"
+    build_marts(sample, warehouse)
+    return warehouse
+
+
+@pytest.fixture(scope="module")
+def in_ten_runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same data as another courier would bring it: cut, shuffled, doubled, renamed, in ten runs."""
+    base = tmp_path_factory.mktemp("ten")
+    landing, warehouse = base / "landing", base / "warehouse"
+    rng = random.Random(11)
+    lines = [line for path in sorted((sample / "tracking_logs").rglob("*.log*")) for line in _complete_lines(path)]
+    lines += rng.choices(lines, k=len(lines) // 10)
+    rng.shuffle(lines)
+    references = sorted((sample / "reference").rglob("*.*"))
+    rng.shuffle(references)
+    for run in range(RUNS):
+        share = b"".join(lines[run::RUNS])
+        folder = landing / "tracking_logs" / rng.choice(["x", "y"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if run % 3:
+            (folder / f"{run}.log").write_bytes(share)
+        else:
+            (folder / f"{run}.log.gz").write_bytes(gzip.compress(share))
+        for path in references[run::RUNS]:
+            target = landing / path.relative_to(sample)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+            again = target.with_name("again-" + target.name)
+            shutil.copy2(path, again)
+        build_marts(landing, warehouse)
+    assert_accounted(warehouse)
+    return warehouse
+
+
+def _complete_lines(path: Path) -> list[bytes]:
+    import zstandard
+
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return [line for line in data.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def test_ten_shuffled_runs_give_the_marts_of_one(in_one_run: Path, in_ten_runs: Path) -> None:
+    assert_same_tables(tables(in_one_run), tables(in_ten_runs))
+
+
+def test_a_rebuild_equals_the_warehouse_that_grew(in_ten_runs: Path, tmp_path: Path) -> None:
+    grown = tables(in_ten_runs)
+    rebuilt = tmp_path / "warehouse"
+    shutil.copytree(in_ten_runs / "landed", rebuilt / "landed")
+    shutil.copy(in_ten_runs / "ledger.sqlite", rebuilt / "ledger.sqlite")
+    empty = tmp_path / "landing"
+    empty.mkdir()
+    build_marts(empty, rebuilt)
+    assert_same_tables(tables(rebuilt), grown)
+
+
+def test_a_full_refresh_changes_nothing(in_ten_runs: Path, tmp_path: Path) -> None:
+    grown = tables(in_ten_runs)
+    empty = tmp_path / "landing"
+    empty.mkdir()
+    build_marts(empty, in_ten_runs, full_refresh=True)
+    assert_same_tables(tables(in_ten_runs), grown)
+
+
+def test_the_sample_is_not_trivial(sample: Path) -> None:
+    """The comparisons above mean something only if there is something to compare."""
+    with (sample / "truth" / "rpt_tracking_indicators.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) >= 8
+    assert sum(int(row["total_click_count"]) for row in rows) > 200

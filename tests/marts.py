@@ -1,0 +1,69 @@
+"""Building marts in tests without Dagster, and comparing what two warehouses say."""
+
+import os
+from pathlib import Path
+from unittest.mock import patch
+
+import duckdb
+from dbt.cli.main import dbtRunner
+
+from log_ingest.ingest import ingest
+
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded_at"}
+"""Which file brought a line depends on the order of arrival; what the line says does not."""
+
+
+def build_marts(landing: Path, warehouse: Path, *, full_refresh: bool = False, tests: bool = False) -> None:
+    """Ingest what is new, then run the dbt models (and its tests, where asked) in this process."""
+    ingest(landing, warehouse, run_id="test")
+    (warehouse / "work").mkdir(parents=True, exist_ok=True)
+    arguments = ["--quiet", "build", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    arguments += ["--target-path", str(warehouse / "dbt-target"), "--log-path", str(warehouse / "dbt-target")]
+    if not tests:
+        arguments += ["--resource-type", "model", "--resource-type", "seed"]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):
+        result = dbtRunner().invoke(arguments)
+    failed = [
+        f"{r.node.name}: {r.message}" for r in getattr(result.result, "results", []) if r.status in ("error", "fail")
+    ]
+    assert result.success, (failed, result.exception)
+
+
+def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
+    """The working database, read-only."""
+    return duckdb.connect(str(warehouse / "work" / "warehouse.duckdb"), read_only=True)
+
+
+def tables(warehouse: Path, schemas: tuple[str, ...] = ("core", "reports")) -> dict[str, list[tuple]]:
+    """The sorted rows of every table and view of the schemas, without provenance, by schema.table."""
+    found = {}
+    with connect(warehouse) as con:
+        names = con.execute(
+            "select table_schema, table_name from information_schema.tables where table_schema in"
+            f" ({', '.join(repr(schema) for schema in schemas)}) order by all"
+        ).fetchall()
+        for schema, name in names:
+            columns = [
+                row[0] for row in con.execute(f'describe "{schema}"."{name}"').fetchall() if row[0] not in PROVENANCE
+            ]
+            selected = ", ".join(f'"{column}"' for column in columns)
+            found[f"{schema}.{name}"] = con.execute(
+                f'select {selected} from "{schema}"."{name}" order by all'
+            ).fetchall()
+    assert found, "no tables"
+    return found
+
+
+def assert_same_tables(left: dict[str, list[tuple]], right: dict[str, list[tuple]]) -> None:
+    """Equal as multisets of rows, table by table; says which table and which rows differ."""
+    assert left.keys() == right.keys()
+    for name in left:
+        if left[name] != right[name]:
+            only_left = [row for row in left[name] if row not in right[name]][:5]
+            only_right = [row for row in right[name] if row not in left[name]][:5]
+            raise AssertionError(
+                f"{name}: {len(left[name])} and {len(right[name])} rows; only left {only_left}; only right {only_right}"
+            )

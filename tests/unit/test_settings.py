@@ -1,0 +1,82 @@
+"""Settings: where values come from, what paths become, what is refused, and that no secret shows."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.settings import PROJECT_DIR, Settings, SettingsError, without_secrets
+
+
+def load(environ: dict[str, str] | None = None, dotenv: Path = Path("/nonexistent/.env")) -> Settings:
+    return Settings.load(environ or {}, dotenv=dotenv)
+
+
+def test_defaults_belong_to_the_checkout_wherever_the_process_starts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load()
+    assert settings.landing_dir == PROJECT_DIR / "data/landing"
+    assert settings.warehouse_dir == PROJECT_DIR / "data/warehouse"
+    assert settings.dagster_home == PROJECT_DIR / "data/warehouse/dagster"
+    assert (settings.engine, settings.time_zone, settings.reference_url) == ("duckdb", "UTC", None)
+
+
+def test_a_relative_path_of_the_environment_starts_at_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load({"MTW_LANDING_DIR": "in", "MTW_WAREHOUSE_DIR": "../out"})
+    assert settings.landing_dir == tmp_path / "in"
+    assert settings.warehouse_dir.resolve() == tmp_path.parent / "out"
+
+
+def test_the_environment_wins_over_the_env_file_whose_paths_start_at_its_folder(tmp_path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MTW_LANDING_DIR=incoming\nMTW_WAREHOUSE_DIR=store\nMTW_TIME_ZONE=Europe/Paris\n")
+    settings = load({"MTW_WAREHOUSE_DIR": "/srv/warehouse"}, dotenv)
+    assert settings.landing_dir == tmp_path / "incoming"
+    assert settings.warehouse_dir == Path("/srv/warehouse")
+    assert settings.time_zone == "Europe/Paris"
+
+
+def test_an_empty_variable_is_an_unset_one():
+    assert load({"MTW_TIME_ZONE": "", "MTW_ENGINE": ""}).time_zone == "UTC"
+
+
+def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"}).environment()
+    assert environment["MTW_WAREHOUSE_DIR"] == str(tmp_path / "w")
+    assert environment["DAGSTER_HOME"] == str(tmp_path / "h")
+    assert Settings.load(environment, dotenv=Path("/nonexistent")) == load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"MTW_ENGINE": "orcale"}, "MTW_ENGINE is 'orcale'; set it to one of: duckdb"),
+        ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
+        ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
+        ({"MTW_WAREHOUSE_DIR": "/srv/w", "MTW_LANDING_DIR": "/srv/w/landing"}, "inside MTW_WAREHOUSE_DIR"),
+    ],
+)
+def test_an_unusable_value_is_refused_in_one_line(environ, says):
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_is_in_no_representation():
+    settings = load({"MTW_REFERENCE_URL": "postgresql://me:s3cret@db/x", "MTW_PUBLISH_URL": "postgresql://me:s3cret@db/y"})
+    assert settings.reference_url is not None
+    assert "s3cret" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cannot reach postgresql://me:s3cret@db:5432/x", "cannot reach postgresql://***@db:5432/x"),
+        ("postgresql://db/x?user=me&password=s3cret&sslmode=on", "postgresql://db/x?user=me&password=***&sslmode=on"),
+        ("no secret at http://example.org/a@b", "no secret at http://example.org/a@b"),
+    ],
+)
+def test_secrets_are_masked_in_text(text, expected):
+    assert without_secrets(text) == expected
