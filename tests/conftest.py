@@ -1,8 +1,17 @@
-"""Fixtures shared by all tests: empty folders, and one built warehouse that many read-only tests look at."""
+"""Fixtures shared by all tests: empty folders, and one demo warehouse that many read-only tests look at."""
 
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
+
+ROOT = Path(__file__).parents[1]
+SAMPLE_EVENTS = 30_000
+SAMPLE_SEED = 20240501
 
 
 @pytest.fixture
@@ -15,3 +24,49 @@ def landing(tmp_path: Path) -> Path:
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "warehouse"
+
+
+def mtw(*arguments: str, landing: Path, warehouse: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user would, in a process of its own, with nothing of this machine's settings."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
+    environment |= {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "COLUMNS": "160"}
+    return subprocess.run(
+        [sys.executable, "-m", "orchestration.cli", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The sample, taken through the whole pipeline by `mtw demo`. Read-only: tests do not change it."""
+
+    landing: Path
+    warehouse: Path
+    output: str
+
+    @property
+    def published(self) -> Path:
+        return Path(os.path.realpath(self.warehouse / "published" / "marts.duckdb"))
+
+    def query(self, sql: str) -> list[tuple]:
+        """Rows from the published database."""
+        with duckdb.connect(str(self.published), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    base = tmp_path_factory.mktemp("demo")
+    landing, warehouse = base / "landing", base / "warehouse"
+    made = mtw(
+        "sample", "--events", str(SAMPLE_EVENTS), "--seed", str(SAMPLE_SEED), str(landing),
+        landing=landing, warehouse=warehouse,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = mtw("demo", landing=landing, warehouse=warehouse)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Demo(landing, warehouse, done.stdout)

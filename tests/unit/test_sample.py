@@ -6,7 +6,9 @@ plain Python, and computes the indicators with dictionaries and sets.
 
 import csv
 import gzip
+import html
 import io
+import itertools
 import re
 import tracemalloc
 from collections import Counter, defaultdict
@@ -342,7 +344,7 @@ def test_people_never_look_like_a_burst(reading: Reading, rules: list[str]) -> N
             clicks[event.message].append((event.time_ms, rule))
     for acts in clicks.values():
         acts.sort()
-        for (before, first), (after, second) in zip(acts, acts[1:], strict=False):
+        for (before, first), (after, second) in itertools.pairwise(acts):
             assert (first and second and before // 1000 == after // 1000) or after - before >= 3000
 
 
@@ -350,17 +352,24 @@ def test_every_line_but_the_corrupt_ones_has_the_published_form(sample: SampleSu
     kinds = {row["kind"] for row in table(sample.directory, "quarantined_lines.csv")}
     assert kinds == {"missing_field", "control_character", "underscore", "sign", "overflow"}
     assert len(reading.quarantined) == 5
-    assert all(len(fields) in (11, 12) for fields in good_lines(sample.directory))
-    assert {len(fields) for fields in good_lines(sample.directory)} == {11, 12}
-    assert {fields[1].partition(".")[2].__len__() for fields in good_lines(sample.directory)} == {2, 3}
-    assert {fields[7] for fields in good_lines(sample.directory)} == {"h", "t"}
-    assert all(len(fields[8]) <= 64 for fields in good_lines(sample.directory))
-    assert any("," in fields[10] for fields in good_lines(sample.directory))
-    assert any(fields[10].startswith("2001:db8:") for fields in good_lines(sample.directory))
+    lines = list(good_lines(sample.directory))
+    assert {len(fields) for fields in lines} == {11, 12}
+    assert {len(fields[1].partition(".")[2]) for fields in lines} == {2, 3}
+    assert {fields[7] for fields in lines} == {"h", "t"}
+    assert all(len(fields[8]) <= 64 for fields in lines)
+    assert {fields[2] in ("", "0") for fields in lines} == {True, False}
+    assert {"", "0"} <= {fields[column] for fields in lines for column in (2, 3)}
+    assert any("," in fields[10] for fields in lines)
+    assert any(fields[10].startswith("2001:db8:") for fields in lines)
+
+
+def test_some_lines_arrive_days_late(sample: SampleSummary) -> None:
+    times = [milliseconds(fields[1]) for fields in good_lines(sample.directory)]
+    assert sum(earlier - later > 86_400_000 for earlier, later in itertools.pairwise(times)) >= 5
 
 
 def good_lines(root: Path) -> Iterator[list[str]]:
-    for path in (root / "tracking_logs").rglob("*.log*"):
+    for path in sorted((root / "tracking_logs").rglob("*.log*")):
         for line in decompressed(path).decode("latin-1").split("\n")[:-1]:
             if is_good(line):
                 yield line.split("\t")
@@ -401,7 +410,7 @@ def test_reference_tells_the_whole_story(
     for row in deliveries:
         hrefs = [url["source_url"] for url in reference["tracked_urls"].values()
                  if url["delivery_id"] == row["delivery_id"]]  # fmt: skip
-        content = row["html_content"] or row["text_content"]
+        content = html.unescape(row["html_content"]) or row["text_content"]
         assert all(href in content for href in hrefs)
     listed = {domain for (domain,) in reference["mail_domains"]}
     assert {row["address"].partition("@")[2] for row in messages} - listed
