@@ -42,10 +42,13 @@ def test_an_empty_variable_is_an_unset_one():
 
 def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    environment = load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"}).environment()
+    settings = load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"})
+    environment = settings.environment()
     assert environment["MTW_WAREHOUSE_DIR"] == str(tmp_path / "w")
     assert environment["DAGSTER_HOME"] == str(tmp_path / "h")
-    assert Settings.load(environment, dotenv=Path("/nonexistent")) == load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"})
+    assert Settings.load(environment, dotenv=Path("/nonexistent")) == load(
+        {"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,9 @@ def test_an_unusable_value_is_refused_in_one_line(environ, says):
 
 
 def test_a_secret_is_in_no_representation():
-    settings = load({"MTW_REFERENCE_URL": "postgresql://me:s3cret@db/x", "MTW_PUBLISH_URL": "postgresql://me:s3cret@db/y"})
+    settings = load(
+        {"MTW_REFERENCE_URL": "postgresql://me:s3cret@db/x", "MTW_PUBLISH_URL": "postgresql://me:s3cret@db/y"}
+    )
     assert settings.reference_url is not None
     assert "s3cret" not in repr(settings) + str(settings)
 

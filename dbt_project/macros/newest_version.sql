@@ -1,0 +1,49 @@
+{# The newest version of every row of a reference entity, whatever the order of arrival.
+
+   Newest = greatest (file_modified_at, source_file, line_number). A stored row that meets a newer version with
+   the same content takes its place in time but does not count as changed: a daily full extract of unchanged
+   rows sets off no recomputation above. #}
+{% macro newest_version(staging, key, columns) -%}
+{%- set version = ['file_modified_at', 'source_file', 'line_number', 'row_hash'] -%}
+with
+
+arrived as (
+    select
+        {{ (key + columns + version + ['ingested_at', 'batch_id']) | join(', ') }},
+        row_number() over (
+            partition by {{ key | join(', ') }}
+            order by {{ version | join(' desc, ') }} desc, batch_id asc
+        ) as age
+    from {{ ref(staging) }}
+    where {{ has_arrived() }}
+),
+
+newest as (
+    select * from arrived
+    where age = 1
+){% if is_incremental() %},
+
+stored as (
+    select {{ (key + version + ['changed_in_run']) | join(', ') }} from {{ this }}
+){% endif %}
+
+select
+    {% for column in key + columns + version + ['ingested_at', 'batch_id'] -%}
+    newest.{{ column }},
+    {% endfor -%}
+    {% if is_incremental() -%}
+    case
+        when stored.row_hash = newest.row_hash then stored.changed_in_run
+        else cast({{ current_run() }} as bigint)
+    end as changed_in_run
+from newest
+left join stored
+    on {% for column in key %}{{ 'and ' if not loop.first }}newest.{{ column }} = stored.{{ column }} {% endfor %}
+where stored.row_hash is null
+    or (newest.{{ version | join(', newest.') }})
+    > (stored.{{ version | join(', stored.') }})
+{%- else -%}
+    cast({{ current_run() }} as bigint) as changed_in_run
+from newest
+{%- endif %}
+{%- endmacro %}

@@ -1,0 +1,78 @@
+{# Overrides dbt's own: an incremental model also starts afresh when adding to its rows would be wrong. #}
+{% macro should_full_refresh() -%}
+    {%- set wanted = config.get('full_refresh') -%}
+    {%- if wanted is none -%}
+        {%- set wanted = flags.FULL_REFRESH -%}
+    {%- endif -%}
+    {%- if wanted or model.config.materialized != 'incremental' -%}
+        {{ return(wanted) }}
+    {%- endif -%}
+    {{ return(must_rebuild()) }}
+{%- endmacro %}
+
+{% macro must_rebuild() -%}
+    {%- if not execute -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set mine = "model = '" ~ this.identifier ~ "'" -%}
+    {%- if state_value('model_marks', 'fingerprint', mine, 'never built') != model_fingerprint(model.unique_id) -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {%- set logged = logged_upstreams(model.unique_id) -%}
+    {%- if logged | length == 0 -%}
+        {{ return(false) }}
+    {%- endif -%}
+    {%- set by_upstream = "model in ('" ~ logged | join("', '") ~ "')" -%}
+    {%- if state_value('model_marks', 'max(rebuilt_run)', by_upstream, 0) | int > mark_run() -%}
+        {{ return(true) }}
+    {%- endif -%}
+    {#- Models keyed by row look at each changed row themselves; only per-delivery models take a scope. -#}
+    {{ return(
+        not config.get('unique_key')
+        and state_value(
+            'touched_deliveries', 'count(*)', by_upstream ~ ' and delivery_id is null and run_number > ' ~ mark_run(), 0
+        ) | int > 0
+    ) }}
+{%- endmacro %}
+
+{# Post-hook, inside the transaction of the model: rows and mark are committed together or not at all. #}
+{% macro record_mark() -%}
+    {%- if not execute or model.config.materialized not in ['table', 'incremental'] -%}
+        {{ return('') }}
+    {%- endif -%}
+    {%- set marks = state_relation('model_marks') -%}
+    {%- set mine = "model = '" ~ this.identifier ~ "'" -%}
+    {%- set run = current_run() -%}
+    {%- set keeps_rows = is_incremental() -%}
+    {%- set rebuilt_run = state_value('model_marks', 'rebuilt_run', mine, run) | int if keeps_rows else run -%}
+    {%- set upstreams = [] -%}
+    {%- set tables = [] -%}
+    {%- for upstream in physical_upstreams(model.unique_id) -%}
+        {%- if graph.nodes[upstream].resource_type == 'model' -%}
+            {%- do upstreams.append(graph.nodes[upstream].name) -%}
+            {%- if graph.nodes[upstream].config.materialized == 'table' -%}
+                {%- do tables.append(graph.nodes[upstream].name) -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor %}
+    delete from {{ marks }} where {{ mine }};
+    {% if not keeps_rows -%}
+    delete from {{ state_relation('touched_deliveries') }} where {{ mine }};
+    {% endif -%}
+    insert into {{ marks }}
+    select
+        '{{ this.identifier }}',
+        {% if reads_landed_rows(model.unique_id) -%}
+        {{ ceiling_batch_id() }},
+        {%- else -%}
+        (select min(batch_id) from {{ marks }} where model in ('{{ upstreams | join("', '") }}')),
+        {%- endif %}
+        {#- A table keeps no change log: behind it, this model has seen only what the table had seen. -#}
+        least(
+            {{ run }},
+            (select min(run_number) from {{ marks }} where model in ('{{ tables | join("', '") }}'))
+        ),
+        {{ rebuilt_run }},
+        '{{ model_fingerprint(model.unique_id) }}',
+        cast(now() as timestamp);
+{%- endmacro %}

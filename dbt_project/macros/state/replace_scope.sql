@@ -1,0 +1,74 @@
+{# Incremental strategy `replace_scope`: take out exactly what was recomputed, put in the new rows, and log which
+   deliveries changed, all in the transaction of the model.
+
+   with unique_key     the rows of the query replace the stored rows with the same key. The query gives a column
+                       changed_in_run; rows where it is not this run count as unchanged for the models above.
+                       meta.touches: SQL for the delivery a row belongs to, NULL where it serves all of them.
+   without             the query recomputes whole deliveries: those of in_scope(). A delivery for which it
+                       gives no rows loses its stored ones. #}
+
+{% macro get_incremental_replace_scope_sql(arg_dict) -%}
+    {%- set stored = arg_dict['target_relation'] -%}
+    {%- set fresh = arg_dict['temp_relation'] -%}
+    {%- set key = arg_dict['unique_key'] -%}
+    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set log = state_relation('touched_deliveries') -%}
+    {%- set run = current_run() %}
+
+    create or replace temporary table touched_now as
+    {% if key -%}
+    {%- set key = [key] if key is string else key -%}
+    {%- set delivery = config.get('meta', {})['touches'] -%}
+    select {{ delivery }} as delivery_id
+    from {{ fresh }}
+    where changed_in_run = {{ run }}
+    union
+    select {{ delivery }} as delivery_id
+    from {{ stored }}
+    where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }} where changed_in_run = {{ run }});
+    {% else -%}
+    {{ touched_since_mark() }};
+    {% endif %}
+
+    delete from {{ log }}
+    where model = '{{ stored.identifier }}'
+        and exists (select 1 from touched_now where touched_now.delivery_id is not distinct from {{ log.identifier }}.delivery_id);
+
+    insert into {{ log }}
+    select '{{ stored.identifier }}', delivery_id, {{ run }} from touched_now;
+
+    {% if key -%}
+    delete from {{ stored }} where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }});
+    {% else -%}
+    delete from {{ stored }} where delivery_id in (select delivery_id from touched_now);
+    {% endif %}
+
+    insert into {{ stored }} ({{ columns }})
+    select {{ columns }} from {{ fresh }};
+
+    drop table touched_now;
+{%- endmacro %}
+
+{# Deliveries whose rows an upstream changed since this model last looked. #}
+{% macro touched_since_mark() -%}
+    select distinct delivery_id
+    from {{ state_relation('touched_deliveries') }}
+    where model in ('{{ logged_upstreams(model.unique_id) | join("', '") }}')
+        and run_number > {{ mark_run() }}
+{%- endmacro %}
+
+{# Asked beforehand, so that a run without news does not read the facts to find nothing. #}
+{% macro nothing_touched() -%}
+    {{ return(execute and run_query('select count(*) from (' ~ touched_since_mark() ~ ')').rows[0][0] | int == 0) }}
+{%- endmacro %}
+
+{# Predicate for models of whole deliveries: put it on every relation the model reads. #}
+{% macro in_scope(column='delivery_id') -%}
+    {%- if not is_incremental() -%}
+        true
+    {%- elif nothing_touched() -%}
+        false
+    {%- else -%}
+        {{ column }} in ({{ touched_since_mark() }})
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,93 @@
+{# What a run needs to remember about itself, in the schema `state` of the working database.
+
+   run_window          one row: the number of this run, and the last landed batch it may read. Fixed once, so
+                       that every model of one invocation sees the same arrivals.
+   model_marks         per table or incremental model: what it has absorbed.
+                         batch_id     landed batches up to here are in its rows: those it reads itself, else the least of
+                                      its upstreams
+                         run_number   changes that its upstreams made in runs up to here are in its rows
+                         rebuilt_run  the run that last made it from scratch: everything may have changed
+                         fingerprint  of the SQL and seeds it was made with
+   touched_deliveries  per incremental model and delivery: the last run that changed rows of that delivery.
+                       NULL as delivery: rows that serve every delivery changed.
+
+   Arrival is counted in batches, propagation from model to model in runs: a restatement moves no batch. #}
+
+{% macro state_relation(name) -%}
+    {{ return(api.Relation.create(database=target.database, schema='state', identifier=name)) }}
+{%- endmacro %}
+
+{% macro start_run() -%}
+    create schema if not exists {{ target.database }}.state;
+    create table if not exists {{ state_relation('run_window') }} (
+        run_number bigint, ceiling_batch_id bigint, invocation_id varchar, started_at timestamp
+    );
+    create table if not exists {{ state_relation('model_marks') }} (
+        model varchar, batch_id bigint, run_number bigint, rebuilt_run bigint, fingerprint varchar,
+        recorded_at timestamp
+    );
+    create table if not exists {{ state_relation('touched_deliveries') }} (
+        model varchar, delivery_id bigint, run_number bigint
+    );
+    insert into {{ state_relation('run_window') }}
+    select 0, 0, null, null
+    where not exists (select 1 from {{ state_relation('run_window') }});
+    update {{ state_relation('run_window') }}
+    set
+        run_number = run_number + 1,
+        ceiling_batch_id = (select coalesce(max(batch_id), 0) from {{ source('landed', 'batches') }}),
+        invocation_id = '{{ invocation_id }}',
+        started_at = cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as timestamp);
+{%- endmacro %}
+
+{# One value from the state schema; the default while parsing, and before any run has begun. #}
+{% macro state_value(name, expression, condition='true', default=none) -%}
+    {%- if not execute -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {%- set present = run_query(
+        "select 1 from information_schema.tables where table_schema = 'state' and table_name = '" ~ name ~ "'"
+    ) -%}
+    {%- if present.rows | length == 0 -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {%- set found = run_query(
+        'select ' ~ expression ~ ' as v from ' ~ state_relation(name) ~ ' where ' ~ condition
+    ) -%}
+    {%- if found.rows | length == 0 or found.rows[0][0] is none -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {{ return(found.rows[0][0]) }}
+{%- endmacro %}
+
+{% macro current_run() -%}
+    {{ return(state_value('run_window', 'run_number', default=0) | int) }}
+{%- endmacro %}
+
+{# Landed batches above this are not read in this run. #}
+{% macro ceiling_batch_id() -%}
+    {{ return(state_value('run_window', 'ceiling_batch_id', default=0) | int) }}
+{%- endmacro %}
+
+{% macro mark_batch_id() -%}
+    {{ return(state_value('model_marks', 'batch_id', "model = '" ~ this.identifier ~ "'", -1) | int) }}
+{%- endmacro %}
+
+{% macro mark_run() -%}
+    {{ return(state_value('model_marks', 'run_number', "model = '" ~ this.identifier ~ "'", -1) | int) }}
+{%- endmacro %}
+
+{# Predicate: a landed row that this model has yet to absorb. Literals, so that DuckDB opens only the
+   Parquet files of those batches. #}
+{% macro has_arrived() -%}
+    {%- if is_incremental() -%}
+        batch_id > {{ mark_batch_id() }} and batch_id <= {{ ceiling_batch_id() }}
+    {%- else -%}
+        batch_id <= {{ ceiling_batch_id() }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# Predicate for views, which live longer than a run: rows up to the ceiling of the last run. #}
+{% macro is_within_run_window() -%}
+    batch_id <= (select ceiling_batch_id from {{ state_relation('run_window') }})
+{%- endmacro %}

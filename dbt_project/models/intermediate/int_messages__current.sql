@@ -1,0 +1,17 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_scope',
+        unique_key='message_id',
+        meta={'touches': 'delivery_id'},
+    )
+}}
+
+{{ newest_version(
+    'stg_reference__messages',
+    key=['message_id'],
+    columns=[
+        'delivery_id', 'recipient_id', 'address', 'status', 'failure_reason', 'event_at',
+        'content_format', 'is_seed', 'is_control', 'extra',
+    ],
+) }}

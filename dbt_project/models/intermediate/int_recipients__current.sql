@@ -1,0 +1,17 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_scope',
+        unique_key='recipient_id',
+        meta={'touches': 'cast(null as bigint)'},
+    )
+}}
+
+{{ newest_version(
+    'stg_reference__recipients',
+    key=['recipient_id'],
+    columns=[
+        'email', 'first_name', 'last_name', 'time_zone', 'language', 'created_at', 'is_denylisted',
+        'extra',
+    ],
+) }}

@@ -1,0 +1,111 @@
+-- One row per distinct user agent, so that no rule is evaluated once per event. A view: whoever reads it sees
+-- the rules as they are now.
+with
+
+user_agents as (
+    select * from {{ ref('stg_enrichment__user_agents') }}
+    where {{ is_within_run_window() }}
+),
+
+rules as (
+    select * from {{ ref('machine_rules') }}
+),
+
+known_bots as (
+    select * from {{ ref('known_bots') }}
+),
+
+newest as (
+    select
+        *,
+        row_number() over (
+            partition by user_agent_key
+            order by batch_id desc, ingested_at desc, parser_version desc
+        ) as age
+    from user_agents
+),
+
+proxied as (
+    select
+        newest.user_agent_key,
+        min_by(rules.rule, rules.priority) as mail_proxy
+    from newest
+    inner join rules
+        on rules.kind = 'user_agent_contains'
+            and not rules.is_machine
+            and instr(newest.user_agent, rules.pattern) > 0
+    where newest.age = 1
+    group by newest.user_agent_key
+),
+
+listed as (
+    select newest.user_agent_key
+    from newest
+    inner join known_bots
+        on instr(lower(newest.user_agent), known_bots.pattern) > 0
+    where newest.age = 1
+    group by newest.user_agent_key
+    having not bool_or(known_bots.is_exception)
+),
+
+matched as (
+    select
+        newest.user_agent_key,
+        rules.rule,
+        rules.confidence,
+        rules.priority
+    from newest
+    inner join rules
+        on rules.is_machine
+            and (
+                (rules.kind = 'user_agent_exact' and newest.user_agent = rules.pattern)
+                or (rules.kind = 'user_agent_contains' and instr(newest.user_agent, rules.pattern) > 0)
+            )
+    where newest.age = 1
+    union all
+    select
+        listed.user_agent_key,
+        rules.rule,
+        rules.confidence,
+        rules.priority
+    from listed
+    inner join rules
+        on rules.kind = 'user_agent_list'
+    left join proxied
+        on listed.user_agent_key = proxied.user_agent_key
+    where proxied.user_agent_key is null
+),
+
+verdicts as (
+    select
+        user_agent_key,
+        min_by(rule, priority) as machine_rule,
+        min_by(confidence, priority) as machine_confidence,
+        min(priority) as machine_priority
+    from matched
+    group by user_agent_key
+)
+
+select
+    newest.user_agent_key,
+    newest.user_agent,
+    -- Behind a proxy nothing is known of the device that the person holds.
+    case
+        when proxied.mail_proxy is not null then 'unknown'
+        else coalesce(newest.device_class, 'unknown')
+    end as device_class,
+    case when proxied.mail_proxy is null then newest.os_name end as os_name,
+    case when proxied.mail_proxy is null then newest.os_version end as os_version,
+    case when proxied.mail_proxy is null then newest.browser_name end as browser_name,
+    case when proxied.mail_proxy is null then newest.browser_version end as browser_version,
+    newest.parser_version,
+    proxied.mail_proxy,
+    verdicts.machine_rule,
+    verdicts.machine_confidence,
+    verdicts.machine_priority
+from newest
+left join proxied
+    on newest.user_agent_key = proxied.user_agent_key
+left join verdicts
+    on newest.user_agent_key = verdicts.user_agent_key
+where newest.age = 1

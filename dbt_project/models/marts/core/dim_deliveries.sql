@@ -1,0 +1,68 @@
+with
+
+declared as (
+    select
+        delivery_id,
+        internal_name,
+        label,
+        campaign_label,
+        channel,
+        typology,
+        is_proof,
+        sent_at,
+        validity_end_at,
+        target_count,
+        rejected_count,
+        to_deliver_count,
+        message_size_bytes
+    from {{ ref('int_deliveries__current') }}
+),
+
+events as (
+    select delivery_id from {{ ref('fct_tracking_events') }}
+),
+
+messages as (
+    select
+        delivery_id,
+        event_at
+    from {{ ref('fct_messages') }}
+),
+
+members as (
+    select delivery_id from declared
+    union
+    select delivery_id from events
+    union
+    select delivery_id from messages
+),
+
+first_messages as (
+    select
+        delivery_id,
+        min(event_at) as first_event_at
+    from messages
+    group by delivery_id
+)
+
+select
+    members.delivery_id,
+    declared.internal_name,
+    declared.label as delivery_label,
+    declared.campaign_label,
+    declared.channel,
+    declared.typology,
+    coalesce(declared.is_proof, false) as is_proof,
+    coalesce(declared.sent_at, first_messages.first_event_at) as sent_at,
+    declared.sent_at is null and first_messages.first_event_at is not null as is_sent_at_derived,
+    declared.validity_end_at,
+    declared.target_count,
+    declared.rejected_count,
+    declared.to_deliver_count,
+    declared.message_size_bytes,
+    declared.delivery_id is null as is_unknown
+from members
+left join declared
+    on members.delivery_id = declared.delivery_id
+left join first_messages
+    on members.delivery_id = first_messages.delivery_id

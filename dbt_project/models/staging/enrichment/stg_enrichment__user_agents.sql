@@ -1,0 +1,12 @@
+select
+    user_agent_key,
+    user_agent,
+    device_class,
+    os_name,
+    os_version,
+    browser_name,
+    browser_version,
+    parser_version,
+    ingested_at,
+    batch_id
+from {{ source('landed', 'user_agents') }}

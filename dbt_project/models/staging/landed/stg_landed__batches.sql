@@ -1,0 +1,7 @@
+select
+    batch_id,
+    source,
+    run_id,
+    committed_at,
+    accepted_count
+from {{ source('landed', 'batches') }}

@@ -1,0 +1,46 @@
+-- The indicators of all deliveries together are the facts: what no delivery has lost, none has twice.
+with
+
+indicators as (
+    select
+        cast(sum(total_open_count) as bigint) as open_count,
+        cast(sum(total_click_count) as bigint) as click_count,
+        cast(sum(opt_out_click_count) as bigint) as opt_out_count,
+        cast(sum(mirror_page_click_count) as bigint) as mirror_page_count,
+        cast(sum(to_deliver_count) as bigint) as to_deliver_count
+    from {{ ref('rpt_tracking_indicators') }}
+),
+
+events as (
+    select
+        count(*) filter (where url_id = 1) as open_count,
+        count(*) filter (where url_type = 1) as click_count,
+        count(*) filter (where url_type = 3) as opt_out_count,
+        count(*) filter (where url_type = 6) as mirror_page_count
+    from {{ ref('fct_tracking_events') }}
+),
+
+messages as (
+    select count(*) as to_deliver_count from {{ ref('fct_messages') }}
+    where status <> 0
+)
+
+select
+    indicators.open_count,
+    events.open_count as event_open_count,
+    indicators.click_count,
+    events.click_count as event_click_count,
+    indicators.opt_out_count,
+    events.opt_out_count as event_opt_out_count,
+    indicators.mirror_page_count,
+    events.mirror_page_count as event_mirror_page_count,
+    indicators.to_deliver_count,
+    messages.to_deliver_count as message_to_deliver_count
+from indicators
+cross join events
+cross join messages
+where coalesce(indicators.open_count, 0) <> events.open_count
+    or coalesce(indicators.click_count, 0) <> events.click_count
+    or coalesce(indicators.opt_out_count, 0) <> events.opt_out_count
+    or coalesce(indicators.mirror_page_count, 0) <> events.mirror_page_count
+    or coalesce(indicators.to_deliver_count, 0) <> messages.to_deliver_count

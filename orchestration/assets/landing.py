@@ -1,0 +1,169 @@
+"""The landed sources: one asset each, all written by one ingest step.
+
+Belongs here: calling log_ingest and showing what it did. Does not: reading files.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pyarrow as pa
+
+from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.errors import IngestError
+from orchestration import build_state
+from orchestration.publish import PublishError
+from orchestration.resources import POOL
+from orchestration.settings import Settings
+from orchestration.text import markdown, markdown_table, plain
+
+if TYPE_CHECKING:
+    from log_ingest.report import IngestReport
+
+GROUP = "landing"
+OWNERS = ["team:data-platform"]
+
+LOGS_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=4))
+"""Servers hand over their logs hourly; one missed hour is usual, a whole day and its nightly rotation is not."""
+
+BY_PRODUCTS = {
+    "user_agents": "Grain: one distinct user agent ever seen, with the device, system and browser read from it once.",
+    "set_aside": "Grain: one framed line or row that was not accepted, with its bytes, place and reason.",
+    "batches": "Grain: one committed batch; what arrived since is batch_id > n.",
+}
+DESCRIPTIONS = {
+    "tracking_logs": "Grain: one accepted, distinct line of a redirection server's tracking log.",
+    **{
+        entity.name: f"Grain: one row of a reference file of {entity.name}; all versions are kept, keyed by "
+        f"{', '.join(entity.key)}."
+        for entity in REFERENCE_ENTITIES
+    },
+    **BY_PRODUCTS,
+}
+SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA}
+PERSONAL = {
+    (entity.name, column.name) for entity in REFERENCE_ENTITIES for column in entity.columns if column.is_personal
+}
+INPUTS = {source.name for source in LINE_SOURCES} | {entity.name for entity in REFERENCE_ENTITIES}
+"""What ingest reads; the other landed assets follow from these."""
+
+
+def landed_key(name: str) -> dg.AssetKey:
+    return dg.AssetKey(["landed", name])
+
+
+def landed_spec(name: str) -> dg.AssetSpec:
+    """The asset of one landed source. Skippable: a run with nothing to do writes none of them."""
+    columns = [
+        dg.TableColumn(
+            column.name, str(column.type), tags={"personal_data": ""} if (name, column.name) in PERSONAL else {}
+        )
+        for column in SCHEMAS[name]
+    ]
+    return dg.AssetSpec(
+        landed_key(name),
+        description=DESCRIPTIONS.get(name, f"Landed rows of {name}."),
+        group_name=GROUP,
+        skippable=True,
+        kinds={"parquet", "python"},
+        owners=OWNERS,
+        tags={"layer": "landed"},
+        metadata={"dagster/column_schema": dg.TableSchema(columns)},
+        freshness_policy=LOGS_FRESHNESS if name == "tracking_logs" else None,
+    )
+
+
+def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
+    """The ingest step. Yields every landed asset, or none where all that is published is up to date."""
+
+    @dg.multi_asset(
+        name="ingest",
+        specs=[landed_spec(name) for name in SCHEMAS],
+        required_resource_keys={"pipeline_lock", "reporter"},
+        pool=POOL,
+        description="Takes in what is new in the landing folder: bytes to rows, one commit per batch.",
+    )
+    def ingest(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        from log_ingest.ingest import ingest as take_in
+
+        reporter = context.resources.reporter
+        reporter.stage("ingest")
+        check_landing_dir(settings.landing_dir)
+        try:
+            report = take_in(
+                settings.landing_dir, settings.warehouse_dir, run_id=context.run.run_id, progress=reporter.progress
+            )
+        except IngestError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        reporter.ingest_report = report
+        for problem in report.problems:
+            context.log.warning("ingest: %s", plain(problem, 500))
+        if build_state.discard_unreadable_database(settings):
+            context.log.warning("the working database could not be opened; it is built again from the landed rows")
+        try:
+            plan = build_state.plan(settings, report.latest_batch_id)
+        except PublishError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        reporter.plan = plan
+        if not plan.reasons:
+            context.log.info("nothing new: the published version is up to date, models and publishing are skipped")
+            return
+        context.log.info("to do: %s", "; ".join(plan.reasons))
+        for name in SCHEMAS:
+            yield dg.MaterializeResult(asset_key=landed_key(name), metadata=_metadata(name, report))
+
+    return ingest
+
+
+def check_landing_dir(landing_dir: Path) -> None:
+    """Raises dagster.Failure with one line where the landing folder is missing or unreadable."""
+    if not landing_dir.is_dir():
+        raise dg.Failure(missing_landing_dir(landing_dir), allow_retries=False)
+
+
+def missing_landing_dir(landing_dir: Path) -> str:
+    return (
+        f"landing folder {landing_dir} does not exist; set MTW_LANDING_DIR to where the log files arrive, "
+        f"or make a sample with: mtw sample {landing_dir}"
+    )
+
+
+def totals_rows(report: "IngestReport") -> list[list[object]]:
+    """Control totals of one ingest, per source: see TOTALS_HEADER."""
+    return [
+        [
+            *(name, totals.files_seen, totals.files_new, totals.files_duplicate, totals.files_skipped),
+            *(totals.lines, totals.accepted, totals.duplicate, totals.quarantined, totals.blank, totals.held_bytes),
+        ]
+        for name, totals in report.totals.items()
+    ]
+
+
+TOTALS_HEADER = (
+    *("source", "files seen", "new", "duplicate files", "skipped"),
+    *("lines", "accepted", "duplicate", "quarantined", "blank", "held bytes"),
+)
+
+
+def _metadata(name: str, report: "IngestReport") -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "batch_ids": dg.MetadataValue.text(", ".join(map(str, report.batch_ids)) or "none in this run"),
+        "latest_batch_id": report.latest_batch_id,
+    }
+    if name in INPUTS:
+        rows = [row for row in totals_rows(report) if row[0] == name]
+        metadata["control_totals"] = dg.MetadataValue.md(markdown_table(TOTALS_HEADER, rows))
+        if name in report.totals:
+            metadata["accepted_rows"] = report.totals[name].accepted
+            metadata["quarantined_rows"] = report.totals[name].quarantined
+        problems = [problem for problem in report.problems if problem.startswith((f"{name}/", f"reference/{name}/"))]
+    else:
+        problems = list(report.problems) if name == "batches" else []
+        if name == "batches":
+            metadata["control_totals"] = dg.MetadataValue.md(markdown_table(TOTALS_HEADER, totals_rows(report)))
+    if problems:
+        shown = "\n".join(f"* {markdown(problem, 500)}" for problem in problems[:50])
+        metadata["problems"] = dg.MetadataValue.md(shown)
+    return metadata

@@ -1,0 +1,106 @@
+"""The published snapshot as an asset: the last step, after every blocking check.
+
+Belongs here: calling publish and showing the result. Does not: how a snapshot is written (orchestration.publish).
+"""
+
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from orchestration import build_state
+from orchestration.publish import Publication, PublishError, publish
+from orchestration.resources import POOL
+from orchestration.settings import Settings
+from orchestration.text import markdown_table
+
+KEY = dg.AssetKey(["published", "marts"])
+
+FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=4))
+"""As for the logs: a version is published whenever anything new has arrived, hourly in daily use."""
+
+MAIN_INDICATORS = (
+    *("delivery_id", "delivery_label", "sent_at", "success_count", "recipient_open_count"),
+    *("recipient_click_count", "total_click_count", "raw_reactivity"),
+)
+SHOWN_DELIVERIES = 10
+
+
+def build_publish_asset(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The publish step: depends on every mart, so that a failed model or blocking check stops it."""
+
+    @dg.asset(
+        key=KEY,
+        deps=list(marts),
+        group_name="published",
+        kinds={"duckdb", "parquet"},
+        owners=["team:analytics"],
+        tags={"layer": "published"},
+        description="The complete, read-only snapshot that BI tools read: published/marts.duckdb and its Parquet "
+        "copies, replaced at once after every audited run.",
+        required_resource_keys={"pipeline_lock", "reporter"},
+        pool=POOL,
+        freshness_policy=FRESHNESS,
+    )
+    def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        context.resources.reporter.stage("publish")
+        build = build_state.last_build(settings)
+        if build is None or build.batch_id == build_state.UNFINISHED:
+            raise dg.Failure("the models were not built to the end; run all of it: mtw run", allow_retries=False)
+        try:
+            publication = publish(
+                settings.working_database,
+                settings.published_dir,
+                run_id=context.run.run_id,
+                batch_id=build.batch_id,
+                build_digest=build.build_digest,
+            )
+        except PublishError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        return dg.MaterializeResult(metadata=_metadata(settings, publication))
+
+    return published_marts
+
+
+def main_indicators(settings: Settings, limit: int = SHOWN_DELIVERIES) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The main indicators of the newest deliveries in the published version: columns and rows. Empty without it."""
+    import duckdb
+
+    path = settings.published_database.resolve()
+    with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+        present = {
+            name
+            for (name,) in connection.execute(
+                "select column_name from duckdb_columns()"
+                " where schema_name = 'reports' and table_name = 'rpt_tracking_indicators'"
+            ).fetchall()
+        }
+        columns = [name for name in MAIN_INDICATORS if name in present]
+        if not columns:
+            return [], []
+        rows = connection.execute(
+            f"select {', '.join(columns)} from reports.rpt_tracking_indicators"  # noqa: S608 (constants)
+            f" order by {'sent_at desc nulls last' if 'sent_at' in columns else columns[0]} limit ?",
+            [limit],
+        ).fetchall()
+        return columns, rows
+
+
+def _metadata(settings: Settings, publication: Publication) -> dict[str, dg.MetadataValue]:
+    tables = [(name, rows) for name, rows in publication.tables.items()]
+    columns, rows = main_indicators(settings)
+    metadata: dict[str, dg.MetadataValue] = {
+        "version": dg.MetadataValue.text(publication.label),
+        "size_bytes": dg.MetadataValue.int(publication.size_bytes),
+        "batch_id": dg.MetadataValue.int(publication.batch_id),
+        "table_count": dg.MetadataValue.int(len(tables)),
+        "tables": dg.MetadataValue.md(markdown_table(("table", "rows"), tables)),
+        "database": dg.MetadataValue.path(str(settings.published_database)),
+        "data_through_at": dg.MetadataValue.text(
+            f"{publication.data_through_at:%Y-%m-%d %H:%M:%S} UTC" if publication.data_through_at else "no event yet"
+        ),
+    }
+    if rows:
+        metadata["main_indicators"] = dg.MetadataValue.md(markdown_table(columns, rows))
+    return metadata

@@ -1,0 +1,154 @@
+"""What has to be done: compares the ledger, the models and the working database with what is published.
+
+Belongs here: the build digest, the record of the last complete build, the decision to build (and how).
+Does not: building or publishing.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from orchestration import publish
+from orchestration.settings import Settings
+
+_NOT_PART_OF_THE_PROJECT = {"target", "logs", "dbt_packages", "__pycache__", ".user.yml"}
+
+UNFINISHED = -1
+"""The batch of a build that has begun and not ended."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """The last complete build of the working database: its digest, and the newest batch that it had to absorb."""
+
+    build_digest: str
+    hidden_digest: str
+    batch_id: int
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this run has to do. No reasons: everything published is up to date.
+
+    published_batch_id: the newest batch that readers see; rows of later batches are new to the landing checks.
+    full_refresh: the models are rebuilt from all landed rows, because what they were built by has changed.
+    """
+
+    reasons: tuple[str, ...]
+    published_batch_id: int
+    full_refresh: bool
+
+
+def build_digest(settings: Settings) -> str:
+    """sha256 hex over the files of the dbt project and the settings that change its numbers. It differs: build."""
+    return _digest(settings, settings.dbt_project_dir)
+
+
+def hidden_digest(settings: Settings) -> str:
+    """sha256 hex over what models cannot see has changed: macros and settings. It differs: rebuild from all rows.
+
+    A model whose own SQL or seeds have changed notices by itself (dbt_project/macros/state).
+    """
+    return _digest(settings, settings.dbt_project_dir / "macros")
+
+
+def _digest(settings: Settings, root: Path) -> str:
+    digest = hashlib.sha256(f"{publish.FORMAT_VERSION} {settings.engine} {settings.time_zone}\n".encode())
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if name not in _NOT_PART_OF_THE_PROJECT)
+        for name in sorted(names):
+            if name not in _NOT_PART_OF_THE_PROJECT:
+                path = Path(folder) / name
+                digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def last_build(settings: Settings) -> Build | None:
+    """The last complete build, or None: no working database, or one that was never built to the end."""
+    if not settings.working_database.is_file():
+        return None
+    try:
+        return Build(**json.loads(_record(settings).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def record_build(settings: Settings, build: Build) -> None:
+    """Remember that the working database is complete up to a batch."""
+    path = _record(settings)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(build)), encoding="utf-8")
+    temporary.replace(path)
+
+
+def forget_build(settings: Settings) -> None:
+    """A build begins: until it is complete, the working database counts as unfinished, not as outdated."""
+    build = last_build(settings)
+    if build:
+        # The digest stays: an unfinished incremental build goes on where it stopped, without a full refresh.
+        record_build(settings, replace(build, batch_id=UNFINISHED))
+
+
+def discard_unreadable_database(settings: Settings) -> bool:
+    """Remove a working database that DuckDB cannot open: it is a cache, the next build makes it again.
+
+    Returns whether there was one. A database that another process has open is left alone.
+    """
+    import duckdb
+
+    path = settings.working_database
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+            connection.execute("select count(*) from duckdb_columns()").fetchall()
+        return False
+    except duckdb.Error as error:
+        if "lock" in str(error):
+            raise
+    for file in (path, path.with_name(path.name + ".wal"), _record(settings)):
+        file.unlink(missing_ok=True)
+    return True
+
+
+def plan(settings: Settings, latest_batch_id: int) -> Plan:
+    """Decide what a run has to do after ingest, whose newest batch is latest_batch_id (0: none ever).
+
+    Raises publish.PublishError if the published version's record is damaged.
+    """
+    published = publish.current(settings.published_dir)
+    build = last_build(settings)
+    digest = build_digest(settings)
+    after = published.batch_id if published else 0
+    reasons = []
+    full_refresh = False
+    if build is None:
+        reasons.append("the working database has to be built")
+        full_refresh = settings.working_database.is_file()
+    elif build.build_digest != digest:
+        reasons.append("the models or the settings have changed")
+        full_refresh = build.hidden_digest != hidden_digest(settings)
+    elif build.batch_id == UNFINISHED:
+        reasons.append("the last build did not finish")
+    elif latest_batch_id < build.batch_id:
+        reasons.append("the ledger was started anew")
+        full_refresh = True
+    if published is None:
+        reasons.append("nothing is published yet")
+    elif published.build_digest != digest and build and build.build_digest == digest:
+        reasons.append("the published version was built by other models or settings")
+    if latest_batch_id > after:
+        reasons.append(f"batches {after + 1} to {latest_batch_id} are not published yet")
+    if latest_batch_id < after:
+        after = 0
+        reasons.append("the published version is ahead of the ledger")
+    return Plan(tuple(reasons), after, full_refresh)
+
+
+def _record(settings: Settings) -> Path:
+    return settings.working_database.with_name("build.json")

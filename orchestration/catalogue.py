@@ -1,0 +1,63 @@
+"""Writes dbt_project/docs/indicators.md from the indicator catalogue: `python -m orchestration.catalogue [--check]`.
+
+Belongs here: turning catalogue rows into dbt doc blocks. Does not: what an indicator means, which stands once, in
+dbt_project/seeds/indicator_catalogue.csv, and reaches column comments, docs and report pages from there.
+"""
+
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+DBT_PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
+CATALOGUE = DBT_PROJECT_DIR / "seeds" / "indicator_catalogue.csv"
+TARGET = DBT_PROJECT_DIR / "docs" / "indicators.md"
+HEADING = "<!-- Made from seeds/indicator_catalogue.csv by `python -m orchestration.catalogue`: edit the seed. -->\n"
+
+
+def human_name(name: str) -> str:
+    """The column that counts the same without machine activity."""
+    return f"human_{name}"
+
+
+def blocks(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """(indicator, description) of one catalogue row: the indicator, and its human form where it has one."""
+    parts = [row["definition"]]
+    if row["numerator"]:
+        parts.append(f"Numerator: {row['numerator']}. Denominator: {row['denominator']}.")
+    reference = f'Known in Adobe Campaign Classic as "{row["reference_name"]}".' if row["reference_name"] else ""
+    tail = [f"Decision {row['decision'].replace(' ', ', ')}." if row["decision"] else ""]
+    tail.append(f"Unit: {row['unit']}. Additivity: {row['additivity']}.")
+    yield row["name"], " ".join(filter(None, [*parts, reference, *tail]))
+    if row["has_human_form"] == "true":
+        human = f"{row['name']} without the events judged machine-made. {row['definition']}"
+        if row["numerator"]:
+            human += f" Numerator: {human_name(row['numerator'])}. Denominator: {human_name(row['denominator'])}."
+        yield human_name(row["name"]), " ".join(filter(None, [human, *tail]))
+
+
+def render() -> str:
+    """The whole text of docs/indicators.md."""
+    with CATALOGUE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = [f"{{% docs indicator_{name} %}}\n{text}\n{{% enddocs %}}\n" for row in rows for name, text in blocks(row)]
+    return "\n".join([HEADING, *texts])
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 when the file is out of date.")
+def main(check: bool) -> None:
+    """Write the doc blocks of all indicators from the catalogue."""
+    text = render()
+    if check:
+        if not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text:
+            click.echo(f"{TARGET} is out of date; run: python -m orchestration.catalogue", err=True)
+            sys.exit(1)
+    else:
+        TARGET.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,376 @@
+"""The command `mtw`. Exit codes: 0 done, 1 a check or a run failed, 2 wrong usage.
+
+Belongs here: arguments, exit codes, what is printed in which order. Does not: doing any of it. Imports that take
+long are inside the commands: `mtw --help` answers at once.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestration.settings import Settings
+
+DEMO_EVENTS = 200_000
+
+
+def fail(message: str) -> NoReturn:
+    """End with one line on standard error and exit code 1."""
+    from orchestration.settings import without_secrets
+    from orchestration.text import plain
+
+    click.echo(f"mtw: {plain(without_secrets(message), 700)}", err=True)
+    sys.exit(1)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Errors whose message says what to do become that one line; a broken pipe ends quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except (OSError, RuntimeError, ValueError) as error:
+        fail(str(error) or type(error).__name__)
+    except Exception as error:
+        if type(error).__name__ in _SAYS_WHAT_TO_DO:
+            fail(str(error))
+        raise
+
+
+# By name: importing these classes would take longer than most commands.
+_SAYS_WHAT_TO_DO = {"SettingsError", "DbtError", "PublishError", "IngestError", "PipelineLocked"}
+
+
+def _settings() -> "Settings":
+    from orchestration.settings import Settings, SettingsError
+
+    try:
+        return Settings.load()
+    except SettingsError as error:
+        fail(str(error))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # Piped output is not wrapped to an imagined terminal of 80 columns.
+    return Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else 160)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="message-tracking-warehouse", prog_name="mtw")
+def main() -> None:
+    """The message-tracking warehouse: from raw tracking logs to numbers that people can trust.
+
+    Settings come from the environment or a .env file: MTW_LANDING_DIR, MTW_WAREHOUSE_DIR, MTW_TIME_ZONE.
+    """
+
+
+@main.command()
+@click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
+def run(verbose: bool) -> None:
+    """Take in what is new, build what it affects, check it and publish it."""
+    with _one_line_errors():
+        _run(_settings(), verbose=verbose)
+
+
+def _run(settings: "Settings", *, verbose: bool) -> None:
+    """Run the pipeline and print what came of it; ends the process with exit code 1 where it failed."""
+    import time
+
+    from orchestration.lock import holder
+
+    started = time.monotonic()
+    if not settings.landing_dir.is_dir():
+        fail(
+            f"landing folder {settings.landing_dir} does not exist; set MTW_LANDING_DIR to where the log files "
+            f"arrive, or make a sample there with: mtw sample {settings.landing_dir}"
+        )
+    busy = holder(settings.lock_path)
+    if busy:
+        fail(f"{busy}; wait for that run to finish, then run again")
+
+    from orchestration import console as view
+
+    with view.reporter() as reporter:
+        reporter.stage("load")
+        from orchestration.pipeline import run_pipeline
+
+        outcome = run_pipeline(settings, reporter, verbose=verbose)
+
+    out = _console()
+    if reporter.ingest_report is not None:
+        from orchestration.assets.landing import TOTALS_HEADER, totals_rows
+
+        out.print(view.table("Taken in by this run", TOTALS_HEADER, totals_rows(reporter.ingest_report)))
+        for problem in reporter.ingest_report.problems[:20]:
+            out.print(view.shown(f"! {problem}", 400))
+        if len(reporter.ingest_report.problems) > 20:
+            out.print(f"! … and {len(reporter.ingest_report.problems) - 20} more: mtw status")
+    for check in outcome.failed_checks:
+        kind = "warning" if check.is_warning else "failed"
+        out.print(view.shown(f"! check {kind}: {check.name}: {check.reason}", 500))
+    facts: list[tuple[str, object]] = []
+    if outcome.success and reporter.plan is not None and not reporter.plan.reasons:
+        facts.append(("result", "nothing new: the published version is up to date"))
+    elif reporter.plan is not None:
+        facts.append(("result", "; ".join(reporter.plan.reasons)))
+    if outcome.checks_passed or outcome.failed_checks:
+        facts.append(("checks", f"{outcome.checks_passed} passed, {len(outcome.failed_checks)} failed"))
+    facts += _published_facts(settings)
+    facts += [("run", outcome.run_id), ("elapsed", view.duration(time.monotonic() - started))]
+    out.print(view.table("", ("", ""), facts))
+    if not outcome.success:
+        fail(outcome.failure)
+
+
+def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
+    from orchestration.console import age
+    from orchestration.publish import PublishError, current
+
+    try:
+        publication = current(settings.published_dir)
+    except PublishError as error:
+        return [("published", str(error))]
+    if publication is None:
+        return [("published", "nothing yet")]
+    through = publication.data_through_at
+    return [
+        (
+            "published",
+            f"version {publication.label}, {age(publication.published_at)} ago, {len(publication.tables)} tables",
+        ),
+        ("data through", f"{through:%Y-%m-%d %H:%M:%S} UTC" if through else "no event yet"),
+    ]
+
+
+@main.command()
+@click.option("--events", type=click.IntRange(min=1), default=DEMO_EVENTS, show_default=True, help="Tracking events.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same sample.")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def sample(events: int, seed: int, directory: Path) -> None:
+    """Write a realistic landing folder into DIRECTORY, with a truth/ folder of independently computed results."""
+    with _one_line_errors():
+        if directory.is_dir() and any(directory.iterdir()):
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+        _write_sample(directory, events, seed)
+        _console().print(f"Sample of {events:,} events in {directory}.\nNext: MTW_LANDING_DIR={directory} mtw run")
+
+
+def _write_sample(directory: Path, events: int, seed: int) -> None:
+    from log_ingest.sample import write_sample
+
+    directory.mkdir(parents=True, exist_ok=True)
+    write_sample(directory, events=events, seed=seed)
+
+
+@main.command()
+def status() -> None:
+    """What was taken in, what is missing or held, the last run and the published version."""
+    with _one_line_errors():
+        _status(_settings())
+
+
+def _status(settings: "Settings") -> None:
+    from log_ingest.status import collect
+    from orchestration import console as view
+    from orchestration.lock import holder
+
+    out = _console()
+    found = collect(settings.warehouse_dir)
+    if not found.sources and found.last_batch_id == 0:
+        out.print(f"Nothing was taken in yet into {settings.warehouse_dir}. Next: mtw run")
+    else:
+        out.print(view.table("Taken in so far", STATUS_HEADER, status_rows(found)))
+    if found.gaps:
+        servers: dict[str, tuple[int, int]] = {}
+        for gap in found.gaps:
+            count, missing = servers.get(gap.server, (0, 0))
+            servers[gap.server] = count + 1, missing + gap.missing_count
+        rows: list[tuple[object, ...]] = [(server, *totals) for server, totals in sorted(servers.items())]
+        out.print(view.table("Missing lines (gaps between pointers)", ("server", "gaps", "missing lines"), rows))
+        widest = sorted(found.gaps, key=lambda gap: -gap.missing_count)[:10]
+        gap_rows = [
+            (
+                gap.server,
+                f"0x{gap.first_missing_pointer:X}",
+                f"0x{gap.last_missing_pointer:X}",
+                gap.missing_count,
+                gap.before_at,
+                gap.after_at,
+            )
+            for gap in widest
+        ]
+        out.print(view.table("Widest gaps", ("server", "first", "last", "lines", "after", "before"), gap_rows))
+    if found.held_files:
+        out.print(view.table("Held (last line not complete)", ("file", "bytes"), found.held_files[:20]))
+    if found.problem_files:
+        out.print(view.table("Files with a problem", ("file", "problem"), found.problem_files[:20]))
+        if len(found.problem_files) > 20:
+            out.print(f"… and {len(found.problem_files) - 20} more")
+    facts = _last_run_facts(settings) + _published_facts(settings)
+    busy = holder(settings.lock_path)
+    if busy:
+        facts.append(("lock", str(busy)))
+    out.print(view.table("", ("", ""), facts))
+
+
+STATUS_HEADER = (
+    *("source", "files", "copies", "lines", "accepted", "duplicate", "quarantined", "blank", "held bytes", "bytes"),
+)
+
+
+def status_rows(found: object) -> list[tuple[object, ...]]:
+    """Control totals since the beginning, per source: see STATUS_HEADER."""
+    return [
+        (
+            *(source.source, source.files, source.copies, source.lines, source.accepted, source.duplicate),
+            *(source.quarantined, source.blank, source.held_bytes, source.bytes),
+        )
+        for source in found.sources  # type: ignore[attr-defined]
+    ]
+
+
+def _last_run_facts(settings: "Settings") -> list[tuple[str, object]]:
+    if not (settings.dagster_home / "dagster.yaml").is_file():
+        return [("last run", "none yet")]
+    from datetime import UTC, datetime
+
+    import dagster as dg
+
+    from orchestration.console import age, duration
+    from orchestration.resources import JOB_NAME
+
+    settings.export()
+    with dg.DagsterInstance.get() as instance:
+        records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME), limit=1)
+    if not records:
+        return [("last run", "none yet")]
+    record = records[0]
+    when = record.create_timestamp.astimezone(UTC).replace(tzinfo=None)
+    took = f", took {duration(record.end_time - record.start_time)}" if record.end_time and record.start_time else ""
+    ago = age(when, datetime.now(UTC).replace(tzinfo=None))
+    return [("last run", f"{record.dagster_run.status.value.lower()}, {ago} ago{took} ({record.dagster_run.run_id})")]
+
+
+@main.group()
+def quarantine() -> None:
+    """Look at lines that were not accepted."""
+
+
+@quarantine.command("list")
+@click.option("--source", help="Only lines of this source, such as tracking_logs.")
+@click.option("--reason", help="Only lines with this reason code.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Lines to show.")
+def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
+    """Reasons with their counts, and the newest lines with file, line and the first bytes."""
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.quarantine import newest, reasons
+
+        settings = _settings()
+        out = _console()
+        counts = reasons(settings.landed_dir, source=source, reason=reason)
+        if not counts:
+            out.print("No quarantined line" + (" like that." if source or reason else "."))
+            return
+        out.print(view.table("Quarantined lines", ("source", "reason", "lines", "files"), counts))
+        rows = newest(settings.landed_dir, source=source, reason=reason, limit=limit)
+        lines = [(row.source_file, row.line_number, row.reason, view.plain(row.raw, 60)) for row in rows]
+        out.print(view.table("Newest", ("file", "line", "reason", "first bytes"), lines))
+        out.print("One of them in full: mtw quarantine show FILE LINE")
+
+
+@quarantine.command("show")
+@click.argument("file")
+@click.argument("line", type=click.IntRange(min=1))
+def quarantine_show(file: str, line: int) -> None:
+    """One quarantined line of FILE (as `list` prints it): reason, place and bytes."""
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.quarantine import find
+
+        rows = find(_settings().landed_dir, file, line)
+        if not rows:
+            fail(f"no quarantined line {line} of {file}; mtw quarantine list shows what there is")
+        out = _console()
+        for row in rows:
+            facts: list[tuple[str, object]] = [
+                ("source", row.source),
+                ("file", row.source_file),
+                ("line", str(row.line_number)),
+                ("byte offset", str(row.byte_offset)),
+                ("reason", row.reason),
+                ("detail", row.detail),
+                ("taken in", f"{row.ingested_at} UTC"),
+                ("bytes", str(len(row.raw))),
+            ]
+            out.print(view.table("", ("", ""), facts))
+            # The exact bytes, in a form that no terminal interprets.
+            out.print(view.shown(repr(row.raw)[2:-1], 20_000))
+
+
+@main.command()
+@click.option("--events", type=click.IntRange(min=1), default=DEMO_EVENTS, show_default=True, help="Sample size.")
+@click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
+def demo(events: int, verbose: bool) -> None:
+    """Make a sample where the landing folder is empty, run the pipeline and show what came out."""
+    with _one_line_errors():
+        from orchestration import console as view
+
+        settings = _settings()
+        out = _console()
+        if not settings.landing_dir.is_dir() or not any(settings.landing_dir.iterdir()):
+            out.print(f"Writing a sample of {events:,} events into {settings.landing_dir}")
+            _write_sample(settings.landing_dir, events, 1)
+        _run(settings, verbose=verbose)
+
+        from log_ingest.status import collect
+        from orchestration.indicators import one_delivery
+
+        shown = one_delivery(settings.published_database)
+        if shown:
+            out.print(view.table(f"\n{view.plain(shown.title)}", ("indicator", "all", "human"), shown.rows))
+        out.print(view.table("\nControl totals", STATUS_HEADER, status_rows(collect(settings.warehouse_dir))))
+        out.print(
+            "\nWhere to look next\n"
+            "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
+            f"  {settings.published_database}\n"
+            "                            the published database, for any DuckDB client; Parquet copies beside it\n"
+            "  mtw status                what was taken in, what is missing\n"
+            "  mtw quarantine list       what was not accepted, and why"
+        )
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the UI has no login.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Run the Dagster web server and the daemon (schedules, sensors) until interrupted."""
+    with _one_line_errors():
+        from orchestration.serve import serve_dagster
+
+        sys.exit(serve_dagster(_settings(), host, port))
+
+
+@main.command()
+def doctor() -> None:
+    """Check this installation and say what to do about what is wrong."""
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.doctor import diagnose
+
+        findings = diagnose(_settings())
+        rows = [("ok" if finding.is_ok else "WRONG", finding.topic, finding.text) for finding in findings]
+        _console().print(view.table("", ("", "", ""), rows))
+        wrong = [finding for finding in findings if not finding.is_ok]
+        if wrong:
+            fail(f"{len(wrong)} of {len(findings)} findings need attention; the first: {wrong[0].text}")

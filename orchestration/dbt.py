@@ -1,0 +1,193 @@
+"""The dbt project as Dagster sees it: parsed manifests, arguments, names and groups.
+
+Belongs here: everything about calling dbt that is not an asset. Does not: models, or when to build them.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource
+from packaging.version import Version
+
+from orchestration.build_state import build_digest
+from orchestration.publish import SCHEMAS
+from orchestration.settings import Settings, without_secrets
+from orchestration.text import plain
+
+DBT_EXECUTABLE = Path(sys.executable).with_name("dbt")
+OWNERS = ["team:analytics"]
+
+
+class DbtError(Exception):
+    """dbt cannot read the project or a node of it failed. The message is one line."""
+
+
+def dbt_args(*, full_refresh: bool) -> list[str]:
+    """The dbt command of a pipeline run. Selection and target are added by dagster-dbt.
+
+    Unit tests test the models, not the data: they belong to the test suite, and no run waits for them.
+    """
+    return ["build", "--exclude-resource-type", "unit_test", *(["--full-refresh"] if full_refresh else [])]
+
+
+class InstalledDbt(DbtCliResource):
+    """DbtCliResource that takes dbt's version from the installed package.
+
+    dagster-dbt starts `dbt --version` before every command, which takes 2.5 seconds to say the same.
+    """
+
+    @property
+    def _cli_version(self) -> Version:
+        return Version(distribution_version("dbt-core"))
+
+
+def dbt_resource(settings: Settings) -> InstalledDbt:
+    return InstalledDbt(
+        project_dir=str(settings.dbt_project_dir),
+        profiles_dir=str(settings.dbt_project_dir),
+        target=settings.engine,
+        dbt_executable=str(DBT_EXECUTABLE),
+        global_config_flags=["--no-use-colors"],
+    )
+
+
+class ProjectTranslator(DagsterDbtTranslator):
+    """Keys and groups: a source is [source, table], a model [folder-derived group, …] as dagster-dbt names it.
+
+    The group is the model's folder: staging_<source>, intermediate, core, reports; seeds are seeds.
+    """
+
+    def __init__(self) -> None:
+        # enable_source_tests_as_checks stays off: it silently disables blocking checks on the sources.
+        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([dbt_resource_props["schema"], dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        return group_name(dbt_resource_props)
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        return str(dbt_resource_props.get("description") or "")
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        return list(super().get_owners(dbt_resource_props) or OWNERS)
+
+
+def group_name(dbt_resource_props: Mapping[str, Any]) -> str | None:
+    """The Dagster group of a dbt node, from its folder: models/marts/core/x.sql is in "core"."""
+    kind = dbt_resource_props["resource_type"]
+    if kind == "source":
+        return None
+    if kind == "model":
+        folders = dbt_resource_props["fqn"][1:-1]
+        folders = folders[1:] if folders[:1] == ["marts"] else folders
+        return "_".join(folders[:2]) or "models"
+    return f"{kind}s"
+
+
+def load_manifest(path: Path) -> dict[str, Any]:
+    """A parsed manifest, in which every test belongs to a model.
+
+    dbt attaches a test written in its own .sql file to nothing; Dagster then shows its result as an observation that
+    nobody sees. It is attached to the first mart that it reads, else to the first model.
+    """
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    nodes = manifest["nodes"]
+    for node in nodes.values():
+        if node["resource_type"] == "test" and not node.get("attached_node"):
+            read = [name for name in node["depends_on"]["nodes"] if name in nodes]
+            marts = [name for name in read if nodes[name]["schema"] in SCHEMAS]
+            node["attached_node"] = next(iter(marts + read), None)
+    return manifest
+
+
+def prepare_manifest(settings: Settings) -> Path:
+    """The manifest of the project as it is now; parsed (about 5 seconds) only where it has changed since.
+
+    Raises DbtError where there is no project, or dbt cannot parse it.
+    """
+    if not (settings.dbt_project_dir / "dbt_project.yml").is_file():
+        raise DbtError(f"{settings.dbt_project_dir} holds no dbt project; run from a complete checkout")
+    parsed = settings.dbt_dir / "parsed"
+    folder = parsed / build_digest(settings)[:16]
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        return manifest
+    parsed.mkdir(parents=True, exist_ok=True)
+    # A name of its own until it is complete: the web server and the daemon may parse at the same time.
+    building = Path(tempfile.mkdtemp(prefix=".parsing-", dir=parsed))
+    try:
+        result = subprocess.run(
+            [
+                *(str(DBT_EXECUTABLE), "--no-use-colors", "--no-send-anonymous-usage-stats", "parse"),
+                *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(settings.dbt_project_dir)),
+                *("--target", settings.engine, "--target-path", str(building), "--log-path", str(building)),
+            ],
+            cwd=settings.dbt_project_dir,
+            env={**os.environ, **settings.environment()},
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode != 0:
+            raise DbtError(f"dbt cannot read {settings.dbt_project_dir}: {_first_error(result.stdout + result.stderr)}")
+        try:
+            building.rename(folder)
+        except OSError:
+            if not manifest.is_file():
+                raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    for path in parsed.iterdir():
+        if path != folder and not path.name.startswith("."):
+            shutil.rmtree(path, ignore_errors=True)
+    return manifest
+
+
+def prepare_target(settings: Settings, manifest: Path) -> Path:
+    """An empty target folder for one dbt run, with the parser's cache in it. The former run's folder goes."""
+    target = settings.dbt_dir / "run"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    cache = manifest.with_name("partial_parse.msgpack")
+    if cache.is_file():
+        shutil.copy(cache, target)
+    return target
+
+
+def failure(target: Path) -> str:
+    """One line about what failed in the dbt run whose artifacts are in target."""
+    try:
+        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+    except (OSError, ValueError, KeyError):
+        log = target / "dbt.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        return f"dbt stopped: {_first_error(text)}; the whole log is {log}"
+    bad = [result for result in results if result["status"] in ("error", "fail", "runtime error")]
+    if not bad:
+        return f"dbt failed without naming a model; read {target / 'dbt.log'}"
+    first = bad[0]
+    # Message lines beyond the first carry SQL and data.
+    lines = [line.strip() for line in str(first.get("message") or "").splitlines() if line.strip()]
+    message = " ".join(lines[:2]) if lines else first["status"]
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    name = ".".join(first["unique_id"].split(".")[2:3])
+    return f"dbt {first['unique_id'].split('.')[0]} {name} failed: {plain(message, 300)}{more}; look into {target}"
+
+
+def _first_error(output: str) -> str:
+    lines = [re.sub(r"^\d\d:\d\d:\d\d\s+", "", line.strip()) for line in output.splitlines() if line.strip()]
+    start = next((index for index, line in enumerate(lines) if "error" in line.lower()), max(len(lines) - 3, 0))
+    return plain(without_secrets(" ".join(lines[start : start + 3])), 400) or "no message"

@@ -1,0 +1,54 @@
+"""Everything that Dagster loads, put together in one place.
+
+Belongs here: the list of assets, checks, jobs, schedules, sensors and resources. Does not: any of their bodies.
+"""
+
+import dagster as dg
+
+from orchestration.assets.landing import build_ingest_asset
+from orchestration.assets.models import build_dbt_assets, mart_keys
+from orchestration.assets.published import build_publish_asset
+from orchestration.checks.landed import build_landed_checks
+from orchestration.checks.marts import build_mart_checks
+from orchestration.dbt import prepare_manifest
+from orchestration.jobs import build_pipeline_job
+from orchestration.reporting import RunReporter
+from orchestration.resources import pipeline_lock_resource
+from orchestration.schedules import build_hourly_schedule
+from orchestration.sensors import build_failure_sensor, build_landing_sensor
+from orchestration.settings import Settings
+
+
+def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None = None) -> dg.Definitions:
+    """The definitions for some settings (those of the environment where None).
+
+    reporter: told of a run's stages; a silent one where None. Parses the dbt project where it has changed.
+    Raises SettingsError or DbtError, whose messages are one line.
+    """
+    settings = settings or Settings.load()
+    settings.export()
+    manifest = prepare_manifest(settings)
+    marts = mart_keys(manifest)
+    mart_checks = build_mart_checks(settings, marts)
+    return dg.Definitions(
+        assets=[
+            build_ingest_asset(settings),
+            build_dbt_assets(settings, manifest),
+            build_publish_asset(settings, marts),
+        ],
+        asset_checks=[build_landed_checks(settings), *([mart_checks] if mart_checks else [])],
+        jobs=[build_pipeline_job()],
+        schedules=[build_hourly_schedule(settings)],
+        sensors=[build_landing_sensor(settings), build_failure_sensor()],
+        resources={
+            "pipeline_lock": pipeline_lock_resource(settings),
+            "reporter": dg.ResourceDefinition.hardcoded_resource(reporter or RunReporter()),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What workspace.yaml loads."""
+    return build_defs()

@@ -1,0 +1,99 @@
+"""The one lock of a warehouse: a kernel lock on a file, so it dies with the process that holds it.
+
+Belongs here: taking it, asking who holds it. Does not: what to do while holding it.
+"""
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+_PATIENCE_SECONDS = 0.5
+
+
+class PipelineLocked(Exception):
+    """Another process is at work on this warehouse: "locked by pid N since T"."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock. since is UTC ISO 8601, both are None where the holder has not written them yet."""
+
+    pid: int | None
+    since: str | None
+
+    def __str__(self) -> str:
+        return f"locked by pid {self.pid} since {self.since}" if self.pid else "locked by another process"
+
+
+class PipelineLock:
+    """An exclusive lock on a file, for one holder over all processes and threads. Use as a context manager.
+
+    Raises PipelineLocked when it is held. The file stays behind: removing it would let two holders in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            # `holder` looks by taking the lock for an instant; that must never stop a run.
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise PipelineLocked(str(_read(descriptor))) from None
+                    time.sleep(0.02)
+            os.ftruncate(descriptor, 0)
+            since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            os.pwrite(descriptor, f"pid {os.getpid()}\nsince {since}\n".encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "PipelineLock":
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock now, or None. A file left by a dead process holds nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _read(descriptor: int) -> Holder:
+    words = os.pread(descriptor, 200, 0).decode("ascii", "replace").split()
+    if len(words) == 4 and words[0] == "pid" and words[1].isdigit() and words[2] == "since":
+        return Holder(int(words[1]), words[3])
+    return Holder(None, None)

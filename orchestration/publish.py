@@ -1,0 +1,352 @@
+"""Write, audit, publish: from the working database to a whole, verified snapshot that readers see at once.
+
+Belongs here: copying the marts, verifying the copy, swapping the link, keeping and removing versions.
+Does not: deciding whether to publish (assets, checks) or what a mart holds (dbt_project). Needs no Dagster.
+
+    published/versions/<version>/marts.duckdb           one file with every table, comments and meta.publication
+    published/versions/<version>/marts/<schema>/<table>.parquet
+    published/versions/<version>/publication.json       the same facts as meta.publication, readable without DuckDB
+    published/current -> versions/<version>             the only thing that changes, by one rename
+
+A version is written under a name that readers never look at, and gets its own name when it is complete and on disk.
+A process that dies at any point leaves the old version in place.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from log_ingest.sqltext import identifier, literal
+
+SCHEMAS = ("core", "reports", "meta")
+"""The schemas of the working database that are published, every relation of them."""
+
+KEPT_VERSIONS = 3
+"""Versions that stay: the current one, and two for readers and people who want to look back."""
+
+FORMAT_VERSION = 1
+"""Part of the build digest: a change of what publishing writes makes the next run publish again."""
+
+SORT_KEYS = {
+    ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
+    ("reports", "profile_tracking"): ("recipient_id", "occurred_at"),
+    ("reports", "delivery_tracking"): ("delivery_id", "occurred_at"),
+}
+"""Row order of the tables that are looked up by key: readers then skip most row groups."""
+
+PUBLICATION_COLUMNS = {
+    "version": ("bigint", "Rises by one or more with every publication."),
+    "run_id": ("varchar", "The pipeline run that built and audited this version."),
+    "published_at": ("timestamp", "When this version was written (UTC)."),
+    "data_through_at": (
+        "timestamp",
+        "The newest tracking event in this version (UTC), leaving out clocks that run more than a day ahead.",
+    ),
+    "batch_id": ("bigint", "The newest landed batch that is part of this version."),
+    "build_digest": ("varchar", "Digest of the models and settings that built this version."),
+}
+
+_BUILDING = ".building-"
+
+
+class PublishError(Exception):
+    """Nothing was published, the former version stays. The message is one line that says why."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One published version. Times are UTC; tables maps "schema.table" to its rows."""
+
+    version: int
+    run_id: str
+    published_at: datetime
+    data_through_at: datetime | None
+    batch_id: int
+    build_digest: str
+    tables: dict[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"{self.version:06d}"
+
+
+def current(published_dir: Path) -> Publication | None:
+    """The published version, or None where nothing has been published. Raises PublishError if it is damaged."""
+    path = published_dir / "current" / "publication.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        through = facts["data_through_at"]
+        return Publication(
+            **{
+                **facts,
+                "published_at": datetime.fromisoformat(facts["published_at"]),
+                "data_through_at": datetime.fromisoformat(through) if through else None,
+            }
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PublishError(
+            f"{path} cannot be read ({error}); point published/current at an older version or remove it, then: mtw run"
+        ) from error
+
+
+def publish(
+    working_database: Path,
+    published_dir: Path,
+    *,
+    run_id: str,
+    batch_id: int,
+    build_digest: str,
+    keep: int = KEPT_VERSIONS,
+) -> Publication:
+    """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
+
+    The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
+    """
+    former = current(published_dir)
+    stays = f"version {former.label} stays published" if former else "nothing is published yet"
+    versions_dir = published_dir / "versions"
+    try:
+        versions_dir.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(published_dir)
+        version = max(_versions(versions_dir), default=0) + 1
+        building = versions_dir / f"{_BUILDING}{version:06d}"
+        try:
+            (building / "marts").mkdir(parents=True)
+            publication = _write(working_database, building, version, run_id, batch_id, build_digest)
+            _verify(building, publication)
+            _sync_tree(building)
+            final = versions_dir / publication.label
+            building.rename(final)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        _sync_directory(versions_dir)
+        _link(published_dir / "marts.duckdb", "current/marts.duckdb")
+        _link(published_dir / "marts", "current/marts")
+        _link(published_dir / "current", f"versions/{publication.label}")
+        _sync_directory(published_dir)
+    except PublishError as error:
+        raise PublishError(f"{error}; {stays}") from error
+    except (duckdb.Error, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PublishError(f"publishing into {published_dir} failed ({reason}); {stays}") from error
+    _prune(versions_dir, publication.version, keep)
+    return publication
+
+
+def relations(connection: duckdb.DuckDBPyConnection, database: str) -> list[tuple[str, str]]:
+    """(schema, name) of every table and view in SCHEMAS of an attached database, in order."""
+    return connection.execute(
+        "select schema_name, table_name from duckdb_tables() where database_name = $1 and schema_name in $2"
+        " union all select schema_name, view_name from duckdb_views()"
+        " where database_name = $1 and schema_name in $2 and not internal order by all",
+        [database, list(SCHEMAS)],
+    ).fetchall()
+
+
+def _write(
+    working_database: Path, building: Path, version: int, run_id: str, batch_id: int, build_digest: str
+) -> Publication:
+    if not working_database.is_file():
+        raise PublishError(f"the working database {working_database} does not exist")
+    # Views name their tables with the database's name, which DuckDB and dbt take from the file's.
+    source = working_database.stem
+    spill = building / "spill"
+    with _connection() as connection:
+        connection.execute(f"set temp_directory = {literal(str(spill))}")
+        connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
+        connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
+        found = [pair for pair in relations(connection, source) if pair != ("meta", "publication")]
+        if not found:
+            raise PublishError(f"{working_database} holds no relation in {', '.join(SCHEMAS)}; run the models first")
+        for schema in SCHEMAS:
+            connection.execute(f"create schema if not exists marts.{identifier(schema)}")
+        tables = {}
+        for schema, name in found:
+            copied = _copy(connection, source, schema, name)
+            tables[f"{schema}.{name}"] = copied
+        publication = Publication(
+            version=version,
+            run_id=run_id,
+            published_at=datetime.now(UTC).replace(tzinfo=None),
+            data_through_at=_data_through(connection, set(found)),
+            batch_id=batch_id,
+            build_digest=build_digest,
+            tables={**tables, "meta.publication": 1},
+        )
+        _write_publication(connection, publication)
+        for schema, name in [*found, ("meta", "publication")]:
+            folder = building / "marts" / schema
+            folder.mkdir(exist_ok=True)
+            target = folder / f"{name}.parquet"
+            connection.execute(
+                f"copy (from marts.{identifier(schema)}.{identifier(name)}) to {literal(str(target))}"
+                f" (format parquet, compression zstd, kv_metadata {{run_id: {literal(run_id)}}})"
+            )
+        connection.execute("checkpoint marts")
+        connection.execute("detach marts")
+    shutil.rmtree(spill, ignore_errors=True)
+    files = [path for path in building.rglob("*") if path.is_file()]
+    publication = Publication(**{**vars(publication), "size_bytes": sum(path.stat().st_size for path in files)})
+    facts = asdict(publication) | {
+        "published_at": publication.published_at.isoformat(),
+        "data_through_at": publication.data_through_at.isoformat() if publication.data_through_at else None,
+    }
+    (building / "publication.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    for path in building.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+    return publication
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name: str) -> int:
+    """Copy one relation with its comments; a view becomes a table. Returns its rows."""
+    original = f"{identifier(source)}.{identifier(schema)}.{identifier(name)}"
+    target = f"marts.{identifier(schema)}.{identifier(name)}"
+    comments = connection.execute(
+        "select column_name, comment from duckdb_columns()"
+        " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
+        [source, schema, name],
+    ).fetchall()
+    names = {column for column, _ in comments}
+    keys = [key for key in SORT_KEYS.get((schema, name), ()) if key in names]
+    order = f" order by {', '.join(identifier(key) for key in keys)}" if keys else ""
+    count = connection.execute(f"create table {target} as select * from {original}{order}").fetchall()[0][0]  # noqa: S608 (quoted)
+    table_comment = connection.execute(
+        "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
+        " union all select comment from duckdb_views()"
+        " where database_name = $1 and schema_name = $2 and view_name = $3",
+        [source, schema, name],
+    ).fetchall()[0][0]
+    if table_comment:
+        connection.execute(f"comment on table {target} is {literal(table_comment)}")
+    for column, comment in comments:
+        if comment:
+            connection.execute(f"comment on column {target}.{identifier(column)} is {literal(comment)}")
+    return count
+
+
+def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, str]]) -> datetime | None:
+    if ("core", "fct_tracking_events") not in found:
+        return None
+    # More than a day after arrival is a clock that runs ahead (flagged far_future where it is landed).
+    return connection.execute(
+        "select max(occurred_at) from marts.core.fct_tracking_events where occurred_at <= ingested_at + interval 1 day"
+    ).fetchall()[0][0]
+
+
+def _write_publication(connection: duckdb.DuckDBPyConnection, publication: Publication) -> None:
+    columns = ", ".join(f"{identifier(name)} {kind}" for name, (kind, _) in PUBLICATION_COLUMNS.items())
+    connection.execute(f"create table marts.meta.publication ({columns})")
+    connection.execute(
+        "insert into marts.meta.publication values (?, ?, ?, ?, ?, ?)",
+        [getattr(publication, name) for name in PUBLICATION_COLUMNS],
+    )
+    connection.execute(
+        "comment on table marts.meta.publication is"
+        " 'Grain: one row. Which version this is, the run that made it, and how far its data goes.'"
+    )
+    for name, (_, comment) in PUBLICATION_COLUMNS.items():
+        connection.execute(f"comment on column marts.meta.publication.{identifier(name)} is {literal(comment)}")
+
+
+def _verify(building: Path, publication: Publication) -> None:
+    """Open the finished files as a reader would, and compare them with what was meant to be written."""
+    database = building / "marts.duckdb"
+    if database.with_name(database.name + ".wal").exists():
+        raise PublishError("the new version was not written out whole (a .wal file lies beside it)")
+    with _connection(database) as connection:
+        found = {f"{schema}.{name}" for schema, name in relations(connection, "marts")}
+        if found != set(publication.tables):
+            raise PublishError(f"the new version's tables differ: {sorted(found ^ set(publication.tables))}")
+        run_ids = connection.execute("select run_id from meta.publication").fetchall()
+        if run_ids != [(publication.run_id,)]:
+            raise PublishError(f"the new version names {run_ids} as its run, not {publication.run_id}")
+        bare = connection.execute(
+            "select schema_name || '.' || table_name from duckdb_tables() where coalesce(comment, '') = ''"
+            " union all select schema_name || '.' || table_name || '.' || column_name from duckdb_columns()"
+            " where not internal and coalesce(comment, '') = '' order by all"
+        ).fetchall()
+        if bare:
+            some = ", ".join(name for (name,) in bare[:5])
+            raise PublishError(f"{len(bare)} tables or columns have no comment, describe them in dbt: {some}")
+        for qualified, expected in publication.tables.items():
+            schema, name = qualified.split(".", 1)
+            parquet = literal(str(building / "marts" / schema / f"{name}.parquet"))
+            rows, in_parquet = connection.execute(
+                f"select (select count(*) from {identifier(schema)}.{identifier(name)}),"  # noqa: S608 (quoted)
+                f" (select sum(num_rows)::bigint from parquet_file_metadata({parquet}))"
+            ).fetchall()[0]
+            if not rows == in_parquet == expected:
+                raise PublishError(f"{qualified} has {rows} rows, its Parquet copy {in_parquet}, expected {expected}")
+            run_ids = connection.execute(
+                f"select decode(value) from parquet_kv_metadata({parquet}) where decode(key) = 'run_id'"  # noqa: S608
+            ).fetchall()
+            if run_ids != [(publication.run_id,)]:
+                raise PublishError(f"the Parquet copy of {qualified} is of another run: {run_ids}")
+
+
+@contextmanager
+def _connection(read_only: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(str(read_only), read_only=True) if read_only else duckdb.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _versions(versions_dir: Path) -> list[int]:
+    return sorted(int(path.name) for path in versions_dir.iterdir() if path.name.isdigit())
+
+
+def _remove_leftovers(published_dir: Path) -> None:
+    """Remove what a process that died left: unfinished versions and links that were never swapped in."""
+    for path in (published_dir / "versions").glob(f"{_BUILDING}*"):
+        shutil.rmtree(path)
+    for path in published_dir.glob(".link-*"):
+        path.unlink()
+
+
+def _prune(versions_dir: Path, newest: int, keep: int) -> None:
+    """Drop all but the last versions. A failure here is no failure of the publication: the next one tries again."""
+    for version in _versions(versions_dir)[:-keep]:
+        if version != newest:
+            shutil.rmtree(versions_dir / f"{version:06d}", ignore_errors=True)
+
+
+def _link(path: Path, target: str) -> None:
+    """Make path a symbolic link to target, replacing an older link in one step."""
+    if path.is_symlink() and path.readlink() == Path(target):
+        return
+    temporary = path.with_name(f".link-{path.name}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            _sync_directory(path)
+    _sync_directory(folder)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

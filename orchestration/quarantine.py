@@ -1,0 +1,75 @@
+"""Reading what was set aside: quarantined lines with their reason, place and bytes. Changing them is not done here."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from log_ingest.sqltext import literal
+
+
+@dataclass(frozen=True)
+class QuarantinedLine:
+    """One line that was not accepted. raw: its bytes without the terminator; offsets in decompressed bytes."""
+
+    source: str
+    source_file: str
+    line_number: int
+    byte_offset: int
+    reason: str
+    detail: str
+    raw: bytes
+    ingested_at: datetime
+
+
+def reasons(
+    landed_dir: Path, *, source: str | None = None, reason: str | None = None
+) -> list[tuple[str, str, int, int]]:
+    """(source, reason, lines, files), most lines first."""
+    with _rows(landed_dir) as (connection, rows):
+        return connection.execute(
+            f"select source, reason, count(*), count(distinct source_file) from {rows}"  # noqa: S608 (quoted)
+            " where ($1 is null or source = $1) and ($2 is null or reason = $2) group by all order by 3 desc, 1, 2",
+            [source, reason],
+        ).fetchall()
+
+
+def newest(landed_dir: Path, *, source: str | None, reason: str | None, limit: int) -> list[QuarantinedLine]:
+    """The lines that were set aside last."""
+    with _rows(landed_dir) as (connection, rows):
+        found = connection.execute(
+            f"select {_COLUMNS} from {rows} where ($1 is null or source = $1) and ($2 is null or reason = $2)"  # noqa: S608
+            " order by batch_id desc, source_file, line_number limit $3",
+            [source, reason, limit],
+        ).fetchall()
+    return [QuarantinedLine(*row) for row in found]
+
+
+def find(landed_dir: Path, source_file: str, line_number: int) -> list[QuarantinedLine]:
+    """The quarantined rows of one line; several where different contents arrived under the same name."""
+    with _rows(landed_dir) as (connection, rows):
+        found = connection.execute(
+            f"select {_COLUMNS} from {rows} where source_file = ? and line_number = ? order by batch_id",  # noqa: S608
+            [source_file, line_number],
+        ).fetchall()
+    return [QuarantinedLine(*row) for row in found]
+
+
+_COLUMNS = "source, source_file, line_number, byte_offset, reason, coalesce(detail, ''), raw, ingested_at"
+
+
+@contextlib.contextmanager
+def _rows(landed_dir: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    folder = landed_dir / "set_aside"
+    if not folder.is_dir():
+        raise RuntimeError(f"nothing was taken in yet ({folder} does not exist); run: mtw run")
+    pattern = literal(f"{folder}/batch_id=*/*.parquet")
+    with contextlib.closing(duckdb.connect()) as connection:
+        yield (
+            connection,
+            f"(select * from read_parquet({pattern}, hive_partitioning = true, hive_types = {{'batch_id': bigint}})"  # noqa: S608
+            " where disposition = 'quarantined')",
+        )

@@ -1,0 +1,64 @@
+"""What a run holds while it runs: the warehouse's lock.
+
+Belongs here: resources with a life of their own. Does not: settings (plain values) or assets.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster import DagsterRunStatus, RunsFilter
+
+from orchestration.lock import PipelineLock, PipelineLocked
+from orchestration.settings import Settings
+
+HOLDER_TAG = "mtw/holds_lock"
+"""On every run that took the lock. Unfinished, and the lock is free: that run's process died."""
+
+JOB_NAME = "pipeline"
+POOL = "warehouse"
+"""The Dagster pool of every step that writes. Its limit is one (orchestration/dagster.yaml)."""
+
+_UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+
+def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
+    """The kernel lock of the warehouse, held from a run's first step to its last.
+
+    The in-process executor makes resources once for a run and tears them down after its last step.
+    """
+
+    @dg.resource(description="The kernel lock of the warehouse: one run at a time, released when its process dies.")
+    def pipeline_lock(context: dg.InitResourceContext) -> Iterator[PipelineLock]:
+        with PipelineLock(settings.lock_path) as lock:
+            instance, run_id = context.instance, context.run.run_id if context.run else None
+            if instance and run_id and instance.get_run_by_id(run_id):
+                _fail_unfinished_holders(instance, except_run_id=run_id)
+                instance.add_run_tags(run_id, {HOLDER_TAG: "yes"})
+            yield lock
+
+    return pipeline_lock
+
+
+def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+    """Report runs whose process died as failed and free their pool slots; returns their ids.
+
+    A killed worker leaves its run "started" and its slot taken, which would hold up every later run. Holding the
+    kernel lock proves that no such process lives. Does nothing while the lock is held.
+    """
+    try:
+        with PipelineLock(settings.lock_path):
+            return _fail_unfinished_holders(instance)
+    except PipelineLocked:
+        return []
+
+
+def _fail_unfinished_holders(instance: dg.DagsterInstance, except_run_id: str | None = None) -> list[str]:
+    dead = [
+        run
+        for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED, tags={HOLDER_TAG: "yes"}))
+        if run.run_id != except_run_id
+    ]
+    for run in dead:
+        instance.report_run_failed(run, "The process of this run died: the lock of the warehouse is free.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]

@@ -1,0 +1,80 @@
+"""The sensors. Stopped until someone turns them on in the Dagster UI."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.resources import JOB_NAME, fail_dead_runs
+from orchestration.schedules import run_under_way
+from orchestration.settings import Settings
+from orchestration.text import plain
+
+
+@dataclass(frozen=True)
+class LandingFingerprint:
+    """What a landing folder looks like from outside: enough to see that something was added, grew or changed."""
+
+    file_count: int
+    newest_mtime_ns: int
+    total_bytes: int
+
+
+def landing_fingerprint(landing_dir: Path) -> LandingFingerprint:
+    """Count, newest change and size of the regular files below a folder; links are not followed."""
+    count = newest = total = 0
+    for folder, _, names in os.walk(landing_dir):
+        for name in names:
+            try:
+                status = (Path(folder) / name).lstat()
+            except FileNotFoundError:
+                continue  # moved away while we look: the next tick sees the rest
+            count, newest, total = count + 1, max(newest, status.st_mtime_ns), total + status.st_size
+    return LandingFingerprint(count, newest, total)
+
+
+def build_landing_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Starts a run when the landing folder has changed since the last run that this sensor asked for."""
+
+    @dg.sensor(
+        name="landing_folder",
+        job_name=JOB_NAME,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Starts a pipeline run when files were added to the landing folder or have grown.",
+    )
+    def landing_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        if not settings.landing_dir.is_dir():
+            return dg.SkipReason(f"landing folder {settings.landing_dir} does not exist")
+        now = json.dumps(asdict(landing_fingerprint(settings.landing_dir)))
+        if now == context.cursor:
+            return dg.SkipReason("nothing has changed in the landing folder")
+        fail_dead_runs(settings, context.instance)
+        busy = run_under_way(context.instance)
+        if busy:
+            # The cursor stays: what that run is too late to see is found at the next tick.
+            return dg.SkipReason(f"run {busy} is still under way")
+        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)
+
+    return landing_folder
+
+
+def build_failure_sensor() -> dg.SensorDefinition:
+    """Writes one line for each failed run to the daemon's log, where a log shipper or a pager can see it."""
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Says in one line of the daemon's log that a run failed and why. The place to add mail or chat.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext) -> None:
+        context.log.error(
+            "run %s of %s failed: %s",
+            context.dagster_run.run_id,
+            context.dagster_run.job_name,
+            plain(context.failure_event.message or "no message", 500),
+        )
+
+    return failed_runs

@@ -1,0 +1,151 @@
+"""Where things are and how the pipeline is set up: the MTW_ environment variables, resolved once.
+
+Belongs here: reading settings, their defaults, the paths that follow from them.
+Does not: creating anything on disk, or knowing what a setting means to a model.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from dotenv import dotenv_values
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+"""The checkout: holds workspace.yaml, dbt_project and .env."""
+
+ENGINES = ("duckdb",)
+"""dbt targets that MTW_ENGINE may name."""
+
+_PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
+
+
+class SettingsError(Exception):
+    """A setting cannot be used. The message is one line that names the variable and says what to do."""
+
+
+def without_secrets(text: str) -> str:
+    """The text with user names and passwords of URLs (and password=… parameters) replaced by ***."""
+    return _PASSWORD.sub(lambda match: f"{match[2]}***" if match[2] else "***@", text)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, paths absolute. reference_url and publish_url may hold a password: repr leaves them out."""
+
+    landing_dir: Path
+    warehouse_dir: Path
+    engine: str = "duckdb"
+    reference_url: str | None = field(default=None, repr=False)
+    publish_url: str | None = field(default=None, repr=False)
+    time_zone: str = "UTC"
+    dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
+    dagster_home_override: Path | None = None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None) -> "Settings":
+        """Read the environment and .env (the working directory's, else the checkout's).
+
+        The environment wins over .env. A relative path is relative to the working directory when it comes from
+        the environment, to the .env file's folder when it comes from there, and to the checkout for defaults: a
+        scheduler that starts elsewhere finds the same warehouse.
+
+        Raises SettingsError for a value that cannot be used.
+        """
+        environ = os.environ if environ is None else environ
+        dotenv = dotenv or next(
+            (path for path in (Path.cwd() / ".env", PROJECT_DIR / ".env") if path.is_file()), PROJECT_DIR / ".env"
+        )
+        from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
+
+        def text(name: str, default: str | None = None) -> str | None:
+            return environ.get(name) or from_file.get(name) or default
+
+        def path(name: str, default: Path) -> Path:
+            if environ.get(name):
+                return Path(environ[name]).expanduser().absolute()
+            if from_file.get(name):
+                return (dotenv.parent.absolute() / Path(str(from_file[name])).expanduser()).absolute()
+            return default
+
+        engine = text("MTW_ENGINE", "duckdb") or ""
+        if engine not in ENGINES:
+            raise SettingsError(f"MTW_ENGINE is {engine!r}; set it to one of: {', '.join(ENGINES)}")
+        time_zone = text("MTW_TIME_ZONE", "UTC") or ""
+        try:
+            ZoneInfo(time_zone)
+        except Exception as error:  # ZoneInfo raises several types for hostile names
+            raise SettingsError(
+                f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
+            ) from error
+        settings = cls(
+            landing_dir=path("MTW_LANDING_DIR", PROJECT_DIR / "data" / "landing"),
+            warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
+            engine=engine,
+            reference_url=text("MTW_REFERENCE_URL"),
+            publish_url=text("MTW_PUBLISH_URL"),
+            time_zone=time_zone,
+            # Not a promised setting: tests point it at a small project.
+            dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
+            dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
+        )
+        if settings.landing_dir.resolve().is_relative_to(settings.warehouse_dir.resolve()):
+            raise SettingsError(
+                "MTW_LANDING_DIR lies inside MTW_WAREHOUSE_DIR; keep what arrives apart from what the pipeline owns"
+            )
+        return settings
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.warehouse_dir / "ledger.sqlite"
+
+    @property
+    def landed_dir(self) -> Path:
+        return self.warehouse_dir / "landed"
+
+    @property
+    def working_database(self) -> Path:
+        return self.warehouse_dir / "work" / "warehouse.duckdb"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """Where dbt's artifacts go: parsed manifests and the last run's target folder."""
+        return self.warehouse_dir / "work" / "dbt"
+
+    @property
+    def published_dir(self) -> Path:
+        return self.warehouse_dir / "published"
+
+    @property
+    def published_database(self) -> Path:
+        return self.published_dir / "marts.duckdb"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.warehouse_dir / "run.lock"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.dagster_home_override or self.warehouse_dir / "dagster"
+
+    def environment(self) -> dict[str, str]:
+        """The variables that child processes (dbt, the web server) need to see the very same settings."""
+        variables = {
+            "MTW_LANDING_DIR": str(self.landing_dir),
+            "MTW_WAREHOUSE_DIR": str(self.warehouse_dir),
+            "MTW_ENGINE": self.engine,
+            "MTW_TIME_ZONE": self.time_zone,
+            "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
+            "DAGSTER_HOME": str(self.dagster_home),
+        }
+        if self.reference_url:
+            variables["MTW_REFERENCE_URL"] = self.reference_url
+        if self.publish_url:
+            variables["MTW_PUBLISH_URL"] = self.publish_url
+        return variables
+
+    def export(self) -> None:
+        """Put these settings into this process's environment, with absolute paths, for dbt and Dagster."""
+        os.environ.update(self.environment())
