@@ -33,6 +33,8 @@ copy (
 """
 """What a script does that accounts for nothing: no digest, no quarantine, no ledger, no identity, no raw bytes."""
 
+MTW = str(Path(sys.executable).with_name("mtw"))
+
 INGEST = """
 import sys
 from pathlib import Path
@@ -50,14 +52,14 @@ def main() -> None:
         base = Path(folder)
         console.print(f"Writing a sample of {events:,} events …")
         landing = base / "landing"
-        run([sys.executable, "-m", "orchestration.cli", "sample", "--events", str(events), str(landing)])
+        run([MTW, "sample", "--events", str(events), str(landing)])
         plain = base / "plain"
         lines, size = _plain_logs(landing, plain)
         only_logs = base / "only-logs"
         (only_logs / "tracking_logs").mkdir(parents=True)
         (only_logs / "tracking_logs" / "all.log").hardlink_to(plain / "all.log")
         settings = {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(base / "warehouse")}
-        mtw_run = [sys.executable, "-m", "orchestration.cli", "run"]
+        mtw_run = [MTW, "run"]
         costs = {
             "bare DuckDB parse": run(
                 [sys.executable, "-c", BARE_PARSE, str(plain / "all.log"), str(base / "bare.parquet")]

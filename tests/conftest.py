@@ -31,7 +31,7 @@ def mtw(*arguments: str, landing: Path, warehouse: Path, timeout: float = 600) -
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
     environment |= {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "COLUMNS": "160"}
     return subprocess.run(
-        [sys.executable, "-m", "orchestration.cli", *arguments],
+        [str(Path(sys.executable).with_name("mtw")), *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,

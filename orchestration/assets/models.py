@@ -19,7 +19,6 @@ from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 
-
 LINEAGE = "dagster/column_lineage"
 
 Lineage = dict[str, dict[str, list[tuple[list[str], str]]]]
