@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -94,23 +96,35 @@ def forget_build(settings: Settings) -> None:
         record_build(settings, replace(build, batch_id=UNFINISHED))
 
 
-def discard_unreadable_database(settings: Settings) -> bool:
+class DatabaseInUse(Exception):
+    """Another process has the working database open. The message is one line that says what to do."""
+
+
+def discard_unreadable_database(settings: Settings, patience_seconds: float = 60) -> bool:
     """Remove a working database that DuckDB cannot open: it is a cache, the next build makes it again.
 
-    Returns whether there was one. A database that another process has open is left alone.
+    Returns whether there was one. A killed run may leave its dbt behind, which ends by itself: it is waited for.
+    Raises DatabaseInUse where another process keeps the database open for longer.
     """
     import duckdb
 
     path = settings.working_database
     if not path.exists():
         return False
-    try:
-        with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
-            connection.execute("select count(*) from duckdb_columns()").fetchall()
-        return False
-    except duckdb.Error as error:
-        if "lock" in str(error):
-            raise
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+                connection.execute("select count(*) from duckdb_columns()").fetchall()
+            return False
+        except duckdb.Error as error:
+            if "Could not set lock" not in str(error):
+                break
+            if time.monotonic() > deadline:
+                pid = re.search(r"PID (\d+)", str(error))
+                who = f"process {pid[1]}" if pid else "another process"
+                raise DatabaseInUse(f"{path} is open in {who}; end that, then run again") from error
+            time.sleep(0.5)
     for file in (path, path.with_name(path.name + ".wal"), _record(settings)):
         file.unlink(missing_ok=True)
     return True

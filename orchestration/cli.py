@@ -122,7 +122,7 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     if outcome.success and reporter.plan is not None and not reporter.plan.reasons:
         facts.append(("result", "nothing new: the published version is up to date"))
     elif reporter.plan is not None:
-        facts.append(("result", "; ".join(reporter.plan.reasons)))
+        facts.append(("why", "; ".join(reporter.plan.reasons)))
     if outcome.checks_passed or outcome.failed_checks:
         facts.append(("checks", f"{outcome.checks_passed} passed, {len(outcome.failed_checks)} failed"))
     facts += _published_facts(settings)

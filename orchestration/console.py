@@ -34,7 +34,10 @@ def shown(value: object, limit: int = 200) -> Text:
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A compact table; numbers are aligned right."""
-    result = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    result = Table(title=title and Text(title, no_wrap=True), title_justify="left", box=None, pad_edge=False)
+    result.title_style = "bold"
+    # A title longer than the table would be wrapped to the table's width.
+    result.min_width = len(title.strip())
     for index, name in enumerate(header):
         numeric = any(isinstance(row[index], int | float) for row in rows)
         result.add_column(Text(name, style="dim"), justify="right" if numeric else "left", overflow="fold")

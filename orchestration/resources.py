@@ -3,11 +3,13 @@
 Belongs here: resources with a life of their own. Does not: settings (plain values) or assets.
 """
 
+import contextlib
 from collections.abc import Iterator
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from orchestration.home import storage_kept_open
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.settings import Settings
 
@@ -29,11 +31,13 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description="The kernel lock of the warehouse: one run at a time, released when its process dies.")
     def pipeline_lock(context: dg.InitResourceContext) -> Iterator[PipelineLock]:
-        with PipelineLock(settings.lock_path) as lock:
+        with contextlib.ExitStack() as held:
+            lock = held.enter_context(PipelineLock(settings.lock_path))
             instance, run_id = context.instance, context.run.run_id if context.run else None
             if instance and run_id and instance.get_run_by_id(run_id):
                 _fail_unfinished_holders(instance, except_run_id=run_id)
                 instance.add_run_tags(run_id, {HOLDER_TAG: "yes"})
+                held.enter_context(storage_kept_open(settings.dagster_home, run_id))
             yield lock
 
     return pipeline_lock

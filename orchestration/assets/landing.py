@@ -100,11 +100,11 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
         reporter.ingest_report = report
         for problem in report.problems:
             context.log.warning("ingest: %s", plain(problem, 500))
-        if build_state.discard_unreadable_database(settings):
-            context.log.warning("the working database could not be opened; it is built again from the landed rows")
         try:
+            if build_state.discard_unreadable_database(settings):
+                context.log.warning("the working database could not be opened; it is built again from the landed rows")
             plan = build_state.plan(settings, report.latest_batch_id)
-        except PublishError as error:
+        except (PublishError, build_state.DatabaseInUse) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         reporter.plan = plan
         if not plan.reasons:

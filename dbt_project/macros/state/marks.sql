@@ -7,7 +7,11 @@
     {%- if wanted or model.config.materialized != 'incremental' -%}
         {{ return(wanted) }}
     {%- endif -%}
-    {{ return(must_rebuild()) }}
+    {#- Decided once per model: dbt asks many times, and the answer must not turn while the model is written. -#}
+    {%- if 'must_rebuild' not in model -%}
+        {%- do model.update({'must_rebuild': must_rebuild()}) -%}
+    {%- endif -%}
+    {{ return(model['must_rebuild']) }}
 {%- endmacro %}
 
 {% macro must_rebuild() -%}

@@ -45,10 +45,8 @@
     {%- if not execute -%}
         {{ return(default) }}
     {%- endif -%}
-    {%- set present = run_query(
-        "select 1 from information_schema.tables where table_schema = 'state' and table_name = '" ~ name ~ "'"
-    ) -%}
-    {%- if present.rows | length == 0 -%}
+    {#- Looked up once per dbt run: dbt remembers which tables a schema has. -#}
+    {%- if adapter.get_relation(target.database, 'state', name) is none -%}
         {{ return(default) }}
     {%- endif -%}
     {%- set found = run_query(
