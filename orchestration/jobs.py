@@ -8,7 +8,7 @@ import dagster as dg
 from orchestration.resources import JOB_NAME
 
 EXPECTED_RUN_TIME = timedelta(hours=2)
-"""Run monitoring ends a run after this. A first load of 100 M lines took less than half of it."""
+"""Run monitoring ends a run after this, so that one that hangs does not hold up the schedule for ever."""
 
 
 def build_pipeline_job() -> Any:  # Dagster does not export the type of an asset job

@@ -83,13 +83,21 @@ def holder(path: Path) -> Holder | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(descriptor)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+            except BlockingIOError:
+                found = _read(descriptor)
+                # Held by nobody in particular: it is just being taken, or a child of the holder is being started
+                # and has not yet closed its copy of the descriptor.
+                if found.pid or time.monotonic() > deadline:
+                    return found
+                time.sleep(0.01)
     finally:
         os.close(descriptor)
-    return None
 
 
 def _read(descriptor: int) -> Holder:

@@ -41,6 +41,7 @@ class Settings:
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
     time_zone: str = "UTC"
+    server_time_zones: str = ""
     dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
     dagster_home_override: Path | None = None
 
@@ -87,15 +88,30 @@ class Settings:
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             time_zone=time_zone,
+            server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
             # Not a promised setting: tests point it at a small project.
             dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
         )
+        settings.zone_by_server()
         if settings.landing_dir.resolve().is_relative_to(settings.warehouse_dir.resolve()):
             raise SettingsError(
                 "MTW_LANDING_DIR lies inside MTW_WAREHOUSE_DIR; keep what arrives apart from what the pipeline owns"
             )
         return settings
+
+    def zone_by_server(self) -> dict[str, str]:
+        """The zones that redirection servers' clocks show, by server character; servers not named write UTC.
+
+        Lines that have landed keep the zone they were read with.
+        """
+        zones = {}
+        for entry in filter(None, (entry.strip() for entry in self.server_time_zones.split(","))):
+            server, _, zone = entry.partition("=")
+            if len(server) != 1 or not zone:
+                raise SettingsError(f"MTW_SERVER_TIME_ZONES has {entry!r}; write it like 5=Europe/Paris,6=UTC")
+            zones[server] = zone
+        return zones
 
     @property
     def ledger_path(self) -> Path:
@@ -137,6 +153,7 @@ class Settings:
             "MTW_WAREHOUSE_DIR": str(self.warehouse_dir),
             "MTW_ENGINE": self.engine,
             "MTW_TIME_ZONE": self.time_zone,
+            "MTW_SERVER_TIME_ZONES": self.server_time_zones,
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),
         }

@@ -93,7 +93,11 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
         check_landing_dir(settings.landing_dir)
         try:
             report = take_in(
-                settings.landing_dir, settings.warehouse_dir, run_id=context.run.run_id, progress=reporter.progress
+                settings.landing_dir,
+                settings.warehouse_dir,
+                run_id=context.run.run_id,
+                progress=reporter.progress,
+                server_time_zones=settings.zone_by_server(),
             )
         except IngestError as error:
             raise dg.Failure(str(error), allow_retries=False) from error

@@ -3,6 +3,7 @@
 Runs on small_project, five models with the real project's schemas: the models have tests of their own.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from log_ingest.catalog import LANDED_SCHEMAS
 from orchestration import build_state, publish
 from orchestration.checks import landed, marts, suites
 from orchestration.checks.verdicts import Verdict, check_result
-from orchestration.dbt import DbtError, dbt_args, group_name, prepare_manifest
+from orchestration.dbt import DbtError, dbt_args, group_name, load_manifest, prepare_manifest
 from orchestration.definitions import build_defs
 from orchestration.home import SHIPPED, prepare_dagster_home
 from orchestration.lock import PipelineLock
@@ -226,6 +227,22 @@ def test_the_manifest_is_parsed_once_for_each_state_of_the_project(settings, fir
         prepare_manifest(replace(settings, dbt_project_dir=tmp_path))
 
 
+def test_a_test_in_a_file_of_its_own_belongs_to_the_mart_that_it_reads(tmp_path):
+    nodes = {
+        "model.p.stg": {"resource_type": "model", "schema": "staging"},
+        "model.p.rpt": {"resource_type": "model", "schema": "reports"},
+        "test.p.both": {"resource_type": "test", "depends_on": {"nodes": ["model.p.stg", "model.p.rpt"]}},
+        "test.p.none": {"resource_type": "test", "depends_on": {"nodes": []}},
+        "test.p.column": {"resource_type": "test", "attached_node": "model.p.stg", "depends_on": {"nodes": []}},
+    }
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"nodes": nodes}))
+    attached = {name: node.get("attached_node") for name, node in load_manifest(path)["nodes"].items()}
+    assert attached["test.p.both"] == "model.p.rpt"
+    assert attached["test.p.none"] is None
+    assert attached["test.p.column"] == "model.p.stg"
+
+
 # -- runs
 
 
@@ -287,6 +304,12 @@ def test_new_lines_make_a_new_version_and_a_warning_stops_nothing(copied):
     assert outcome.success, outcome.failure
     assert publish.current(copied.published_dir).tables["core.fct_tracking_events"] == 400
     assert publish.current(copied.published_dir).version == 2
+    with dg.DagsterInstance.get() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(["core", "fct_tracking_events"]))
+    lineage = event.asset_materialization.metadata["dagster/column_lineage"].value.deps_by_column
+    assert [dep.asset_key.path[-1] for dep in lineage["event_key"]] == ["stg_tracking_logs__lines"], (
+        "looked up by the first run, kept for this one"
+    )
     (warning,) = outcome.failed_checks
     assert warning.is_warning
     assert "at most one line in five knows no message" in warning.reason
@@ -358,6 +381,23 @@ def test_a_broken_working_database_is_built_again(copied):
     assert outcome.success, outcome.failure
     assert reporter.plan.reasons == ("the working database has to be built",)
     assert publish.current(copied.published_dir).tables["core.fct_tracking_events"] == 300
+
+
+def test_a_working_database_that_stays_open_elsewhere_is_no_broken_one(copied):
+    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('open', flush=True); time.sleep(60)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", hold, str(copied.working_database)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout.readline() == "open\n"
+        with pytest.raises(build_state.DatabaseInUse, match=f"open in process {child.pid}; end that"):
+            build_state.discard_unreadable_database(copied, patience_seconds=0)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    assert build_state.discard_unreadable_database(copied) is False
+    assert copied.working_database.is_file()
 
 
 def test_a_run_whose_process_died_is_failed_and_gives_back_its_slot(copied, defs):

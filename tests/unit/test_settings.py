@@ -85,3 +85,10 @@ def test_a_secret_is_in_no_representation():
 )
 def test_secrets_are_masked_in_text(text, expected):
     assert without_secrets(text) == expected
+
+
+def test_zones_of_servers(tmp_path):
+    assert load({"MTW_SERVER_TIME_ZONES": "5=Europe/Paris, 6=UTC"}).zone_by_server() == {"5": "Europe/Paris", "6": "UTC"}
+    assert load({}).zone_by_server() == {}
+    with pytest.raises(SettingsError, match="write it like"):
+        load({"MTW_SERVER_TIME_ZONES": "Europe/Paris"})
