@@ -10,10 +10,10 @@ from datetime import timedelta
 import dagster as dg
 
 from orchestration import build_state
-from orchestration.publish import Publication, PublishError, publish
+from orchestration.publish import Publication, PublishError, publish, undescribed
 from orchestration.resources import POOL
 from orchestration.settings import Settings
-from orchestration.text import markdown_table
+from orchestration.text import markdown_table, plain
 
 KEY = dg.AssetKey(["published", "marts"])
 
@@ -58,7 +58,10 @@ def build_publish_asset(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.
             )
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        return dg.MaterializeResult(metadata=_metadata(settings, publication))
+        bare = undescribed(settings.published_database)
+        if bare:
+            context.log.warning("%d tables or columns have no description: %s", len(bare), plain(", ".join(bare), 500))
+        return dg.MaterializeResult(metadata=_metadata(settings, publication) | {"undescribed_count": len(bare)})
 
     return published_marts
 

@@ -185,14 +185,15 @@ def test_leftovers_of_a_killed_run_go(working, tmp_path):
     assert not any(name.startswith(".") for name in names)
 
 
-def test_a_table_without_a_comment_is_not_published(working, tmp_path):
+def test_what_nobody_described_is_published_and_named(working, tmp_path):
     published = tmp_path / "published"
-    publish_one(working, published)
     with contextlib.closing(duckdb.connect(str(working))) as connection:
         connection.execute("create table reports.rpt_bare as select 1 as number")
-    with pytest.raises(PublishError, match=r"2 tables or columns have no comment.*rpt_bare.*version 000001 stays"):
-        publish_one(working, published, "run-2")
-    assert_whole(published, "run-1")
+    publish_one(working, published)
+    assert publishing.undescribed(published / "marts.duckdb") == ["reports.rpt_bare", "reports.rpt_bare.number"]
+    with reading(published / "marts.duckdb") as connection:
+        bare = "select count(*) from duckdb_columns() where not internal and coalesce(comment, '') = ''"
+        assert connection.execute(bare).fetchall() == [(0,)]
 
 
 def test_an_empty_or_missing_working_database_is_a_clear_failure(tmp_path):

@@ -123,6 +123,8 @@ def test_quarantined_lines_with_file_and_line(demo: Demo) -> None:
     assert Counter(found.fetchall()) == rows
 
 
-@pytest.mark.parametrize("words", ["Delivery ", "recipient_open_count", "Control totals", "make serve", "mtw status", "marts.duckdb"])
+@pytest.mark.parametrize(
+    "words", ["Delivery ", "recipient_open_count", "Control totals", "make serve", "mtw status", "marts.duckdb"]
+)
 def test_the_demo_says_where_to_look(demo: Demo, words: str) -> None:
     assert words in demo.output

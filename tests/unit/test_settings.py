@@ -88,7 +88,10 @@ def test_secrets_are_masked_in_text(text, expected):
 
 
 def test_zones_of_servers(tmp_path):
-    assert load({"MTW_SERVER_TIME_ZONES": "5=Europe/Paris, 6=UTC"}).zone_by_server() == {"5": "Europe/Paris", "6": "UTC"}
+    assert load({"MTW_SERVER_TIME_ZONES": "5=Europe/Paris, 6=UTC"}).zone_by_server() == {
+        "5": "Europe/Paris",
+        "6": "UTC",
+    }
     assert load({}).zone_by_server() == {}
     with pytest.raises(SettingsError, match="write it like"):
         load({"MTW_SERVER_TIME_ZONES": "Europe/Paris"})
