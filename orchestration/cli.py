@@ -345,8 +345,9 @@ def demo(events: int, verbose: bool) -> None:
             "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
             f"  {settings.published_database}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
-            "  mtw status                what was taken in, what is missing\n"
-            "  mtw quarantine list       what was not accepted, and why"
+            "  .venv/bin/mtw status      what was taken in, what is missing\n"
+            "  .venv/bin/mtw quarantine list\n"
+            "                            what was not accepted, and why"
         )
 
 
