@@ -225,8 +225,15 @@ class LineIntake:
         con.register("part_lines", lines)
         parsed = trackinglogd.parsed_sql("part_lines", self._ingested_at, self._zones)
         path = self._unit.new_path(self.source.name)
+        part = f"read_parquet({literal(str(path))})"
         row_count = self._unit.copy(trackinglogd.accepted_sql(parsed), path)
         if row_count < lines.num_rows:
+            # Only the lines that are not in the part are parsed again, for the reason why.
+            con.execute(
+                "create or replace temp view refused_lines as select * from part_lines"
+                f" where (file_id, line_number) not in (select file_id, line_number from {part})"
+            )
+            parsed = trackinglogd.parsed_sql("refused_lines", self._ingested_at, self._zones)
             refused = con.execute(trackinglogd.refused_sql(parsed)).fetchall()
             for row, reason, detail, server, pointer in refused:
                 placed = self._placed_at(row)
@@ -241,7 +248,6 @@ class LineIntake:
                 )
                 if pointer is not None:
                     self._refused_pointers.setdefault(server, []).append(pointer)
-        part = f"read_parquet({literal(str(path))})"
         runs, may_repeat = self._runs_of_part(part)
         if may_repeat:
             row_count = self._drop_repeats(path, part, runs)
