@@ -65,6 +65,11 @@ def _console() -> "Console":
     return Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
+def _from_here(path: Path) -> Path:
+    """The path as a user in the working directory would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="message-tracking-warehouse", prog_name="mtw")
 def main() -> None:
@@ -329,7 +334,7 @@ def demo(events: int, verbose: bool) -> None:
         settings = _settings()
         out = _console()
         if not settings.landing_dir.is_dir() or not any(settings.landing_dir.iterdir()):
-            out.print(f"Writing a sample of {events:,} events into {settings.landing_dir}")
+            out.print(f"Writing a sample of {events:,} events into {_from_here(settings.landing_dir)}")
             _write_sample(settings.landing_dir, events, 1)
         _run(settings, verbose=verbose)
 
@@ -343,7 +348,7 @@ def demo(events: int, verbose: bool) -> None:
         out.print(
             "\nWhere to look next\n"
             "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
-            f"  {settings.published_database}\n"
+            f"  {_from_here(settings.published_database)}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
             "  .venv/bin/mtw status      what was taken in, what is missing\n"
             "  .venv/bin/mtw quarantine list\n"
