@@ -62,6 +62,8 @@ def _columns(required: str, personal: str = "", **kinds: Kind) -> tuple[Column, 
 TRACKING_LOGS = LineSource("tracking_logs", "tracking_logs", (".log", ".log.gz", ".log.zst"))
 LINE_SOURCES = (TRACKING_LOGS,)
 
+REFERENCE_SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
+
 REFERENCE_ENTITIES = (
     ReferenceEntity(
         "deliveries",

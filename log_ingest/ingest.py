@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 
 from log_ingest import user_agents
-from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES, REFERENCE_SUFFIXES
 from log_ingest.errors import IngestError
 from log_ingest.files import LandingFile, discover
 from log_ingest.identify import newest_pointers
@@ -43,6 +43,8 @@ def ingest(
     sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
+    if landing_dir.exists() and not landing_dir.is_dir():
+        raise IngestError(f"the landing folder {landing_dir} is a file; set MTW_LANDING_DIR to a folder")
     if not landing_dir.is_dir():
         raise IngestError(f"the landing folder {landing_dir} does not exist; create it or set MTW_LANDING_DIR")
     zones = _checked_zones(server_time_zones or {})
@@ -106,7 +108,7 @@ def _take_all(
     for entity in REFERENCE_ENTITIES:
         if sources is not None and entity.name not in sources:
             continue
-        files = _found(landing_dir, entity.folder, (".csv", ".parquet"), report)
+        files = _found(landing_dir, entity.folder, REFERENCE_SUFFIXES, report)
         progress.start(entity.name, sum(file.fingerprint.size for file in files), len(files))
         rows = ReferenceIntake(entity, landing, ledger, run_id=report.run_id, ingested_at=now, progress=progress)
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):

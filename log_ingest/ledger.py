@@ -266,6 +266,11 @@ class Ledger:
         with self._transaction():
             self._write_paths(paths)
 
+    def has_content_after(self, source: str, file_id: int) -> bool:
+        """True where another content of the source was taken after this one."""
+        row = self._db.execute("select 1 from contents where source = ? and file_id > ? limit 1", [source, file_id])
+        return row.fetchone() is not None
+
     # -- batches
 
     def last_batch_id(self) -> int:

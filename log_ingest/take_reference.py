@@ -15,7 +15,7 @@ from log_ingest.catalog import ReferenceEntity
 from log_ingest.errors import UnreadableFileError
 from log_ingest.files import LandingFile, digest, read_chunks
 from log_ingest.formats import reference_rows
-from log_ingest.formats.csv_records import BadRecord, RecordBlock, read_records
+from log_ingest.formats.csv_records import INPUT, BadRecord, RecordBlock, read_records
 from log_ingest.identify import identify, known_state
 from log_ingest.landing import Landing
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
@@ -71,6 +71,11 @@ class ReferenceIntake:
         is_back = previous is not None and previous.role == "origin" and previous.file_id != identity.content.file_id
         if identity.verdict in ("unchanged", "copy") and not is_back:
             role = "origin" if identity.verdict == "unchanged" else "copy"
+            if role == "copy" and self._ledger.has_content_after(name, identity.content.file_id):
+                self.problems.append(
+                    f"{file.name}: the same content as {identity.content.name}, taken for that file re-sent; if it is"
+                    " news (older values are back), write it over the newest extract's path"
+                )
             self.totals.files_duplicate += role == "copy"
             self._ledger.note_paths([PathState(name, file.name, file.fingerprint, role, identity.content.file_id)])
             return
@@ -97,11 +102,12 @@ class ReferenceIntake:
         modified_at = datetime.fromtimestamp(file.fingerprint.mtime_ns / 1e9, UTC).replace(tzinfo=None)
         try:
             for block in _blocks(file):
-                self._check_columns(block.table.column_names, file)
+                columns = [name.removeprefix(INPUT) for name in block.table.column_names if name.startswith(INPUT)]
+                self._check_columns(columns, file)
                 self._progress.advance(self.entity.name, 0, block.records, 0)
                 parsed = reference_rows.parsed_sql(
                     self.entity,
-                    block.table.column_names,
+                    columns,
                     "reference_block",
                     file_id=content.file_id,
                     source_file=content.name,
@@ -159,7 +165,7 @@ class ReferenceIntake:
 
 
 def _blocks(file: LandingFile) -> Iterator[RecordBlock]:
-    if file.path.suffix == ".parquet":
+    if file.path.suffix.lower() == ".parquet":
         yield from _parquet_blocks(file)
     else:
         yield from read_records(read_chunks(file), file.name)
@@ -175,7 +181,7 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
                 names = [name.strip().lower() for name in table.column_names]
                 if len(set(names)) < len(names):
                     raise UnreadableFileError(f"{file.name}: repeated column names; nothing of it was taken")
-                columns = {name: _as_text(column) for name, column in zip(names, table.columns, strict=True)}
+                columns = {INPUT + name: _as_text(column) for name, column in zip(names, table.columns, strict=True)}
                 numbers = pa.array(range(row + 1, row + 1 + len(batch)), pa.int64())
                 yield RecordBlock(
                     table=pa.table({**columns, "line_number": numbers, "byte_offset": numbers}),
@@ -190,6 +196,12 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     try:
+        if pa.types.is_floating(column.type):
+            # Ids that passed through a float column: 3e15 is no decimal text.
+            return column.cast(pa.int64()).cast(pa.string())
+    except pa.ArrowException:
+        pass
+    try:
         return column.cast(pa.string())
     except pa.ArrowException:
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
@@ -202,6 +214,5 @@ def _raw(block: RecordBlock, line: int, offset: int) -> bytes:
         return block.data[start:end]
     first = block.table["line_number"][0].as_py()
     values = block.table.slice(line - first, 1).to_pylist()[0]
-    return json.dumps(
-        {key: value for key, value in values.items() if key not in ("line_number", "byte_offset")}
-    ).encode()
+    own = {name.removeprefix(INPUT): value for name, value in values.items() if name.startswith(INPUT)}
+    return json.dumps(own).encode()

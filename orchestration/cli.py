@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestration.settings import Settings
 
 DEMO_EVENTS = 200_000
+SAMPLE_EVENTS = (1_000, 100_000_000)
 
 
 def fail(message: str) -> NoReturn:
@@ -37,7 +38,10 @@ def _one_line_errors() -> Iterator[None]:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except (OSError, RuntimeError, ValueError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}; check the path and its permissions")
+    except (RuntimeError, ValueError) as error:
         fail(str(error) or type(error).__name__)
     except Exception as error:
         if type(error).__name__ in _SAYS_WHAT_TO_DO:
@@ -94,6 +98,8 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     from orchestration.lock import holder
 
     started = time.monotonic()
+    if settings.landing_dir.exists() and not settings.landing_dir.is_dir():
+        fail(f"landing folder {settings.landing_dir} is a file; set MTW_LANDING_DIR to the folder where logs arrive")
     if not settings.landing_dir.is_dir():
         fail(
             f"landing folder {settings.landing_dir} does not exist; set MTW_LANDING_DIR to where the log files "
@@ -158,7 +164,13 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
 
 
 @main.command()
-@click.option("--events", type=click.IntRange(min=1), default=DEMO_EVENTS, show_default=True, help="Tracking events.")
+@click.option(
+    "--events",
+    type=click.IntRange(min=SAMPLE_EVENTS[0], max=SAMPLE_EVENTS[1], clamp=True),
+    default=DEMO_EVENTS,
+    show_default=True,
+    help="Tracking events, 1,000 to 100,000,000 (other numbers: the nearest of these).",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same sample.")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def sample(events: int, seed: int, directory: Path) -> None:

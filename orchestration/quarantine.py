@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest.sqltext import literal
+from orchestration.text import plain
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ def find(landed_dir: Path, source_file: str, line_number: int) -> list[Quarantin
     """The quarantined rows of one line; several where different contents arrived under the same name."""
     with _rows(landed_dir) as (connection, rows):
         found = connection.execute(
-            f"select {_COLUMNS} from {rows} where source_file = ? and line_number = ? order by batch_id",  # noqa: S608
-            [source_file, line_number],
+            f"select {_COLUMNS} from {rows} where line_number = ? order by batch_id",  # noqa: S608
+            [line_number],
         ).fetchall()
-    return [QuarantinedLine(*row) for row in found]
+    lines = [QuarantinedLine(*row) for row in found]
+    # A name that holds control characters is typed as the list shows it.
+    return [line for line in lines if source_file in (line.source_file, plain(line.source_file))]
 
 
 _COLUMNS = "source, source_file, line_number, byte_offset, reason, coalesce(detail, ''), raw, ingested_at"

@@ -23,7 +23,8 @@ def assert_accounted(warehouse: Path) -> None:
     """Invariants 1 and 2: every line has one disposition, and the stored bytes of a log reproduce its digest."""
     with Ledger(warehouse / LEDGER_NAME, read_only=True) as ledger:
         contents = ledger.contents()
-    digests = [(content.source, content.digest, content.content_bytes) for content in contents]
+    # A reference extract may say again what an older one said; a log never does.
+    digests = [content.digest for content in contents if content.source == "tracking_logs"]
     assert len(set(digests)) == len(digests), "one content is stored twice"
     stored = _stored_lines(warehouse)
     for content in contents:

@@ -4,7 +4,9 @@ Records are cut here (a quoted value may hold line ends), fields by pyarrow. A r
 given back with its bytes; a file whose header is unusable raises UnreadableFileError.
 """
 
+import csv as plain_csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,8 +18,11 @@ from log_ingest.errors import UnreadableFileError
 from log_ingest.framing import is_utf8
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
+INPUT = "in_"
+"""Prefix of the file's own columns in a block: no header can clash with ours."""
+
 _DELIMITERS = ",;\t|"
-_LF, _QUOTE = 10, 34
+_LF, _CR, _QUOTE = 10, 13, 34
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class BadRecord:
 
 @dataclass
 class RecordBlock:
-    """Some MB of records. table: one text column per header name plus line_number and byte_offset (int64)."""
+    """Some MB of records. table: one text column per header name, each behind the prefix INPUT, plus line_number and
+    byte_offset (int64).
+    """
 
     table: pa.Table
     data: bytes
@@ -46,54 +53,94 @@ class RecordBlock:
 
 def read_records(chunks: Iterable[bytes], name: str) -> Iterator[RecordBlock]:
     """Blocks of records of one CSV file, the header taken off."""
+    cutter = _Cutter(name)
     header: list[str] | None = None
-    delimiter = ","
     offset, line = 0, 1
-    for data in _whole_records(chunks, name):
+    for data in cutter.whole_records(chunks):
         start = 0
         if header is None:
-            start = _first_end(data)
+            ends = cutter.record_ends(data)
+            start = int(ends[0]) + 1 if len(ends) else len(data)
             first = data[:start].removeprefix(b"\xef\xbb\xbf")
             if not is_utf8(first):
                 raise UnreadableFileError(f"{name}: the header is not UTF-8; nothing of it was taken")
-            delimiter = max(_DELIMITERS, key=first.decode().count)
-            header = _header(first, delimiter, name)
-        block = _block(data, start, offset, line, header, delimiter, name)
+            header = _header(first, cutter.delimiter, name)
+        block = _block(data, start, offset, line, header, cutter)
         if block.records or block.blank:
             yield block
         offset += len(data)
-        line += data.count(b"\n")
+        line += len(_line_ends(np.frombuffer(data, np.uint8)))
     if header is None:
         raise UnreadableFileError(f"{name}: an empty file, not even a header; nothing of it was taken")
 
 
-def _whole_records(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk if rest else chunk
-        ends = _record_ends(data)
-        cut = int(ends[-1]) + 1 if len(ends) else 0
-        if cut:
-            yield data[:cut]
-        rest = data[cut:]
-        if len(rest) > MAX_RECORD_BYTES:
-            raise UnreadableFileError(f"{name}: a quoted value is not closed within 64 MiB; nothing of it was taken")
-    if rest:
-        yield rest
+class _Cutter:
+    """Cuts bytes behind whole records. The delimiter is guessed from the first line, outside quotes."""
+
+    def __init__(self, name: str) -> None:
+        self.delimiter = ","
+        self._name = name
+
+    def whole_records(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        rest = b""
+        is_first = True
+        for chunk in chunks:
+            data = rest + chunk if rest else chunk
+            if is_first:
+                header = re.split(rb"[\r\n]", data, maxsplit=1)[0].decode("utf-8", "replace")
+                self.delimiter = max(_DELIMITERS, key=re.sub('"[^"]*"', "", header).count)
+                is_first = False
+            # A final CR may be half of a CRLF, so it waits.
+            ends = self.record_ends(data[:-1] if data.endswith(b"\r") else data)
+            cut = int(ends[-1]) + 1 if len(ends) else 0
+            if cut:
+                yield data[:cut]
+            rest = data[cut:]
+            if len(rest) > MAX_RECORD_BYTES:
+                raise UnreadableFileError(
+                    f"{self._name}: a quoted value is not closed within 64 MiB; nothing of it was taken"
+                )
+        while rest:
+            ends = self.record_ends(rest)
+            if len(ends) == 0 or len(self.quotes(rest)) % 2:
+                # A quote was opened and never closed: its line is a record of its own, and the rest starts anew.
+                start = int(ends[-1]) + 1 if len(ends) else 0
+                lines = _line_ends(np.frombuffer(rest, np.uint8)[start:])
+                cut = start + int(lines[0]) + 1 if len(lines) else len(rest)
+            else:
+                cut = len(rest)
+            yield rest[:cut]
+            rest = rest[cut:]
+
+    def record_ends(self, data: bytes) -> np.ndarray:
+        """Positions of the line ends that end a record: those outside quotes."""
+        ends = _line_ends(np.frombuffer(data, np.uint8))
+        quotes = self.quotes(data)
+        return ends[np.searchsorted(quotes, ends) % 2 == 0] if len(quotes) else ends
+
+    def quotes(self, data: bytes) -> np.ndarray:
+        """Positions of the quotes that can open or close a value: beside a delimiter, a line end or a quote.
+
+        A quote inside an unquoted value (5" tab) is text.
+        """
+        view = np.frombuffer(data, np.uint8)
+        quotes = np.flatnonzero(view == _QUOTE)
+        if len(quotes) == 0:
+            return quotes
+        beside = np.isin(view, [ord(self.delimiter), _LF, _CR, _QUOTE, 0xBF])  # 0xBF ends a byte order mark
+        before = np.where(quotes > 0, beside[np.maximum(quotes - 1, 0)], True)
+        after = np.where(quotes < len(view) - 1, beside[np.minimum(quotes + 1, len(view) - 1)], True)
+        return quotes[before | after]
 
 
-def _record_ends(data: bytes) -> np.ndarray:
-    view = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(view == _LF)
-    quotes = np.flatnonzero(view == _QUOTE)
-    if len(quotes):
-        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-    return ends
-
-
-def _first_end(data: bytes) -> int:
-    ends = _record_ends(data)
-    return int(ends[0]) + 1 if len(ends) else len(data)
+def _line_ends(view: np.ndarray) -> np.ndarray:
+    """LF, and CR where no LF follows."""
+    is_end = view == _LF
+    is_cr = view == _CR
+    if is_cr.any():
+        is_cr[:-1] &= view[1:] != _LF
+        is_end |= is_cr
+    return np.flatnonzero(is_end)
 
 
 def _header(first: bytes, delimiter: str, name: str) -> list[str]:
@@ -108,57 +155,27 @@ def _header(first: bytes, delimiter: str, name: str) -> list[str]:
     return names
 
 
-def _block(
-    data: bytes, start: int, offset: int, line: int, header: list[str], delimiter: str, name: str
-) -> RecordBlock:
-    ends = _record_ends(data)
+def _block(data: bytes, start: int, offset: int, line: int, header: list[str], cutter: _Cutter) -> RecordBlock:
+    ends = cutter.record_ends(data)
     ends = ends[ends >= start]
     if len(data) > start and (not len(ends) or ends[-1] != len(data) - 1):
         ends = np.append(ends, len(data))
     starts = np.concatenate(([start], ends[:-1] + 1)) if len(ends) else np.zeros(0, np.int64)
-    newlines = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
-    lines = line + np.searchsorted(newlines, starts)
-    contents = [data[a:b].removesuffix(b"\r") for a, b in zip(starts, ends, strict=True)]
+    lines = line + np.searchsorted(_line_ends(np.frombuffer(data, np.uint8)), starts)
+    contents = [data[a:b].removesuffix(b"\n").removesuffix(b"\r") for a, b in zip(starts, ends, strict=True)]
     blank = {index for index, content in enumerate(contents) if not content}
     bad: dict[int, tuple[str, str]] = {}
     if not is_utf8(data):
         bad |= {i: ("invalid_utf8", "not valid UTF-8") for i, content in enumerate(contents) if not is_utf8(content)}
-    if contents and contents[-1].count(b'"') % 2:
-        # Only what follows the last record end can have an open quote.
+    if contents and len(cutter.quotes(contents[-1])) % 2:
+        # Only the last record of what was cut can have an open quote.
         bad[len(contents) - 1] = ("open_quote", "a quoted value is not closed before the file ends")
     good = [index for index in range(len(contents)) if index not in blank and index not in bad]
 
-    def skip(row: csv.InvalidRow) -> str:
-        skipped.append(row)
-        return "skip"
-
-    skipped: list[csv.InvalidRow] = []
-    table = pa.table({column: pa.array([], pa.string()) for column in header})
-    if good:
-        try:
-            table = csv.read_csv(
-                io.BytesIO(b"\n".join(contents[index] for index in good) + b"\n"),
-                read_options=csv.ReadOptions(use_threads=False, column_names=header, block_size=2**31 - 1),
-                parse_options=csv.ParseOptions(
-                    delimiter=delimiter,
-                    newlines_in_values=True,
-                    ignore_empty_lines=False,
-                    invalid_row_handler=skip,
-                ),
-                convert_options=csv.ConvertOptions(
-                    column_types={column: pa.string() for column in header}, strings_can_be_null=False
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            raise UnreadableFileError(f"{name}: {str(error).splitlines()[0]}; nothing of it was taken") from error
-    for row in skipped:
-        bad[good[row.number - 1]] = (
-            "field_count",
-            f"has {row.actual_columns} fields, needs {row.expected_columns}",
-        )
+    columns = [INPUT + column for column in header]
+    table, wrong = _rows([contents[index] for index in good], columns, cutter.delimiter)
+    bad |= {good[place]: why for place, why in wrong.items()}
     kept = [index for index in good if index not in bad]
-    if len(kept) != table.num_rows:
-        raise UnreadableFileError(f"{name}: its quoting is not consistent; nothing of it was taken")
     table = table.append_column("line_number", pa.array(lines[kept], pa.int64()))
     table = table.append_column("byte_offset", pa.array(offset + starts[kept], pa.int64()))
     return RecordBlock(
@@ -169,3 +186,47 @@ def _block(
         blank=len(blank),
         records=len(contents) - len(blank),
     )
+
+
+def _rows(records: list[bytes], columns: list[str], delimiter: str) -> tuple[pa.Table, dict[int, tuple[str, str]]]:
+    """The records as text columns, and those that are not one row of the right width: place to reason and detail."""
+    wrong: dict[int, tuple[str, str]] = {}
+
+    def skip(row: csv.InvalidRow) -> str:
+        wrong[row.number - 1] = ("field_count", f"has {row.actual_columns} fields, needs {row.expected_columns}")
+        return "skip"
+
+    if not records:
+        return pa.table({column: pa.array([], pa.string()) for column in columns}), wrong
+    try:
+        table = csv.read_csv(
+            io.BytesIO(b"\n".join(records) + b"\n"),
+            read_options=csv.ReadOptions(use_threads=False, column_names=columns, block_size=2**31 - 1),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=skip
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types={column: pa.string() for column in columns}, strings_can_be_null=False
+            ),
+        )
+        if table.num_rows + len(wrong) == len(records):
+            return table, wrong
+    except pa.ArrowInvalid:
+        pass
+    # Somewhere a quote makes the reader see other records than were cut: find out which, one by one.
+    wrong.clear()
+    rows: list[list[str]] = []
+    for place, record in enumerate(records):
+        try:
+            parsed = list(plain_csv.reader(io.StringIO(record.decode(), newline=""), delimiter=delimiter, strict=True))
+        except plain_csv.Error as error:
+            wrong[place] = ("bad_quoting", str(error))
+            continue
+        if len(parsed) == 1 and len(parsed[0]) == len(columns):
+            rows.append(parsed[0])
+        else:
+            wrong[place] = ("field_count", f"does not have {len(columns)} fields")
+    by_column = zip(*rows, strict=True) if rows else [[] for _ in columns]
+    return pa.table(
+        {name: pa.array(list(values), pa.string()) for name, values in zip(columns, by_column, strict=True)}
+    ), wrong

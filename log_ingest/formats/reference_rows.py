@@ -3,12 +3,12 @@
 from datetime import datetime
 
 from log_ingest.catalog import Column, ReferenceEntity, reference_schema
+from log_ingest.formats.csv_records import INPUT
 from log_ingest.sqltext import identifier, literal
 
 _ID = r"-?[0-9]{1,19}(\.0+)?"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?)? ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)?"
 _TRUE, _FALSE = "('true', 't', 'yes', 'y', '1', '1.0')", "('false', 'f', 'no', 'n', '0', '0.0')"
-_PROVENANCE = ("line_number", "byte_offset")
 
 
 def parsed_sql(
@@ -21,17 +21,19 @@ def parsed_sql(
     file_modified_at: datetime,
     ingested_at: datetime,
 ) -> str:
-    """A SELECT over `rows` (text columns named `columns`, line_number, byte_offset) that gives the landed columns of
-    the entity plus byte_offset and `reason` (NULL: acceptable).
+    """A SELECT over `rows` (text columns named INPUT + `columns`, line_number, byte_offset) that gives the landed
+    columns of the entity plus byte_offset and `reason` (NULL: acceptable).
     """
     present = set(columns)
-    further = sorted(present - {column.name for column in entity.columns} - set(_PROVENANCE))
+    further = sorted(present - {column.name for column in entity.columns})
     typed = ",\n".join(
         f"{_typed(column) if column.name in present else _absent(column)} as {identifier(column.name)}"
         for column in entity.columns
     )
     reasons = "\n".join(_reason(column, entity) for column in entity.columns if column.name in present)
-    entries = ", ".join(f"{{'key': {literal(name)}, 'value': nullif({identifier(name)}, '')}}" for name in further)
+    entries = ", ".join(
+        f"{{'key': {literal(name)}, 'value': nullif({identifier(INPUT + name)}, '')}}" for name in further
+    )
     extra = (
         f"nullif(cast(to_json(map_from_entries(list_filter([{entries}], lambda e: e.value is not null))) as varchar),"
         " '{}')"
@@ -74,14 +76,14 @@ def refused_sql(parsed: str) -> str:
 
 
 def _text(column: Column) -> str:
-    return f"trim({identifier(column.name)})"
+    return f"trim({identifier(INPUT + column.name)})"
 
 
 def _typed(column: Column) -> str:
     text = _text(column)
     match column.kind:
         case "text":
-            return f"nullif({identifier(column.name)}, '')"
+            return f"nullif({identifier(INPUT + column.name)}, '')"
         case "id":
             number = _number(text, _ID)
             # The unsigned view of a negative signed 32-bit id, as the logs write it.
@@ -115,6 +117,8 @@ def _reason(column: Column, entity: ReferenceEntity) -> str:
     if column.kind != "text":
         kind = "bad_id" if column.kind == "id" else "bad_value"
         limit = f" or {_number(text, _ID)} < -2147483648" if column.kind == "id" else ""
+        if column.kind == "id" and column.is_required and name in entity.key:
+            limit += f" or {_number(text, _ID)} = 0"  # 0 means unknown: no row is about it
         cases += (
             f" when coalesce({text}, '') <> '' and ({_typed_or_null(column)} is null{limit})"
             f" then {literal(f'{kind}:{name}')}"

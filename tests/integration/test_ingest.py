@@ -309,7 +309,6 @@ def test_parquet_reference_reads_like_csv(landing: Path, warehouse: Path) -> Non
         ("", "empty file"),
         ("recipient_id,recipient_id\n1,2\n", "repeated names"),
         ("email\nx@example.org\n", "no column recipient_id"),
-        ('recipient_id,email\n1,"open\n2,x\n', "open_quote"),
     ],
 )
 def test_an_unusable_reference_file_is_named_and_the_run_goes_on(
@@ -324,6 +323,84 @@ def test_an_unusable_reference_file_is_named_and_the_run_goes_on(
     known = report.problems + [str(row) for row in query(f"select reason from {landed(warehouse, 'set_aside')}")]
     assert len(known) == 1, known
     assert complaint in known[0]
+
+
+def reference(landing: Path, entity: str, text: str | bytes, name: str = "a.csv") -> Path:
+    path = landing / "reference" / entity / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["line_number", "byte_offset", "e", "extra", "reason", "source_file", "key", "in_x"])
+def test_further_columns_may_have_any_name(landing: Path, warehouse: Path, name: str) -> None:
+    reference(landing, "messages", f"message_id,delivery_id,recipient_id,status,{name}\n1,1,1,1,a\n2,1,x,1,b\n")
+    report, _ = run(landing, warehouse)
+    assert (report.totals["messages"].accepted, report.totals["messages"].quarantined) == (1, 1)
+    kept = query(f"select line_number, extra from {landed(warehouse, 'messages')}")
+    assert kept == [(2, f'{{"{name}":"a"}}')]
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_records_end_with_any_line_end(landing: Path, warehouse: Path, end: str) -> None:
+    rows = ["message_id,delivery_id,recipient_id,status,note", "1,1,1,1,", f'2,1,1,1,"two{end}lines"', "3,1,1,1,x"]
+    reference(landing, "messages", end.join(rows) + end)
+    run(landing, warehouse)
+    found = query(f"select message_id, line_number from {landed(warehouse, 'messages')} order by 1")
+    assert found == [(1, 2), (2, 3), (3, 5)]
+
+
+def test_a_stray_quote_costs_its_own_row_at_most(landing: Path, warehouse: Path) -> None:
+    rows = [f"{n},1,1,1,note" for n in range(1, 11)]
+    rows[2] = '3,1,1,1,5" tab'
+    rows[6] = '7,1,1,1,"never closed'
+    reference(landing, "messages", "message_id,delivery_id,recipient_id,status,note\n" + "\n".join(rows) + "\n")
+    run(landing, warehouse)
+    found = [row[0] for row in query(f"select message_id from {landed(warehouse, 'messages')} order by 1")]
+    assert found == [1, 2, 3, 4, 5, 6, 8, 9, 10]
+    assert query(f"select line_number, raw from {landed(warehouse, 'set_aside')}") == [(8, rows[6].encode())]
+
+
+def test_delimiters_inside_quotes_do_not_decide(landing: Path, warehouse: Path) -> None:
+    header = '"message_id";"delivery_id";"recipient_id";"status";"note, with, many, commas, in, it"\n'
+    reference(landing, "messages", header + "1;1;1;1;x\n")
+    run(landing, warehouse)
+    assert query(f"select message_id from {landed(warehouse, 'messages')}") == [(1,)]
+
+
+def test_an_unknown_key_is_no_row(landing: Path, warehouse: Path) -> None:
+    reference(landing, "messages", "message_id,delivery_id,recipient_id,status\n0,1,1,1\n5,0,0,1\n")
+    run(landing, warehouse)
+    assert query(f"select message_id from {landed(warehouse, 'messages')}") == [(5,)]
+    assert query(f"select line_number, reason from {landed(warehouse, 'set_aside')}") == [(2, "bad_id")]
+
+
+def test_compressed_reference_and_ids_from_float_columns(landing: Path, warehouse: Path) -> None:
+    reference(landing, "recipients", gzip.compress(b"recipient_id\n7\n"), "a.csv.gz")
+    folder = landing / "reference" / "recipients"
+    duckdb.connect().execute(f"copy (select 3e15::double as recipient_id) to '{folder}/b.parquet'")
+    run(landing, warehouse)
+    found = query(f"select recipient_id from {landed(warehouse, 'recipients')} order by 1")
+    assert found == [(7,), (3_000_000_000_000_000,)]
+
+
+def test_a_known_content_under_a_new_name_changes_nothing_and_is_named(landing: Path, warehouse: Path) -> None:
+    first = "url_id,url_type,label\n2,1,Shop\n"
+    reference(landing, "tracked_urls", first, "day1.csv")
+    report, _ = run(landing, warehouse)
+    reference(landing, "tracked_urls", first, "day2.csv")
+    report, _ = run(landing, warehouse)
+    assert report.problems == []
+    reference(landing, "tracked_urls", "url_id,url_type,label\n2,1,Store\n", "day3.csv")
+    run(landing, warehouse)
+    reference(landing, "tracked_urls", first, "day4.csv")
+    report, _ = run(landing, warehouse)
+    assert not report.has_new
+    assert ["taken for that file re-sent" in problem for problem in report.problems] == [True]
+    reference(landing, "tracked_urls", first, "day3.csv")
+    report, _ = run(landing, warehouse)
+    newest = f"select label from {landed(warehouse, 'tracked_urls')} order by file_modified_at desc limit 1"
+    assert (report.has_new, query(newest)) == (True, [("Shop",)])
 
 
 def test_settings_and_folders_that_cannot_work(tmp_path: Path, landing: Path) -> None:

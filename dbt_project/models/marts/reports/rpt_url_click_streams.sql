@@ -84,3 +84,5 @@ select
 from lines
 inner join totals
     on lines.delivery_id = totals.delivery_id
+-- Links that serve every delivery are configured for delivery 0: unclicked there, they are no news of it.
+where lines.delivery_id <> 0 or lines.click_count > 0
