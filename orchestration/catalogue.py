@@ -22,8 +22,14 @@ def human_name(name: str) -> str:
     return f"human_{name}"
 
 
-def blocks(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+def blocks(row: dict[str, str], with_human_form: set[str]) -> Iterator[tuple[str, str]]:
     """(indicator, description) of one catalogue row: the indicator, and its human form where it has one."""
+
+    def human_part(text: str) -> str:
+        # A denominator such as success_count, which machines cannot inflate, stays as it is.
+        words = (human_name(word) if word in with_human_form else word for word in text.split(" "))
+        return " ".join(words)
+
     parts = [row["definition"]]
     if row["numerator"]:
         parts.append(f"Numerator: {row['numerator']}. Denominator: {row['denominator']}.")
@@ -34,7 +40,7 @@ def blocks(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     if row["has_human_form"] == "true":
         human = f"{row['name']} without the events judged machine-made. {row['definition']}"
         if row["numerator"]:
-            human += f" Numerator: {human_name(row['numerator'])}. Denominator: {human_name(row['denominator'])}."
+            human += f" Numerator: {human_part(row['numerator'])}. Denominator: {human_part(row['denominator'])}."
         yield human_name(row["name"]), " ".join(filter(None, [human, *tail]))
 
 
@@ -42,7 +48,12 @@ def render() -> str:
     """The whole text of docs/indicators.md."""
     with CATALOGUE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    texts = [f"{{% docs indicator_{name} %}}\n{text}\n{{% enddocs %}}\n" for row in rows for name, text in blocks(row)]
+    with_human_form = {row["name"] for row in rows if row["has_human_form"] == "true"}
+    texts = [
+        f"{{% docs indicator_{name} %}}\n{text}\n{{% enddocs %}}\n"
+        for row in rows
+        for name, text in blocks(row, with_human_form)
+    ]
     return "\n".join([HEADING, *texts])
 
 

@@ -10,7 +10,7 @@ from dbt.cli.main import dbtRunner
 from log_ingest.ingest import ingest
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
-PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded_at"}
+PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded_at", "last_ingested_at"}
 """Which file brought a line depends on the order of arrival; what the line says does not."""
 
 

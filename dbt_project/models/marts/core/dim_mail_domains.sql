@@ -25,7 +25,7 @@ members as (
 
 select
     members.mail_domain,
-    coalesce(nullif(trim(declared.domain_label), ''), 'Others') as domain_label,
+    {{ domain_label('declared.domain_label') }} as domain_label,
     declared.domain is null as is_unknown
 from members
 left join declared

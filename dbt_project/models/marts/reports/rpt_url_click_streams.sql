@@ -31,17 +31,8 @@ clicks as (
     group by delivery_id, url_id
 ),
 
--- The same label is the same line, known by its smallest link; a link without a label stands alone.
 named as (
-    select
-        delivery_id,
-        url_id,
-        label,
-        category,
-        url_type,
-        min(url_id) over (partition by delivery_id, coalesce(label, cast(url_id as varchar)), label is null)
-            as line_url_id
-    from tracked_urls
+    {{ link_lines('tracked_urls') }}
 ),
 
 lines as (

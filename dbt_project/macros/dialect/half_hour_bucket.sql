@@ -1,0 +1,12 @@
+{# Start of the half-hour. DuckDB: time_bucket. Spark has none: whole seconds since 1970. #}
+{% macro half_hour_bucket(expression) -%}
+    {{ return(adapter.dispatch('half_hour_bucket')(expression)) }}
+{%- endmacro %}
+
+{% macro default__half_hour_bucket(expression) -%}
+    time_bucket(interval '30 minutes', {{ expression }})
+{%- endmacro %}
+
+{% macro spark__half_hour_bucket(expression) -%}
+    timestamp_seconds(floor(unix_seconds({{ expression }}) / 1800) * 1800)
+{%- endmacro %}

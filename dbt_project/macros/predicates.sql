@@ -1,0 +1,25 @@
+{# What the indicator definitions mean by a word, said once. #}
+
+{# Sent, taken into account by the provider or received on mobile; seed addresses are not counted as delivered. #}
+{% macro is_delivered() -%}
+    status in (1, 3, 4) and not is_seed
+{%- endmacro %}
+
+{# Ready, sent or failed. 5 (handed to the provider, no answer yet) and 7 (cancelled) are neither. #}
+{% macro is_processed() -%}
+    status in (1, 2, 3, 4, 6, 8)
+{%- endmacro %}
+
+{# Opens, and also clicks, opt-outs and mirror pages: to click is to open. #}
+{% macro is_message_tracking() -%}
+    url_type in (1, 2, 3, 6, 11)
+{%- endmacro %}
+
+{# The activities of the statistics over time; NULL for any other event. #}
+{% macro activity() -%}
+    case
+        when url_id = 1 then 'opens'
+        when url_type = 1 then 'clicks'
+        when url_type = 5 then 'transactions'
+    end
+{%- endmacro %}

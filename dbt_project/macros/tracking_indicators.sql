@@ -1,0 +1,148 @@
+{# The tracking indicators, for any grain: per delivery, per delivery and recipient domain.
+
+   Goes on after the CTEs `members` (the key columns, once each, and the attributes), `messages` and `events`
+   (the key columns beside those counted here), and ends the query. One place, so that a formula lives once. #}
+{% macro tracking_indicators(key, attributes) -%}
+{%- set keys = key | join(', ') -%}
+message_counts as (
+    select
+        {{ keys }},
+        cast(count(*) filter (where status <> 0) as bigint) as to_deliver_count,
+        cast(count(*) filter (where status <> 0 and content_format = 'text') as bigint) as text_count,
+        cast(count(*) filter (where {{ is_delivered() }}) as bigint) as success_count,
+        cast(count(*) filter (where status = 2) as bigint) as error_count,
+        cast(count(*) filter (where status = 2 and failure_reason = 8) as bigint) as complaint_count
+    from messages
+    group by {{ keys }}
+),
+
+event_counts as (
+    select
+        {{ keys }},
+        cast(count(*) filter (where url_id = 1) as bigint) as total_open_count,
+        cast(count(*) filter (where url_id = 1 and not is_machine) as bigint) as human_total_open_count,
+        cast(count(*) filter (where url_type = 3) as bigint) as opt_out_click_count,
+        cast(count(*) filter (where url_type = 3 and not is_machine) as bigint) as human_opt_out_click_count,
+        cast(count(*) filter (where url_type = 6) as bigint) as mirror_page_click_count,
+        cast(count(*) filter (where url_type = 6 and not is_machine) as bigint)
+            as human_mirror_page_click_count,
+        cast(count(*) filter (where url_type = 1) as bigint) as total_click_count,
+        cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count
+    from events
+    group by {{ keys }}
+),
+
+-- One row per message first: far cheaper than several distinct counts over all events.
+active_messages as (
+    select
+        {{ keys }},
+        message_id,
+        bool_or(url_type = 1) as has_click,
+        bool_or(not is_machine) as has_human_event,
+        bool_or(url_type = 1 and not is_machine) as has_human_click
+    from events
+    where {{ is_message_tracking() }}
+        and message_id <> 0
+    group by {{ keys }}, message_id
+),
+
+recipient_counts as (
+    select
+        {{ keys }},
+        cast(count(*) as bigint) as recipient_open_count,
+        cast(count(*) filter (where has_human_event) as bigint) as human_recipient_open_count,
+        cast(count(*) filter (where has_click) as bigint) as recipient_click_count,
+        cast(count(*) filter (where has_human_click) as bigint) as human_recipient_click_count
+    from active_messages
+    group by {{ keys }}
+),
+
+clicking_visitors as (
+    select
+        {{ keys }},
+        visitor_id,
+        bool_or(not is_machine) as has_human_click
+    from events
+    where url_type = 1
+        and visitor_id <> ''
+    group by {{ keys }}, visitor_id
+),
+
+person_counts as (
+    select
+        {{ keys }},
+        cast(count(*) as bigint) as person_click_count,
+        cast(count(*) filter (where has_human_click) as bigint) as human_person_click_count
+    from clicking_visitors
+    group by {{ keys }}
+),
+
+counts as (
+    select
+        {% for column in key + attributes -%}
+        members.{{ column }},
+        {% endfor -%}
+        coalesce(message_counts.to_deliver_count, 0) as to_deliver_count,
+        coalesce(message_counts.to_deliver_count - message_counts.text_count, 0) as html_count,
+        coalesce(message_counts.success_count, 0) as success_count,
+        coalesce(message_counts.error_count, 0) as error_count,
+        coalesce(message_counts.complaint_count, 0) as complaint_count,
+        coalesce(recipient_counts.recipient_open_count, 0) as recipient_open_count,
+        coalesce(recipient_counts.human_recipient_open_count, 0) as human_recipient_open_count,
+        coalesce(event_counts.total_open_count, 0) as total_open_count,
+        coalesce(event_counts.human_total_open_count, 0) as human_total_open_count,
+        coalesce(event_counts.opt_out_click_count, 0) as opt_out_click_count,
+        coalesce(event_counts.human_opt_out_click_count, 0) as human_opt_out_click_count,
+        coalesce(event_counts.mirror_page_click_count, 0) as mirror_page_click_count,
+        coalesce(event_counts.human_mirror_page_click_count, 0) as human_mirror_page_click_count,
+        coalesce(recipient_counts.recipient_click_count, 0) as recipient_click_count,
+        coalesce(recipient_counts.human_recipient_click_count, 0) as human_recipient_click_count,
+        coalesce(person_counts.person_click_count, 0) as person_click_count,
+        coalesce(person_counts.human_person_click_count, 0) as human_person_click_count,
+        coalesce(event_counts.total_click_count, 0) as total_click_count,
+        coalesce(event_counts.human_total_click_count, 0) as human_total_click_count
+    from members
+    {% for counted in ['message_counts', 'event_counts', 'recipient_counts', 'person_counts'] -%}
+    left join {{ counted }}
+        on {% for column in key %}{{ 'and ' if not loop.first }}members.{{ column }} = {{ counted }}.{{ column }} {% endfor %}
+    {% endfor -%}
+),
+
+estimated as (
+    select
+        *,
+        {{ extrapolate('recipient_open_count', 'to_deliver_count', 'html_count') }}
+            as estimated_recipient_open_count,
+        {{ extrapolate('total_open_count', 'to_deliver_count', 'html_count') }} as estimated_total_open_count
+    from counts
+)
+
+select
+    {{ (key + attributes) | join(', ') }},
+    to_deliver_count,
+    success_count,
+    error_count,
+    recipient_open_count,
+    human_recipient_open_count,
+    total_open_count,
+    human_total_open_count,
+    estimated_recipient_open_count,
+    estimated_total_open_count,
+    opt_out_click_count,
+    human_opt_out_click_count,
+    mirror_page_click_count,
+    human_mirror_page_click_count,
+    recipient_click_count,
+    human_recipient_click_count,
+    person_click_count,
+    human_person_click_count,
+    total_click_count,
+    human_total_click_count,
+    person_click_count - recipient_click_count as forward_estimate,
+    human_person_click_count - human_recipient_click_count as human_forward_estimate,
+    complaint_count,
+    {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
+    {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
+    {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity
+from estimated
+{%- endmacro %}
