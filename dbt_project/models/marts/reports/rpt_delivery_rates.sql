@@ -6,13 +6,23 @@ deliveries as (
         delivery_id,
         channel,
         typology,
-        is_proof,
-        sent_at
+        is_proof
     from {{ ref('dim_deliveries') }}
 ),
 
 indicators as (
-    select * from {{ ref('rpt_tracking_indicators') }}
+    select
+        delivery_id,
+        sent_at,
+        success_count,
+        estimated_recipient_open_count,
+        recipient_click_count,
+        person_click_count,
+        human_person_click_count,
+        total_click_count,
+        human_total_click_count,
+        estimated_reactivity
+    from {{ ref('rpt_tracking_indicators') }}
 ),
 
 measured as (
