@@ -345,6 +345,7 @@ def demo(events: int, verbose: bool) -> None:
 
         settings = _settings()
         out = _console()
+        published = _from_here(settings.published_database)  # now: a run may change the working directory
         if not settings.landing_dir.is_dir() or not any(settings.landing_dir.iterdir()):
             out.print(f"Writing a sample of {events:,} events into {_from_here(settings.landing_dir)}")
             _write_sample(settings.landing_dir, events, 1)
@@ -360,7 +361,7 @@ def demo(events: int, verbose: bool) -> None:
         out.print(
             "\nWhere to look next\n"
             "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
-            f"  {_from_here(settings.published_database)}\n"
+            f"  {published}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
             "  .venv/bin/mtw status      what was taken in, what is missing\n"
             "  .venv/bin/mtw quarantine list\n"
