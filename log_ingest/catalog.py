@@ -135,6 +135,37 @@ REFERENCE_ENTITIES = (
         ),
     ),
     ReferenceEntity("mail_domains", ("domain",), _columns("domain", domain="text", domain_label="text")),
+    ReferenceEntity(
+        "services", ("service_id",), _columns("service_id", service_id="id", label="text", channel="text")
+    ),
+    ReferenceEntity(
+        "subscriptions",
+        # A history, not a state: each subscribe and unsubscribe is a row of its own.
+        ("service_id", "recipient_id", "occurred_at", "action"),
+        _columns(
+            "service_id recipient_id occurred_at action",
+            service_id="id",
+            recipient_id="id",
+            occurred_at="timestamp",
+            action="integer",
+        ),
+    ),
+    ReferenceEntity(
+        "web_tags",
+        ("tag_id",),
+        _columns("tag_id", tag_id="text", url_id="id", label="text", url_type="integer", folder="text"),
+    ),
+    ReferenceEntity(
+        "web_paths",
+        ("path_label", "step_number"),
+        _columns(
+            "path_label step_number url_id",
+            path_label="text",
+            step_number="integer",
+            url_id="id",
+            traffic_source="text",
+        ),
+    ),
 )
 
 PROVENANCE = pa.schema(
