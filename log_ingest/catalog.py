@@ -47,7 +47,7 @@ class ReferenceEntity:
 
 @dataclass(frozen=True)
 class LineSource:
-    """One kind of log, landed as text files of one record per line."""
+    """One kind of log, landed as text files of one record per line. suffixes: of its files; ("",) takes any name."""
 
     name: str
     folder: str
@@ -60,7 +60,9 @@ def _columns(required: str, personal: str = "", **kinds: Kind) -> tuple[Column, 
 
 
 TRACKING_LOGS = LineSource("tracking_logs", "tracking_logs", (".log", ".log.gz", ".log.zst"))
-LINE_SOURCES = (TRACKING_LOGS,)
+ACCESS_LOGS = LineSource("access_logs", "access_logs", ("",))
+ESP_EVENTS = LineSource("esp_events", "esp_events", (".jsonl", ".jsonl.gz", ".jsonl.zst"))
+LINE_SOURCES = (TRACKING_LOGS, ACCESS_LOGS, ESP_EVENTS)
 
 REFERENCE_SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 
@@ -135,9 +137,7 @@ REFERENCE_ENTITIES = (
         ),
     ),
     ReferenceEntity("mail_domains", ("domain",), _columns("domain", domain="text", domain_label="text")),
-    ReferenceEntity(
-        "services", ("service_id",), _columns("service_id", service_id="id", label="text", channel="text")
-    ),
+    ReferenceEntity("services", ("service_id",), _columns("service_id", service_id="id", label="text", channel="text")),
     ReferenceEntity(
         "subscriptions",
         # A history, not a state: each subscribe and unsubscribe is a row of its own.
@@ -182,7 +182,6 @@ TRACKING_LOGS_SCHEMA = pa.schema(
         *PROVENANCE,
         ("byte_offset", pa.int64()),
         ("terminator", pa.string()),
-        ("event_key", pa.string()),
         ("log_id", pa.string()),
         ("logged_at_text", pa.string()),
         ("message_id_text", pa.string()),
@@ -203,6 +202,62 @@ TRACKING_LOGS_SCHEMA = pa.schema(
         ("message_id", pa.int64()),
         ("delivery_id", pa.int64()),
         ("url_id", pa.int64()),
+    ]
+)
+
+ACCESS_LOGS_SCHEMA = pa.schema(
+    [
+        *PROVENANCE,
+        ("byte_offset", pa.int64()),
+        ("terminator", pa.string()),
+        ("event_key", pa.string()),
+        ("line", pa.string()),
+        ("site", pa.string()),
+        ("hit_kind", pa.string()),
+        ("occurred_at", pa.timestamp("us")),
+        ("time_flag", pa.string()),
+        ("message_id", pa.int64()),
+        ("delivery_id", pa.int64()),
+        ("url_id", pa.int64()),
+        ("content_kind", pa.string()),
+        ("params", pa.string()),
+        ("tag", pa.string()),
+        ("forced_delivery_id", pa.int64()),
+        ("visitor_id", pa.string()),
+        ("has_session", pa.bool_()),
+        ("is_opted_out", pa.bool_()),
+        ("method", pa.string()),
+        ("status", pa.int64()),
+        ("user_agent", pa.string()),
+        ("ip", pa.string()),
+        ("forwarded_for", pa.string()),
+    ]
+)
+
+ESP_EVENTS_SCHEMA = pa.schema(
+    [
+        *PROVENANCE,
+        ("byte_offset", pa.int64()),
+        ("terminator", pa.string()),
+        ("event_key", pa.string()),
+        ("line", pa.string()),
+        ("element_number", pa.int64()),
+        ("provider", pa.string()),
+        ("event_kind", pa.string()),
+        ("provider_event_id", pa.string()),
+        ("provider_message_id", pa.string()),
+        ("occurred_at", pa.timestamp("us")),
+        ("time_flag", pa.string()),
+        ("message_id", pa.int64()),
+        ("delivery_id", pa.int64()),
+        ("recipient_id", pa.int64()),
+        ("address", pa.string()),
+        ("url", pa.string()),
+        ("user_agent", pa.string()),
+        ("ip", pa.string()),
+        ("is_machine", pa.bool_()),
+        ("bounce_kind", pa.string()),
+        ("bounce_text", pa.string()),
     ]
 )
 
@@ -260,7 +315,9 @@ def reference_schema(entity: ReferenceEntity) -> pa.Schema:
 
 
 LANDED_SCHEMAS: dict[str, pa.Schema] = {
-    "tracking_logs": TRACKING_LOGS_SCHEMA,
+    TRACKING_LOGS.name: TRACKING_LOGS_SCHEMA,
+    ACCESS_LOGS.name: ACCESS_LOGS_SCHEMA,
+    ESP_EVENTS.name: ESP_EVENTS_SCHEMA,
     "set_aside": SET_ASIDE_SCHEMA,
     "user_agents": USER_AGENTS_SCHEMA,
     **{entity.name: reference_schema(entity) for entity in REFERENCE_ENTITIES},

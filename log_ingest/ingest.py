@@ -15,6 +15,8 @@ from log_ingest import user_agents
 from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES, REFERENCE_SUFFIXES
 from log_ingest.errors import IngestError
 from log_ingest.files import LandingFile, discover
+from log_ingest.formats.line_format import ParseSettings
+from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.identify import newest_pointers
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
@@ -37,10 +39,12 @@ def ingest(
     progress: Progress | None = None,
     server_time_zones: Mapping[str, str] | None = None,
     seal_after: timedelta = SEAL_AFTER,
+    accepts_drift: bool = False,
 ) -> IngestReport:
     """Take in what is new below landing_dir. Running again with nothing new changes nothing.
 
     sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
+    accepts_drift: take in files whose lines as a whole no longer have the known format, instead of holding them.
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
     if landing_dir.exists() and not landing_dir.is_dir():
@@ -55,7 +59,8 @@ def ingest(
             ledger.start_run(run_id)
             landing = Landing(warehouse_dir, ledger)
             try:
-                _take_all(landing_dir, landing, ledger, report, sources, progress, zones, seal_after)
+                settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones)
+                _take_all(landing_dir, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
             finally:
                 landing.close()
             report.latest_batch_id = ledger.last_batch_id()
@@ -77,34 +82,36 @@ def _take_all(
     report: IngestReport,
     sources: Collection[str] | None,
     progress: Progress,
-    zones: Mapping[str, str],
+    settings: ParseSettings,
     seal_after: timedelta,
+    accepts_drift: bool,
 ) -> None:
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = settings.ingested_at
     for source in LINE_SOURCES:
-        if sources is not None and source.name not in sources:
+        if source.name not in LINE_FORMATS or (sources is not None and source.name not in sources):
             continue
         files = _found(landing_dir, source.folder, source.suffixes, report)
         progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))
         lines = LineIntake(
             source,
+            LINE_FORMATS[source.name],
             landing,
             ledger,
             run_id=report.run_id,
-            ingested_at=now,
-            zones=zones,
+            settings=settings,
             seal_after=seal_after,
             progress=progress,
+            accepts_drift=accepts_drift,
         )
         newest = newest_pointers(files)
         for file in files:
             lines.take(file, newest)
         lines.finish()
         _note(report, source.name, lines)
-        batch_id = user_agents.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
-        if batch_id is not None:
-            report.batch_ids.append(batch_id)
         progress.finish(source.name)
+    batch_id = user_agents.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
+    if batch_id is not None:
+        report.batch_ids.append(batch_id)
     for entity in REFERENCE_ENTITIES:
         if sources is not None and entity.name not in sources:
             continue

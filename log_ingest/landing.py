@@ -53,7 +53,7 @@ class Landing:
     def read_parts(self, paths: list[str]) -> str:
         """The SQL that reads landed parts by their ledger paths."""
         files = ", ".join(literal(str(self.root / path)) for path in paths)
-        return f"read_parquet([{files}])"
+        return f"read_parquet([{files}], union_by_name = true)"
 
     def commit(self, unit: "Unit", commit: Commit) -> int | None:
         """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""
@@ -120,7 +120,8 @@ class Unit:
     def copy(self, select: str, path: Path) -> int:
         """Write the rows of a SELECT to path as Parquet; returns how many."""
         # Level 1 costs a third less CPU than the default and gives the same size on logs.
-        options = "format parquet, compression zstd, compression_level 1"
+        # Version 2 pages (delta-packed numbers and lengths) are a tenth smaller and cheaper to write.
+        options = "format parquet, parquet_version v2, compression zstd, compression_level 1"
         statement = f"copy ({select}) to {literal(str(path))} ({options})"
         return self._landing.con.execute(statement).fetchall()[0][0]
 

@@ -7,7 +7,7 @@ What is not in the ledger does not exist: a commit is one SQLite transaction, ma
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from log_ingest.errors import IngestError
 from log_ingest.files import Fingerprint
 from log_ingest.pointers import PointerRun
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _SCHEMA = """
 create table facts (name text primary key, value text not null) strict;
@@ -38,6 +38,8 @@ create table contents (
     duplicate integer not null,
     quarantined integer not null,
     blank integer not null,
+    not_tracking integer not null,
+    suppressed integer not null,
     first_seen_at text not null
 ) strict;
 create index contents_by_head on contents (source, head_digest);
@@ -78,14 +80,19 @@ create table takings (
     duplicate integer not null,
     quarantined integer not null,
     blank integer not null,
+    not_tracking integer not null,
+    suppressed integer not null,
     primary key (batch_id, file_id)
 ) strict;
-create table batch_pointers (
+-- Where the lines of a batch lie on the axis of their identity: per server, log pointers; for logs that have none, one
+-- scope '' and microseconds since 1970. Only batches that overlap can hold the same line.
+create table batch_extents (
     batch_id integer not null references batches (batch_id),
-    server text not null,
-    first_pointer integer not null,
-    last_pointer integer not null,
-    primary key (batch_id, server)
+    source text not null,
+    scope text not null,
+    first_position integer not null,
+    last_position integer not null,
+    primary key (batch_id, source, scope)
 ) strict;
 -- Merged runs of pointers seen, accepted or quarantined. What lies between two runs of a server is missing.
 create table pointer_runs (
@@ -101,17 +108,32 @@ create table pointer_runs (
 
 @dataclass
 class Tally:
-    """Control totals in lines. lines = accepted + duplicate + quarantined + blank."""
+    """Control totals in lines. lines = accepted + duplicate + quarantined + blank + not_tracking + suppressed.
+
+    not_tracking: requests in a web server's log that are no tracking hits. suppressed: of erased recipients.
+    """
 
     lines: int = 0
     accepted: int = 0
     duplicate: int = 0
     quarantined: int = 0
     blank: int = 0
+    not_tracking: int = 0
+    suppressed: int = 0
+
+    @classmethod
+    def of_row(cls, row: sqlite3.Row) -> "Tally":
+        return cls(*(row[name] for name in TALLY_COLUMNS))
+
+    def values(self) -> list[int]:
+        return [getattr(self, name) for name in TALLY_COLUMNS]
 
     def add(self, other: "Tally") -> None:
         for name in vars(self):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+TALLY_COLUMNS = tuple(entry.name for entry in fields(Tally))
 
 
 @dataclass
@@ -165,7 +187,8 @@ class Commit:
     takings: dict[int, Tally] = field(default_factory=dict)
     pointer_runs: dict[str, list[PointerRun]] = field(default_factory=dict)
     """Per server: the merged runs that replace all stored runs of that server that they overlap or touch."""
-    pointer_ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
+    extents: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Per scope: the first and last position of the batch's lines (see the table batch_extents)."""
 
 
 class Ledger:
@@ -198,7 +221,8 @@ class Ledger:
         version = self.fact("format_version")
         if version != str(FORMAT_VERSION):
             raise IngestError(
-                f"{self.path} has format {version}, this program writes {FORMAT_VERSION}; install the matching version"
+                f"{self.path} has format {version}, this program writes {FORMAT_VERSION}; install the matching version,"
+                " or set MTW_WAREHOUSE_DIR to an empty folder and take the landing folder in again"
             )
 
     def __enter__(self) -> "Ledger":
@@ -310,15 +334,13 @@ class Ledger:
                 self._write_content(content, now)
             self._write_paths(commit.paths)
             self._db.executemany(
-                "insert into takings values (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (batch_id, file_id, tally.lines, tally.accepted, tally.duplicate, tally.quarantined, tally.blank)
-                    for file_id, tally in commit.takings.items()
-                ],
+                f"insert into takings (batch_id, file_id, {', '.join(TALLY_COLUMNS)})"
+                f" values ({_marks(2 + len(TALLY_COLUMNS))})",
+                [(batch_id, file_id, *tally.values()) for file_id, tally in commit.takings.items()],
             )
             self._db.executemany(
-                "insert into batch_pointers values (?, ?, ?, ?)",
-                [(batch_id, server, *bounds) for server, bounds in commit.pointer_ranges.items()],
+                "insert into batch_extents values (?, ?, ?, ?, ?)",
+                [(batch_id, commit.source, scope, *bounds) for scope, bounds in commit.extents.items()],
             )
             for server, runs in commit.pointer_runs.items():
                 self._replace_runs(server, runs)
@@ -337,12 +359,12 @@ class Ledger:
     def servers(self) -> list[str]:
         return [row[0] for row in self._db.execute("select distinct server from pointer_runs order by 1")]
 
-    def parts_with_pointers(self, server: str, first: int, last: int) -> list[str]:
-        """Landed tracking-log parts of batches whose pointers of this server may lie in first..last."""
+    def parts_within(self, source: str, scope: str, first: int, last: int) -> list[str]:
+        """Landed parts of a line source whose batches may hold lines of the scope at positions first..last."""
         rows = self._db.execute(
-            "select path from parts join batch_pointers using (batch_id)"
-            " where server = ? and first_pointer <= ? and last_pointer >= ? and path like 'tracking_logs/%'",
-            [server, last, first],
+            "select path from parts join batch_extents using (batch_id)"
+            " where source = ? and scope = ? and first_position <= ? and last_position >= ? and path like ? || '/%'",
+            [source, scope, last, first, source],
         )
         return [row[0] for row in rows]
 
@@ -350,10 +372,10 @@ class Ledger:
 
     def totals(self) -> list[sqlite3.Row]:
         """Per source: contents and their lines."""
+        sums = ", ".join(f"sum({name}) as {name}" for name in (*TALLY_COLUMNS, "held_bytes"))
         return self._db.execute(
-            "select source, count(*) as files, sum(lines) as lines, sum(accepted) as accepted,"
-            " sum(duplicate) as duplicate, sum(quarantined) as quarantined, sum(blank) as blank,"
-            " sum(held_bytes) as held_bytes, sum(content_bytes) as bytes from contents group by source order by source"
+            f"select source, count(*) as files, {sums}, sum(content_bytes) as bytes from contents"
+            " group by source order by source"
         ).fetchall()
 
     def copies(self) -> dict[str, int]:
@@ -375,31 +397,25 @@ class Ledger:
     # -- rows
 
     def _write_content(self, content: Content, now: str) -> None:
-        tally = content.tally
+        row = {
+            "file_id": content.file_id,
+            "source": content.source,
+            "name": content.name,
+            "head_digest": content.head_digest,
+            "digest": content.digest,
+            "content_bytes": content.content_bytes,
+            "framed_bytes": content.framed_bytes,
+            "framed_digest": content.framed_digest,
+            "held_bytes": content.held_bytes,
+            **dict(zip(TALLY_COLUMNS, content.tally.values(), strict=True)),
+            "first_seen_at": now,
+        }
+        kept = ("file_id", "source", "first_seen_at")
+        changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in kept)
         self._db.execute(
-            "insert into contents values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " on conflict (file_id) do update set name = excluded.name, head_digest = excluded.head_digest,"
-            " digest = excluded.digest, content_bytes = excluded.content_bytes,"
-            " framed_bytes = excluded.framed_bytes, framed_digest = excluded.framed_digest,"
-            " held_bytes = excluded.held_bytes, lines = excluded.lines, accepted = excluded.accepted,"
-            " duplicate = excluded.duplicate, quarantined = excluded.quarantined, blank = excluded.blank",
-            [
-                content.file_id,
-                content.source,
-                content.name,
-                content.head_digest,
-                content.digest,
-                content.content_bytes,
-                content.framed_bytes,
-                content.framed_digest,
-                content.held_bytes,
-                tally.lines,
-                tally.accepted,
-                tally.duplicate,
-                tally.quarantined,
-                tally.blank,
-                now,
-            ],
+            f"insert into contents ({', '.join(row)}) values ({_marks(len(row))})"
+            f" on conflict (file_id) do update set {changes}",
+            list(row.values()),
         )
 
     def _write_paths(self, paths: Iterable[PathState]) -> None:
@@ -450,9 +466,13 @@ def _content(row: sqlite3.Row) -> Content:
         framed_bytes=row["framed_bytes"],
         framed_digest=row["framed_digest"],
         held_bytes=row["held_bytes"],
-        tally=Tally(row["lines"], row["accepted"], row["duplicate"], row["quarantined"], row["blank"]),
+        tally=Tally.of_row(row),
         file_id=row["file_id"],
     )
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ from log_ingest.ledger import Tally
 
 @dataclass
 class SourceTotals:
-    """One source in one run. lines = accepted + duplicate + quarantined + blank, over the files taken now.
+    """One source in one run, over the files taken now: see ledger.Tally.
 
     files_duplicate: files whose whole content was known under another path (their lines are not framed again).
     bytes: decompressed bytes taken or held. held_bytes: bytes behind the last line end of a file still growing.
@@ -22,6 +22,8 @@ class SourceTotals:
     duplicate: int = 0
     quarantined: int = 0
     blank: int = 0
+    not_tracking: int = 0
+    suppressed: int = 0
     held_bytes: int = 0
     bytes: int = 0
 

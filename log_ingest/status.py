@@ -10,7 +10,7 @@ from log_ingest.pointers import Gap, PointerIndex
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """All that was ever taken of one source. lines = accepted + duplicate + quarantined + blank."""
+    """All that was ever taken of one source: control totals as in ledger.Tally."""
 
     source: str
     files: int
@@ -20,6 +20,8 @@ class SourceStatus:
     duplicate: int
     quarantined: int
     blank: int
+    not_tracking: int
+    suppressed: int
     held_bytes: int
     bytes: int
 

@@ -1,28 +1,29 @@
 """Taking in line logs: framed blocks become parsed parts, parts become batches, every line is accounted for.
 
-Belongs here: the loop over files and blocks, de-duplication by line identity, control totals.
-Does not: the format's patterns (formats), what a file is (identify), the disk (landing).
+Belongs here: the loop over files and blocks, what each line becomes, control totals.
+Does not: the format's patterns (formats), what a file is (identify), lines seen before (known_lines), the disk.
 """
 
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from log_ingest.catalog import LineSource
 from log_ingest.errors import UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
-from log_ingest.formats import trackinglogd
+from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
 from log_ingest.framing import Block, Framer, text_array, unfit
 from log_ingest.identify import Identity, identify, is_sealed, known_state
+from log_ingest.known_lines import KnownLines
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
-from log_ingest.pointers import PointerIndex, PointerRun, runs_of
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
 from log_ingest.set_aside import Aside, AsideRows
@@ -32,6 +33,8 @@ PART_BYTES = 64 * 1024 * 1024
 """Lines of this many bytes are parsed at once: bounds memory."""
 BATCH_BYTES = 512 * 1024 * 1024
 """Lines of this many bytes are committed at once: bounds what a killed run has to do again."""
+DRIFT_BYTES = 64 * 1024
+"""The beginning of a new file that shows whether its format is the known one."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,26 @@ class LineIntake:
     def __init__(
         self,
         source: LineSource,
+        line_format: LineFormat,
         landing: Landing,
         ledger: Ledger,
         *,
         run_id: str,
-        ingested_at: datetime,
-        zones: Mapping[str, str],
+        settings: ParseSettings,
         seal_after: timedelta,
         progress: Progress,
+        accepts_drift: bool = False,
     ) -> None:
         self.source = source
         self.totals = SourceTotals()
         self.batch_ids: list[int] = []
         self.problems: list[str] = []
+        self._format = line_format
         self._landing, self._ledger, self._con = landing, ledger, landing.con
-        self._run_id, self._ingested_at, self._zones = run_id, ingested_at, zones
-        self._seal_after, self._progress = seal_after, progress
+        self._run_id, self._settings = run_id, settings
+        self._seal_after, self._progress, self._accepts_drift = seal_after, progress, accepts_drift
         self._next_file_id = ledger.next_file_id()
-        self._pointers: dict[str, PointerIndex] = {}
+        self._known = KnownLines(source.name, line_format, landing, ledger)
         self._start_batch()
         self._start_part()
 
@@ -107,6 +112,8 @@ class LineIntake:
             role = "copy"
             self.totals.files_duplicate += 1
         elif identity.verdict == "new":
+            if not self._accepts_drift:
+                self._check_drift(file)
             content.file_id = self._next_file_id
             self._next_file_id += 1
             self.totals.files_new += 1
@@ -115,6 +122,15 @@ class LineIntake:
         self._commit.paths.append(
             PathState(self.source.name, file.name, file.fingerprint, role, file_id=content.file_id)
         )
+
+    def _check_drift(self, file: LandingFile) -> None:
+        """Raises UnreadableFileError where the format of the whole file has changed: better late than wrong."""
+        beginning = next(iter(read_chunks(file)), b"")[:DRIFT_BYTES]
+        if reason := self._format.drift([line for line in beginning.splitlines()[:-1] if line]):
+            raise UnreadableFileError(
+                f"{file.name}: {reason}; the file is held. If the new format is meant, set MTW_ACCEPT_NEW_FORMATS=1"
+                " and run again"
+            )
 
     def _read(self, file: LandingFile, content: Content, size: int | None, sealed: bool) -> None:
         running = hashlib.sha256()
@@ -152,6 +168,7 @@ class LineIntake:
 
     def _start_part(self) -> None:
         self._placed: list[_Placed] = []
+        self._by_file: dict[int, list[_Placed]] = {}
         self._tables: list[pa.Table] = []
         self._part_rows = 0
         self._part_bytes = 0
@@ -164,7 +181,7 @@ class LineIntake:
         if reasons:
             keep = np.delete(keep, list(reasons))
             for index, reason in reasons.items():
-                server, pointer = trackinglogd.readable_pointer(block.raw(index)[:64])
+                server, pointer = self._format.position(block.raw(index)[:64])
                 if server is not None and pointer is not None:
                     self._refused_pointers.setdefault(server, []).append(pointer)
                 self._put_aside(block, content, index, reason, server=server, pointer=pointer)
@@ -211,134 +228,97 @@ class LineIntake:
 
     def _finish_part(self) -> None:
         """Parse the collected lines, set aside what is refused or known, and write the rest as one part."""
-        runs = self._parse_part() if self._tables else {}
-        for server, pointers in self._refused_pointers.items():
-            # A line that came but was refused is not missing.
-            array = np.array(sorted(pointers), np.int64)
-            runs.setdefault(server, []).extend(runs_of(array, np.full(len(array), "NaT", "datetime64[us]")))
-        self._note_pointers(runs)
+        path = self._parse_part() if self._tables else None
+        self._known.note(path, self._refused_pointers, self._commit)
         self._start_part()
 
-    def _parse_part(self) -> dict[str, list[PointerRun]]:
+    def _parse_part(self) -> Path | None:
+        """Write the accepted, new lines as one part; returns its path if it has any row."""
         con = self._con
         lines = pa.concat_tables(self._tables)
         con.register("part_lines", lines)
-        parsed = trackinglogd.parsed_sql("part_lines", self._ingested_at, self._zones)
         path = self._unit.new_path(self.source.name)
-        part = f"read_parquet({literal(str(path))})"
-        row_count = self._unit.copy(trackinglogd.accepted_sql(parsed), path)
-        if row_count < lines.num_rows:
-            # Only the lines that are not in the part are parsed again, for the reason why.
-            con.execute(
-                "create or replace temp view refused_lines as select * from part_lines"
-                f" where (file_id, line_number) not in (select file_id, line_number from {part})"
-            )
-            parsed = trackinglogd.parsed_sql("refused_lines", self._ingested_at, self._zones)
-            refused = con.execute(trackinglogd.refused_sql(parsed)).fetchall()
-            for row, reason, detail, server, pointer in refused:
-                placed = self._placed_at(row)
-                self._put_aside(
-                    placed.block,
-                    placed.content,
-                    row - placed.first_row,
-                    reason,
-                    detail=detail,
-                    server=server,
-                    pointer=pointer,
-                )
-                if pointer is not None:
-                    self._refused_pointers.setdefault(server, []).append(pointer)
-        runs, may_repeat = self._runs_of_part(part)
-        if may_repeat:
-            row_count = self._drop_repeats(path, part, runs)
+        row_count = self._unit.copy(self._format.accepted_sql("part_lines", self._settings), path)
+        taken = _places(con, path) if row_count else _NONE
+        if len(taken) < lines.num_rows:
+            self._set_aside_rest(lines, taken)
         if row_count:
-            counts = con.execute(f"select file_id, count(*) from {part} group by file_id").fetchall()
-            for file_id, count in counts:
+            repeats = self._known.drop_repeats(self._unit, path)
+            row_count -= repeats.row_count
+            for file_id, line in repeats.lines:
+                self._put_aside_line(file_id, line, "duplicate")
+            if repeats.row_count:
+                taken = _places(con, path) if row_count else _NONE
+            files, counts = np.unique(taken >> _LINE_BITS, return_counts=True)
+            for file_id, count in zip(files.tolist(), counts.tolist(), strict=True):
                 self._commit.takings[file_id].accepted += count
+        con.unregister("part_lines")
         self._commit.accepted_count += row_count
         self._unit.add(self.source.name, path, row_count)
-        con.unregister("part_lines")
-        return runs
+        return path if row_count else None
+
+    def _set_aside_rest(self, lines: pa.Table, taken: np.ndarray) -> None:
+        """Account for the lines of a part that gave no row: refused ones one by one, others as a part of their own."""
+        con = self._con
+        places = (lines["file_id"].to_numpy().astype(np.int64) << _LINE_BITS) | lines["line_number"].to_numpy()
+        rows = lines["row"].to_numpy()[~np.isin(places, taken)]
+        con.register("rest_rows", pa.table({"row": rows}))
+        con.execute("create or replace temp view rest_lines as select * from part_lines where row in (from rest_rows)")
+        con.execute(f"create temp table rest as {self._format.set_aside_sql('rest_lines', self._settings)}")
+        refused = con.execute(
+            "select row, reason, detail, server, pointer from rest where disposition = 'quarantined' order by row"
+        ).fetchall()
+        for row, reason, detail, server, pointer in refused:
+            placed = self._placed_at(row)
+            self._put_aside(
+                placed.block,
+                placed.content,
+                row - placed.first_row,
+                reason,
+                detail=detail,
+                server=server,
+                pointer=pointer,
+            )
+            if pointer is not None:
+                self._refused_pointers.setdefault(server, []).append(pointer)
+        if len(refused) < len(rows):
+            self._set_aside_others()
+        con.execute("drop table rest")
+        con.unregister("rest_rows")
+
+    def _set_aside_others(self) -> None:
+        """The lines that no one would look at one by one (requests for images): written without touching Python."""
+        path = self._unit.new_path("set_aside")
+        count = self._unit.copy(
+            f"select file_id, source_file, line_number, {self._settings.arrived} as ingested_at, disposition,"
+            f" {literal(self.source.name)} as source, byte_offset, reason, detail, server, pointer,"
+            f" encode(line) as raw, {terminator_sql()} as terminator"
+            " from rest join part_lines using (row) where disposition <> 'quarantined'",
+            path,
+        )
+        found = self._con.execute(
+            "select file_id, disposition, count(*) from rest join part_lines using (row)"
+            " where disposition <> 'quarantined' group by all"
+        ).fetchall()
+        for file_id, disposition, lines in found:
+            tally = self._commit.takings[file_id]
+            setattr(tally, disposition, getattr(tally, disposition) + lines)
+        self._unit.add("set_aside", path, count)
+
+    def _put_aside_line(self, file_id: int, line: int, reason: str) -> None:
+        """Set aside a line of this part that is known by its number."""
+        of_file = self._blocks_of().get(file_id, [])
+        placed = of_file[bisect_right(of_file, line, key=lambda placed: placed.block.first_line) - 1]
+        self._put_aside(placed.block, placed.content, line - placed.block.first_line, reason)
+
+    def _blocks_of(self) -> dict[int, list[_Placed]]:
+        if not self._by_file:
+            for placed in self._placed:
+                self._by_file.setdefault(placed.content.file_id, []).append(placed)
+        return self._by_file
 
     def _placed_at(self, row: int) -> _Placed:
         return self._placed[bisect_right(self._placed, row, key=lambda placed: placed.first_row) - 1]
-
-    # -- identity of lines
-
-    def _runs_of_part(self, part: str) -> tuple[dict[str, list[PointerRun]], bool]:
-        """The runs of pointers of each server in a part, and whether any of its lines may have been seen before."""
-        con = self._con
-        runs: dict[str, list[PointerRun]] = {}
-        may_repeat = False
-        servers = con.execute(f"select distinct server from {part} order by 1").fetchall()
-        for (server,) in servers:
-            columns = con.execute(
-                f"select pointer, occurred_at from {part} where server = ?",
-                [server],
-            ).fetchnumpy()
-            pointers = np.asarray(columns["pointer"], np.int64)
-            runs[server] = runs_of(pointers, np.asarray(columns["occurred_at"], "datetime64[us]"))
-            rises = bool(np.all(pointers[1:] > pointers[:-1])) or len(np.unique(pointers)) == len(pointers)
-            may_repeat |= not rises or self._index(server).overlaps(runs[server])
-        return runs, may_repeat
-
-    def _drop_repeats(self, path: Path, part: str, runs: dict[str, list[PointerRun]]) -> int:
-        """Rewrite a part without the lines that came before in it, in this batch or in any landed part."""
-        con = self._con
-        earlier = self._earlier_parts(runs)
-        known = f"select event_key from {earlier}" if earlier else "select '' where false"
-        con.execute(
-            "create or replace temp table repeats as"
-            " select file_id, line_number, place from ("
-            " select file_id, line_number, event_key, file_row_number as place,"
-            " row_number() over (partition by event_key order by file_row_number) as occurrence"
-            f" from read_parquet({literal(str(path))}, file_row_number = true)"
-            f") where occurrence > 1 or event_key in ({known})"
-        )
-        repeats = con.execute("select file_id, line_number from repeats order by place").fetchall()
-        if repeats:
-            draft = path.with_suffix(".draft")
-            self._unit.copy(
-                f"select * exclude (file_row_number) from read_parquet({literal(str(path))}, file_row_number = true)"
-                " where file_row_number not in (select place from repeats)",
-                draft,
-            )
-            draft.rename(path)
-            blocks: dict[int, list[_Placed]] = {}
-            for placed in self._placed:
-                blocks.setdefault(placed.content.file_id, []).append(placed)
-            for file_id, line in repeats:
-                of_file = blocks[file_id]
-                placed = of_file[bisect_right(of_file, line, key=lambda placed: placed.block.first_line) - 1]
-                self._put_aside(placed.block, placed.content, line - placed.block.first_line, "duplicate")
-        con.execute("drop table repeats")
-        return con.execute(f"select count(*) from {part}").fetchall()[0][0]
-
-    def _earlier_parts(self, runs: dict[str, list[PointerRun]]) -> str:
-        """SQL that reads the event keys which may equal those of a part: landed ones and those of this batch."""
-        landed: set[str] = set()
-        for server, of_server in runs.items():
-            first, last = of_server[0].first, of_server[-1].last
-            landed.update(self._ledger.parts_with_pointers(server, first, last))
-        files = [str(self._landing.root / path) for path in sorted(landed)]
-        files += [
-            str(self._unit.folder / source / part.path)
-            for source, part in self._unit.parts
-            if source == self.source.name
-        ]
-        return f"read_parquet([{', '.join(map(literal, files))}])" if files else ""
-
-    def _index(self, server: str) -> PointerIndex:
-        if server not in self._pointers:
-            self._pointers[server] = PointerIndex(self._ledger.pointer_runs(server))
-        return self._pointers[server]
-
-    def _note_pointers(self, runs: dict[str, list[PointerRun]]) -> None:
-        for server, of_server in runs.items():
-            self._index(server).add(of_server)
-            first, last = min(run.first for run in of_server), max(run.last for run in of_server)
-            low, high = self._commit.pointer_ranges.get(server, (first, last))
-            self._commit.pointer_ranges[server] = (min(first, low), max(last, high))
 
     # -- batches
 
@@ -358,15 +338,14 @@ class LineIntake:
                 tally = self._commit.takings[aside.file_id]
                 setattr(tally, aside.disposition, getattr(tally, aside.disposition) + 1)
         if self._aside.rows:
-            self._unit.add_table("set_aside", self._aside.table(self._ingested_at))
+            self._unit.add_table("set_aside", self._aside.table(self._settings.ingested_at))
         self._commit.contents = list(self._contents.values())
         for content in self._commit.contents:
             taking = self._commit.takings.get(content.file_id)
             if taking is not None:
                 content.tally.add(taking)
                 self.totals.add_tally(taking)
-        for server, (first, last) in self._commit.pointer_ranges.items():
-            self._commit.pointer_runs[server] = self._index(server).around(first, last)
+        self._known.close_batch(self._commit)
         batch_id = self._landing.commit(self._unit, self._commit)
         if batch_id is not None:
             self.batch_ids.append(batch_id)
@@ -377,6 +356,17 @@ class LineIntake:
         self._finish_part()
         if self._contents or self._commit.paths:
             self._commit_batch()
+
+
+_LINE_BITS = 40
+_NONE = np.zeros(0, np.int64)
+
+
+def _places(con: duckdb.DuckDBPyConnection, path: Path) -> np.ndarray:
+    """file_id << _LINE_BITS | line_number of the lines in a part, each once."""
+    part = f"read_parquet({literal(str(path))})"
+    found = con.execute(f"select (file_id << {_LINE_BITS}) | line_number as place from {part}").fetchnumpy()["place"]
+    return np.unique(np.asarray(found, np.int64))
 
 
 def _bounded(chunks: Iterator[bytes], size: int | None) -> Iterator[bytes]:

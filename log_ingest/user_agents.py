@@ -9,7 +9,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from log_ingest.catalog import USER_AGENTS_SCHEMA
+from log_ingest.catalog import LINE_SOURCES, USER_AGENTS_SCHEMA
 from log_ingest.landing import Landing
 from log_ingest.ledger import Commit, Ledger
 
@@ -23,14 +23,19 @@ _DESKTOP_SYSTEMS = ("Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedo
 
 
 def land_new(landing: Landing, ledger: Ledger, *, run_id: str, ingested_at: datetime) -> int | None:
-    """Land the user agents that tracking-log batches brought and that were not known. Returns the batch id, if any."""
+    """Land the user agents that new batches of lines brought and that were not known. Returns the batch id, if any."""
     through = int(ledger.fact(MARK, "0"))
-    parts = [row["path"] for row in ledger.parts(source="tracking_logs", after=through) if _is_log(row["path"])]
+    parts = [
+        row["path"]
+        for source in LINE_SOURCES
+        for row in ledger.parts(source=source.name, after=through)
+        if row["path"].startswith(f"{source.name}/")  # a batch also holds lines set aside
+    ]
     latest = ledger.last_batch_id()
     batch_id = None
     if parts:
         known = [row["path"] for row in ledger.parts(source="user_agents")]
-        select = f"select distinct user_agent from {landing.read_parts(parts)}"
+        select = f"select distinct user_agent from {landing.read_parts(parts)} where user_agent is not null"
         if known:
             select += f" except select user_agent from {landing.read_parts(known)}"
         texts = [row[0] for row in landing.con.execute(f"{select} order by 1").fetchall()]
@@ -88,7 +93,3 @@ def _parser():
     from ua_parser import parse
 
     return parse, f"ua-parser {version('ua-parser')}"
-
-
-def _is_log(path: str) -> bool:
-    return path.startswith("tracking_logs/")

@@ -241,7 +241,8 @@ def _status(settings: "Settings") -> None:
 
 
 STATUS_HEADER = (
-    *("source", "files", "copies", "lines", "accepted", "duplicate", "quarantined", "blank", "held bytes", "bytes"),
+    *("source", "files", "copies", "lines", "accepted", "duplicate", "quarantined", "not tracking", "blank"),
+    *("suppressed", "held bytes", "bytes"),
 )
 
 
@@ -250,7 +251,8 @@ def status_rows(found: object) -> list[tuple[object, ...]]:
     return [
         (
             *(source.source, source.files, source.copies, source.lines, source.accepted, source.duplicate),
-            *(source.quarantined, source.blank, source.held_bytes, source.bytes),
+            *(source.quarantined, source.not_tracking, source.blank, source.suppressed),
+            *(source.held_bytes, source.bytes),
         )
         for source in found.sources  # type: ignore[attr-defined]
     ]

@@ -42,6 +42,7 @@ class Settings:
     publish_url: str | None = field(default=None, repr=False)
     time_zone: str = "UTC"
     server_time_zones: str = ""
+    accept_new_formats: bool = False
     dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
     dagster_home_override: Path | None = None
 
@@ -89,6 +90,7 @@ class Settings:
             publish_url=text("MTW_PUBLISH_URL"),
             time_zone=time_zone,
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
+            accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
             # Not a promised setting: tests point it at a small project.
             dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
@@ -154,6 +156,7 @@ class Settings:
             "MTW_ENGINE": self.engine,
             "MTW_TIME_ZONE": self.time_zone,
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
+            "MTW_ACCEPT_NEW_FORMATS": "1" if self.accept_new_formats else "",
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),
         }

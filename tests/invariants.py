@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from log_ingest.formats.trackinglogd import Trackinglogd
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
 
@@ -82,8 +83,8 @@ def events(warehouse: Path) -> list[tuple]:
     return (
         duckdb.connect()
         .execute(
-            "select event_key, server, pointer, occurred_at, message_id, delivery_id, url_id, visitor_id, ip"
-            f" from {landed(warehouse, 'tracking_logs')} order by all"
+            f"select {Trackinglogd.identity}, server, pointer, occurred_at, message_id, delivery_id, url_id,"
+            f" visitor_id, ip from {landed(warehouse, 'tracking_logs')} order by all"
         )
         .fetchall()
     )

@@ -6,10 +6,9 @@ value could not be stored exactly (pointer of more than 16 digits, ids above 63 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 
 from log_ingest.catalog import TRACKING_LOGS_SCHEMA
-from log_ingest.framing import TERMINATORS
+from log_ingest.formats.line_format import ParseSettings, terminator_sql, time_flag_sql
 from log_ingest.sqltext import literal
 
 _HEX = "[0-9a-fA-F]{0,16}"
@@ -30,21 +29,92 @@ _FIELDS = (
 
 _LOG_ID = re.compile(rb"([0-9A-Za-z])0x([0-9A-Fa-f]{1,16})\t")
 
-# One match without capture groups over the whole line is several times cheaper than a match per field.
-_LINE = r"\t".join(pattern for _, pattern, _ in _FIELDS) + r"(?:\t.*)?"
+# A match without capture groups that may stop behind the visitor id costs a fraction of a match per field; what
+# follows is free text, but for the address.
+_BEGINNING = "^" + r"\t".join(pattern for _, pattern, _ in _FIELDS[:7]) + r"\t"
+_ADDRESS = _FIELDS[10][1]
+
+RAW_FIELDS = (
+    *("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text", "forced_delivery_id"),
+    *("visitor_id", "content_kind", "params", "user_agent", "ip", "forwarded_for", "extra"),
+)
+"""The landed columns that, joined by tabs, are the line."""
+
+_DRIFT_LINES = 20
+_DRIFT_SHARE = 0.5
 
 
-def parsed_sql(lines: str, ingested_at: datetime, zones: Mapping[str, str]) -> str:
-    """A SELECT over `lines` (row, line, line_number, byte_offset, terminator, file_id, source_file) that gives every
-    column of TRACKING_LOGS_SCHEMA, the field list `f`, `row` and `is_valid`.
+class Trackinglogd:
+    """The format of tracking_logs, as formats.line_format.LineFormat."""
 
-    zones: server character to IANA zone of its clock; servers not named write UTC.
-    """
-    arrived = f"timestamp {literal(ingested_at.isoformat(sep=' '))}"
-    terminator = " ".join(f"when {code} then {literal(text)}" for code, text in enumerate(TERMINATORS))
+    has_pointers = True
+    # The whole line: one server that writes a pointer again with another payload gives two events.
+    identity = f"md5(concat_ws(chr(9), {', '.join(RAW_FIELDS)}))"
+
+    def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
+        return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
+
+    def set_aside_sql(self, lines: str, settings: ParseSettings) -> str:
+        needed = len(_FIELDS)
+        by_field = "\n".join(
+            f"when not regexp_full_match(f[{place}], {literal(pattern)}) then {literal(reason)}"
+            for place, (reason, pattern, _) in enumerate(_FIELDS, 1)
+        )
+        names = " ".join(f"when {literal(reason)} then {literal(name)}" for reason, _, name in _FIELDS)
+        return f"""
+        with reasons as (
+            select
+                row,
+                case
+                    when len(f) < {needed} then 'field_count'
+                    {by_field}
+                    when pointer is null then 'bad_log_id'
+                    when occurred_at is null then 'bad_time'
+                    else 'id_out_of_range'
+                end as reason,
+                len(f) as field_count,
+                case when regexp_full_match(f[1], {literal(_FIELDS[0][1])}) then f[1] end as log_id
+            from ({_parsed(lines, settings)})
+        )
+        select
+            row,
+            'quarantined' as disposition,
+            reason,
+            case reason
+                when 'field_count' then 'has ' || field_count || ' fields, needs {needed}'
+                when 'id_out_of_range' then 'an id needs more than 63 bits'
+                else 'the ' || case reason {names} end || ' is not of the published form'
+            end as detail,
+            log_id[1] as server,
+            try_cast('0x' || log_id[4:] as bigint) as pointer
+        from reasons
+        """
+
+    def position(self, beginning: bytes) -> tuple[str | None, int | None]:
+        match = _LOG_ID.match(beginning)
+        pointer = int(match[2], 16) if match else 0
+        return (match[1].decode(), pointer) if match and pointer < 2**63 else (None, None)
+
+    def drift(self, lines: list[bytes]) -> str:
+        widths = [line.count(b"\t") + 1 for line in lines]
+        wide = [width for width in widths if width > len(_FIELDS) + 1]
+        if len(widths) < _DRIFT_LINES or len(wide) < _DRIFT_SHARE * len(widths):
+            return ""
+        return f"{len(wide)} of its first {len(widths)} lines have {min(wide)} or more fields instead of 11 or 12"
+
+
+def _parsed(lines: str, settings: ParseSettings) -> str:
+    """A SELECT that gives every column of TRACKING_LOGS_SCHEMA, the field list `f`, `row` and `is_valid`."""
     return f"""
     with fields as (
-        select *, string_split(line, chr(9)) as f, regexp_full_match(line, {literal(_LINE)}) as is_match from {lines}
+        select *, string_split(line, chr(9)) as f, regexp_matches(line, {literal(_BEGINNING)}) as is_begun from {lines}
+    ),
+    matched as (
+        select
+            *,
+            is_begun and len(f) >= {len(_FIELDS)} and regexp_full_match(f[{len(_FIELDS)}], {literal(_ADDRESS)})
+                as is_match
+        from fields
     ),
     typed as (
         select
@@ -55,78 +125,23 @@ def parsed_sql(lines: str, ingested_at: datetime, zones: Mapping[str, str]) -> s
             {_id("f[3]")} as message_id,
             {_id("f[4]")} as delivery_id,
             {_id("f[5]")} as url_id
-        from fields
+        from matched
     ),
-    placed as (select *, {_zoned("logged_at", zones)} as occurred_at from typed)
+    placed as (select *, {_zoned("logged_at", settings.zones)} as occurred_at from typed)
     select
-        row, f, is_match, file_id, source_file, line_number, {arrived} as ingested_at, byte_offset,
-        case terminator {terminator} end as terminator,
-        md5(line) as event_key,
+        row, f, file_id, source_file, line_number, {settings.arrived} as ingested_at, byte_offset,
+        {terminator_sql()} as terminator,
         f[1] as log_id, f[2] as logged_at_text, f[3] as message_id_text, f[4] as delivery_id_text,
         f[5] as url_id_text, f[6] as forced_delivery_id, f[7] as visitor_id, f[8] as content_kind, f[9] as params,
         f[10] as user_agent, f[11] as ip, f[12] as forwarded_for,
         case when len(f) > 12 then array_to_string(f[13:], chr(9)) end as extra,
         server, pointer, occurred_at,
-        case
-            when occurred_at < timestamp '2000-01-01' then 'far_past'
-            when occurred_at > {arrived} + interval 1 day then 'far_future'
-            {_zone_flags("logged_at", zones)}
-        end as time_flag,
+        {time_flag_sql(settings, _zone_flags("logged_at", settings.zones))} as time_flag,
         message_id, delivery_id, url_id,
         is_match and pointer is not null and logged_at is not null and message_id is not null
             and delivery_id is not null and url_id is not null as is_valid
     from placed
     """
-
-
-def accepted_sql(parsed: str) -> str:
-    """The valid rows of parsed_sql, as landed."""
-    return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({parsed}) where is_valid"
-
-
-def refused_sql(parsed: str) -> str:
-    """The other rows: row, reason, detail, server and pointer (both NULL where the log id is unreadable)."""
-    needed = len(_FIELDS)
-    by_field = "\n".join(
-        f"when not regexp_full_match(f[{place}], {literal(pattern)}) then {literal(reason)}"
-        for place, (reason, pattern, _) in enumerate(_FIELDS, 1)
-    )
-    names = " ".join(f"when {literal(reason)} then {literal(name)}" for reason, _, name in _FIELDS)
-    log_id = literal(_FIELDS[0][1])
-    return f"""
-    with reasons as (
-        select
-            row,
-            case
-                when len(f) < {needed} then 'field_count'
-                {by_field}
-                when pointer is null then 'bad_log_id'
-                when occurred_at is null then 'bad_time'
-                else 'id_out_of_range'
-            end as reason,
-            len(f) as field_count,
-            case when regexp_full_match(f[1], {log_id}) then f[1] end as log_id
-        from ({parsed}) where not is_valid
-    )
-    select
-        row,
-        reason,
-        case reason
-            when 'field_count' then 'has ' || field_count || ' fields, needs {needed}'
-            when 'id_out_of_range' then 'an id needs more than 63 bits'
-            else 'the ' || case reason {names} end || ' is not of the published form'
-        end as detail,
-        log_id[1] as server,
-        try_cast('0x' || log_id[4:] as bigint) as pointer
-    from reasons order by row
-    """
-
-
-def readable_pointer(beginning: bytes) -> tuple[str | None, int | None]:
-    """Server and pointer of a line that is unfit as a whole, from its first bytes; None, None where unreadable."""
-    match = _LOG_ID.match(beginning)
-    pointer = int(match[2], 16) if match else 0
-    return (match[1].decode(), pointer) if match and pointer < 2**63 else (None, None)
 
 
 def _id(field: str) -> str:

@@ -35,6 +35,8 @@ BY_PRODUCTS = {
 }
 DESCRIPTIONS = {
     "tracking_logs": "Grain: one accepted, distinct line of a redirection server's tracking log.",
+    "access_logs": "Grain: one accepted, distinct tracking request in a web server's access log.",
+    "esp_events": "Grain: one accepted, distinct event of an e-mail service provider's webhook.",
     **{
         entity.name: f"Grain: one row of a reference file of {entity.name}; all versions are kept, keyed by "
         f"{', '.join(entity.key)}."
@@ -98,6 +100,7 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
                 run_id=context.run.run_id,
                 progress=reporter.progress,
                 server_time_zones=settings.zone_by_server(),
+                accepts_drift=settings.accept_new_formats,
             )
         except IngestError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -139,7 +142,8 @@ def totals_rows(report: "IngestReport") -> list[list[object]]:
     return [
         [
             *(name, totals.files_seen, totals.files_new, totals.files_duplicate, totals.files_skipped),
-            *(totals.lines, totals.accepted, totals.duplicate, totals.quarantined, totals.blank, totals.held_bytes),
+            *(totals.lines, totals.accepted, totals.duplicate, totals.quarantined, totals.not_tracking, totals.blank),
+            *(totals.suppressed, totals.held_bytes),
         ]
         for name, totals in report.totals.items()
     ]
@@ -147,7 +151,7 @@ def totals_rows(report: "IngestReport") -> list[list[object]]:
 
 TOTALS_HEADER = (
     *("source", "files seen", "new", "duplicate files", "skipped"),
-    *("lines", "accepted", "duplicate", "quarantined", "blank", "held bytes"),
+    *("lines", "accepted", "duplicate", "quarantined", "not tracking", "blank", "suppressed", "held bytes"),
 )
 
 

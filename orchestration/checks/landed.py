@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from log_ingest.catalog import LANDED_SCHEMAS, REFERENCE_ENTITIES
+from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
 from orchestration import build_state, publish
@@ -53,7 +53,8 @@ def reference_suite(name: str) -> suites.Suite:
 
 
 def landed_suites() -> list[suites.Suite]:
-    return [suites.load(f"landed_{LOGS}"), *(reference_suite(entity.name) for entity in REFERENCE_ENTITIES)]
+    lines = [suites.load(f"landed_{source.name}") for source in LINE_SOURCES]
+    return [*lines, *(reference_suite(entity.name) for entity in REFERENCE_ENTITIES)]
 
 
 def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
@@ -68,7 +69,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             FULL_SCAN,
             asset=landed_key(LOGS),
             blocking=True,
-            description="Every newly landed line, not a sample: keys, servers, pointers and ids are there (SQL).",
+            description="Every newly landed line, not a sample: servers, pointers, ids and times are there (SQL).",
         ),
         dg.AssetCheckSpec(
             TOTALS,
@@ -170,7 +171,6 @@ def _can_derive(connection: "duckdb.DuckDBPyConnection", rows: str, sql: str) ->
 def full_scan(connection: "duckdb.DuckDBPyConnection", settings: Settings, after: int) -> list[Verdict]:
     """The rules that every new line must keep, in one pass over all of them."""
     rules = {
-        "event_key is there and is an md5": "event_key is null or length(event_key) <> 32",
         "server is one character": "server is null or length(server) <> 1",
         "pointer is there and not negative": "pointer is null or pointer < 0",
         "ids are there and not negative": "message_id is null or delivery_id is null or url_id is null"
@@ -186,7 +186,7 @@ def full_scan(connection: "duckdb.DuckDBPyConnection", settings: Settings, after
         some: tuple[dict[str, Any], ...] = ()
         if count:
             found = connection.execute(
-                f"select source_file, line_number, event_key, server, pointer from {rows} where {condition} limit 5"  # noqa: S608
+                f"select source_file, line_number, log_id, server, pointer from {rows} where {condition} limit 5"  # noqa: S608
             )
             names = [column[0] for column in found.description or ()]
             some = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())

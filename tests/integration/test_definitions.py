@@ -450,7 +450,7 @@ def test_the_fingerprint_sees_growth_and_new_files(tmp_path):
 
 def frame(**changes: object) -> pd.DataFrame:
     row = {
-        **{"source_file": "a", "line_number": 1, "event_key": "0" * 32, "server": "5", "pointer": 1, "url_id": 1},
+        **{"source_file": "a", "line_number": 1, "server": "5", "pointer": 1, "url_id": 1},
         **{"message_id": 1, "delivery_id": 1, "time_flag": None},
         **{"occurred_at": pd.Timestamp("2026-01-01"), "ingested_at": pd.Timestamp("2026-01-02")},
     }
@@ -464,8 +464,6 @@ def frame(**changes: object) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"event_key": None}, "event_key is there"),
-        ({"event_key": "xyz"}, "event_key is an md5 (32 lower-case hex digits)"),
         ({"server": "55"}, "server is one letter or digit"),
         ({"pointer": -1}, "pointer is not negative"),
         ({"url_id": None}, "url_id is there"),

@@ -9,33 +9,15 @@
 
 {#- What a line says and never changes. Everything else is derived from it and can be derived again. -#}
 {%- set base_columns -%}
-event_key, server, pointer, occurred_at, time_flag, message_id, logged_delivery_id, url_id,
+event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_delivery_id, url_id,
     forced_delivery_id, visitor_id, content_kind, params, user_agent_key, ip_address, ingested_at, source_file, source_line, batch_id
 {%- endset -%}
 
 with
 
 arrived as (
-    select
-        event_key,
-        server,
-        pointer,
-        occurred_at,
-        time_flag,
-        message_id,
-        delivery_id as logged_delivery_id,
-        url_id,
-        forced_delivery_id,
-        visitor_id,
-        content_kind,
-        params,
-        user_agent_key,
-        ip_address,
-        ingested_at,
-        source_file,
-        source_line,
-        batch_id
-    from {{ ref('stg_tracking_logs__lines') }}
+    select {{ base_columns }}
+    from {{ ref('int_tracking_events__accepted') }}
     where {{ has_arrived() }}
 ),
 
@@ -311,7 +293,7 @@ judged as (
 
 select
     judged.event_key,
-    'tracking_log' as source,
+    judged.source,
     judged.server,
     judged.pointer,
     judged.occurred_at,

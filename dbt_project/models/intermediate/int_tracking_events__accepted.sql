@@ -1,0 +1,22 @@
+-- What any source says of an event, in one shape: a source that joins gets a branch here, nothing above changes.
+select
+    event_key,
+    'tracking_log' as source,
+    server,
+    pointer,
+    occurred_at,
+    time_flag,
+    message_id,
+    delivery_id as logged_delivery_id,
+    url_id,
+    forced_delivery_id,
+    visitor_id,
+    content_kind,
+    params,
+    user_agent_key,
+    ip_address,
+    ingested_at,
+    source_file,
+    source_line,
+    batch_id
+from {{ ref('stg_tracking_logs__lines') }}

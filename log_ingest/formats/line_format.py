@@ -1,0 +1,72 @@
+"""What a line format is to the intake (log_ingest.take_lines): two SELECTs, and how its lines are told apart.
+
+Belongs here: that contract. Does not: any one format (a module each), or which formats there are (formats.registry).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from log_ingest.framing import TERMINATORS
+from log_ingest.sqltext import literal
+
+
+@dataclass(frozen=True)
+class ParseSettings:
+    """What reading a line needs beside the line. ingested_at: UTC. zones: server character to IANA zone."""
+
+    ingested_at: datetime
+    zones: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def arrived(self) -> str:
+        """ingested_at as a SQL literal."""
+        return f"timestamp {literal(self.ingested_at.isoformat(sep=' '))}"
+
+
+class LineFormat(Protocol):
+    """One format of lines. `lines` below is the name of a relation (row BIGINT, line VARCHAR, line_number BIGINT,
+    byte_offset BIGINT, terminator TINYINT, file_id BIGINT, source_file VARCHAR): whole lines of valid UTF-8 without
+    control characters other than tab.
+
+    has_pointers: lines carry pointers of a server (columns server, pointer) that rise by one, so that missing
+    lines are provable. Otherwise lines are placed by occurred_at.
+    """
+
+    has_pointers: bool
+    identity: str
+    """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
+
+    def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
+        """The rows that the acceptable lines give, with the landed columns of the source in order. Usually one row a
+        line; a line that holds several events gives several.
+        """
+        ...
+
+    def set_aside_sql(self, lines: str, settings: ParseSettings) -> str:
+        """row, disposition (quarantined, not_tracking), reason, detail, server, pointer of each of `lines`, none of
+        which gave a row of accepted_sql.
+        """
+        ...
+
+    def position(self, beginning: bytes) -> tuple[str | None, int | None]:
+        """Server and pointer of a line that cannot be text, from its first bytes; None, None where unreadable."""
+        ...
+
+    def drift(self, lines: list[bytes]) -> str:
+        """Why the first lines of a file show that its format as a whole has changed; empty where they do not."""
+        ...
+
+
+def terminator_sql(code: str = "terminator") -> str:
+    """SQL for the text of a line end, from its code in the framed lines."""
+    return f"case {code} {' '.join(f'when {n} then {literal(text)}' for n, text in enumerate(TERMINATORS))} end"
+
+
+def time_flag_sql(settings: ParseSettings, further: str = "") -> str:
+    """SQL for time_flag of the column occurred_at; further: more WHEN branches."""
+    return (
+        "case when occurred_at < timestamp '2000-01-01' then 'far_past'"
+        f" when occurred_at > {settings.arrived} + interval 1 day then 'far_future' {further} end"
+    )

@@ -1,0 +1,137 @@
+"""Which lines were seen before, whatever file they came in, and which pointers of a server were.
+
+Belongs here: the comparison of a part with earlier ones, only where they can overlap; runs of pointers.
+Does not: what makes two lines the same (the format's identity), files (identify).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from log_ingest.formats.line_format import LineFormat
+from log_ingest.landing import Landing, Unit
+from log_ingest.ledger import Commit, Ledger
+from log_ingest.pointers import PointerIndex, PointerRun, runs_of
+from log_ingest.sqltext import literal
+
+EVERYWHERE = ""
+"""The scope of lines that carry no server and pointer: any two of the source may be the same."""
+
+
+@dataclass
+class Repeats:
+    """What was taken out of a part: rows, and the lines (file_id, line_number) of which no row is left."""
+
+    row_count: int = 0
+    lines: list[tuple[int, int]] = field(default_factory=list)
+
+
+class KnownLines:
+    """The lines of one source, landed or in the batch at hand. Call drop_repeats, then note, for each part."""
+
+    def __init__(self, source: str, line_format: LineFormat, landing: Landing, ledger: Ledger) -> None:
+        self._source, self._format = source, line_format
+        self._landing, self._ledger, self._con = landing, ledger, landing.con
+        self._pointers: dict[str, PointerIndex] = {}
+        self._extents: dict[str, tuple[int, int]] = {}
+        self._runs: dict[str, list[PointerRun]] = {}
+
+    def drop_repeats(self, unit: Unit, path: Path) -> Repeats:
+        """Take out of a part the lines that came before: in it, in this batch or in any landed part."""
+        part = f"read_parquet({literal(str(path))})"
+        self._runs = {}
+        self._extents, may_repeat = self._placed_by_pointer(part) if self._format.has_pointers else self._placed(part)
+        earlier = self._earlier_parts(unit)
+        if not may_repeat and not earlier:
+            return Repeats()
+        return self._rewritten(unit, path, earlier)
+
+    def note(self, path: Path | None, refused_pointers: Mapping[str, list[int]], commit: Commit) -> None:
+        """Remember the part that was just written (None: no row) and the pointers of lines that were refused."""
+        runs = {server: list(of_server) for server, of_server in self._runs.items()}
+        for server, pointers in refused_pointers.items():
+            # A line that came but was refused is not missing.
+            array = np.array(sorted(pointers), np.int64)
+            runs.setdefault(server, []).extend(runs_of(array, np.full(len(array), "NaT", "datetime64[us]")))
+        extents = dict(self._extents) if path is not None else {}
+        for server, of_server in runs.items():
+            self._index(server).add(of_server)
+            extents[server] = min(run.first for run in of_server), max(run.last for run in of_server)
+        for scope, (first, last) in extents.items():
+            low, high = commit.extents.get(scope, (first, last))
+            commit.extents[scope] = min(first, low), max(last, high)
+        self._extents, self._runs = {}, {}
+
+    def close_batch(self, commit: Commit) -> None:
+        """Give the batch the merged runs that its pointers have altered."""
+        if self._format.has_pointers:
+            for server, (first, last) in commit.extents.items():
+                commit.pointer_runs[server] = self._index(server).around(first, last)
+
+    def _placed_by_pointer(self, part: str) -> tuple[dict[str, tuple[int, int]], bool]:
+        """The extents that must be compared (scope to first and last position), and whether a part repeats itself."""
+        extents: dict[str, tuple[int, int]] = {}
+        repeats_itself = False
+        for (server,) in self._con.execute(f"select distinct server from {part} order by 1").fetchall():
+            columns = self._con.execute(
+                f"select pointer, occurred_at from {part} where server = ?", [server]
+            ).fetchnumpy()
+            pointers = np.asarray(columns["pointer"], np.int64)
+            times = np.asarray(columns["occurred_at"], "datetime64[us]")
+            runs = self._runs[server] = runs_of(pointers, times)
+            rises = bool(np.all(pointers[1:] > pointers[:-1])) or len(np.unique(pointers)) == len(pointers)
+            repeats_itself |= not rises
+            if not rises or self._index(server).overlaps(runs):
+                extents[server] = runs[0].first, runs[-1].last
+        return extents, repeats_itself
+
+    def _placed(self, part: str) -> tuple[dict[str, tuple[int, int]], bool]:
+        first, last, rows, distinct = self._con.execute(
+            f"select epoch_us(min(occurred_at)), epoch_us(max(occurred_at)), count(*),"
+            f" count(distinct {self._format.identity}) from {part}"
+        ).fetchall()[0]
+        return {EVERYWHERE: (first, last)}, distinct < rows
+
+    def _earlier_parts(self, unit: Unit) -> list[str]:
+        """Parts that may hold lines of the extents: landed ones and those of this batch."""
+        found: set[str] = set()
+        for scope, (first, last) in self._extents.items():
+            found.update(self._ledger.parts_within(self._source, scope, first, last))
+        if not self._extents:
+            return []
+        files = [str(self._landing.root / path) for path in sorted(found)]
+        return files + [str(unit.folder / name / part.path) for name, part in unit.parts if name == self._source]
+
+    def _rewritten(self, unit: Unit, path: Path, earlier: list[str]) -> Repeats:
+        con, identity = self._con, self._format.identity
+        part = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        known = f"select {identity} from read_parquet([{', '.join(map(literal, earlier))}])" if earlier else "''"
+        con.execute(
+            "create or replace temp table repeats as"
+            " select file_id, line_number, place from ("
+            f" select file_id, line_number, {identity} as identity, file_row_number as place,"
+            f" row_number() over (partition by {identity} order by file_row_number) as occurrence from {part}"
+            f") where occurrence > 1 or identity in ({known})"
+        )
+        repeats = Repeats(con.execute("select count(*) from repeats").fetchall()[0][0])
+        if repeats.row_count:
+            draft = path.with_suffix(".draft")
+            unit.copy(
+                f"select * exclude (file_row_number) from {part} where file_row_number not in"
+                " (select place from repeats)",
+                draft,
+            )
+            draft.rename(path)
+            repeats.lines = con.execute(
+                "select distinct file_id, line_number from repeats where (file_id, line_number) not in"
+                f" (select file_id, line_number from read_parquet({literal(str(path))})) order by 1, 2"
+            ).fetchall()
+        con.execute("drop table repeats")
+        return repeats
+
+    def _index(self, server: str) -> PointerIndex:
+        if server not in self._pointers:
+            self._pointers[server] = PointerIndex(self._ledger.pointer_runs(server))
+        return self._pointers[server]
