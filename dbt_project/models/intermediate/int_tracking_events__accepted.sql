@@ -1,4 +1,4 @@
--- What any source says of an event, in one shape: a source that joins gets a branch here, nothing above changes.
+-- What any source says of an event, in one shape: a source that joins gets a branch, nothing above changes.
 select
     event_key,
     'tracking_log' as source,
