@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from log_ingest.formats.line_format import LineFormat
 from log_ingest.landing import Landing, Unit
@@ -42,11 +43,25 @@ class KnownLines:
         """Take out of a part the lines that came before: in it, in this batch or in any landed part."""
         part = f"read_parquet({literal(str(path))})"
         self._runs = {}
-        self._extents, may_repeat = self._placed_by_pointer(part) if self._format.has_pointers else self._placed(part)
+        if self._format.has_pointers:
+            self._extents, suspects = self._by_pointer(part)
+            if not len(suspects):
+                return Repeats()
+            self._con.register("suspects", suspects)
+            repeats = self._rewritten(
+                unit, path, self._earlier_parts(unit), "(server, pointer) in (select (server, pointer) from suspects)"
+            )
+            self._con.unregister("suspects")
+            return repeats
+        first, last, rows, distinct = self._con.execute(
+            f"select epoch_us(min(occurred_at)), epoch_us(max(occurred_at)), count(*),"
+            f" count(distinct {self._format.identity}) from {part}"
+        ).fetchall()[0]
+        self._extents = {EVERYWHERE: (first, last)}
         earlier = self._earlier_parts(unit)
-        if not may_repeat and not earlier:
+        if distinct == rows and not earlier:
             return Repeats()
-        return self._rewritten(unit, path, earlier)
+        return self._rewritten(unit, path, earlier, f"epoch_us(occurred_at) between {first} and {last}")
 
     def note(self, path: Path | None, refused_pointers: Mapping[str, list[int]], commit: Commit) -> None:
         """Remember the part that was just written (None: no row) and the pointers of lines that were refused."""
@@ -70,29 +85,27 @@ class KnownLines:
             for server, (first, last) in commit.extents.items():
                 commit.pointer_runs[server] = self._index(server).around(first, last)
 
-    def _placed_by_pointer(self, part: str) -> tuple[dict[str, tuple[int, int]], bool]:
-        """The extents that must be compared (scope to first and last position), and whether a part repeats itself."""
+    def _by_pointer(self, part: str) -> tuple[dict[str, tuple[int, int]], pa.Table]:
+        """What a part may have in common with others (server to first and last pointer), and the lines that may be
+        repeats (server, pointer): their pointer was seen before, or comes twice.
+        """
         extents: dict[str, tuple[int, int]] = {}
-        repeats_itself = False
+        suspects = [pa.table({"server": pa.array([], pa.string()), "pointer": pa.array([], pa.int64())})]
         for (server,) in self._con.execute(f"select distinct server from {part} order by 1").fetchall():
             columns = self._con.execute(
                 f"select pointer, occurred_at from {part} where server = ?", [server]
             ).fetchnumpy()
             pointers = np.asarray(columns["pointer"], np.int64)
             times = np.asarray(columns["occurred_at"], "datetime64[us]")
-            runs = self._runs[server] = runs_of(pointers, times)
-            rises = bool(np.all(pointers[1:] > pointers[:-1])) or len(np.unique(pointers)) == len(pointers)
-            repeats_itself |= not rises
-            if not rises or self._index(server).overlaps(runs):
-                extents[server] = runs[0].first, runs[-1].last
-        return extents, repeats_itself
-
-    def _placed(self, part: str) -> tuple[dict[str, tuple[int, int]], bool]:
-        first, last, rows, distinct = self._con.execute(
-            f"select epoch_us(min(occurred_at)), epoch_us(max(occurred_at)), count(*),"
-            f" count(distinct {self._format.identity}) from {part}"
-        ).fetchall()[0]
-        return {EVERYWHERE: (first, last)}, distinct < rows
+            self._runs[server] = runs_of(pointers, times)
+            found = pointers[self._index(server).seen(pointers)]
+            if not np.all(pointers[1:] > pointers[:-1]):
+                values, counts = np.unique(pointers, return_counts=True)
+                found = np.union1d(found, values[counts > 1])
+            if len(found):
+                extents[server] = int(found.min()), int(found.max())
+                suspects.append(pa.table({"server": pa.repeat(server, len(found)), "pointer": found}))
+        return extents, pa.concat_tables(suspects)
 
     def _earlier_parts(self, unit: Unit) -> list[str]:
         """Parts that may hold lines of the extents: landed ones and those of this batch."""
@@ -104,15 +117,19 @@ class KnownLines:
         files = [str(self._landing.root / path) for path in sorted(found)]
         return files + [str(unit.folder / name / part.path) for name, part in unit.parts if name == self._source]
 
-    def _rewritten(self, unit: Unit, path: Path, earlier: list[str]) -> Repeats:
+    def _rewritten(self, unit: Unit, path: Path, earlier: list[str], is_suspect: str) -> Repeats:
+        """Write the part anew without its repeats. is_suspect: SQL that is true for any line that may be one."""
         con, identity = self._con, self._format.identity
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
-        known = f"select {identity} from read_parquet([{', '.join(map(literal, earlier))}])" if earlier else "''"
+        known = "select '' where false"
+        if earlier:
+            known = f"select {identity} from read_parquet([{', '.join(map(literal, earlier))}]) where {is_suspect}"
         con.execute(
             "create or replace temp table repeats as"
             " select file_id, line_number, place from ("
             f" select file_id, line_number, {identity} as identity, file_row_number as place,"
-            f" row_number() over (partition by {identity} order by file_row_number) as occurrence from {part}"
+            f" row_number() over (partition by {identity} order by file_row_number) as occurrence"
+            f" from {part} where {is_suspect}"
             f") where occurrence > 1 or identity in ({known})"
         )
         repeats = Repeats(con.execute("select count(*) from repeats").fetchall()[0][0])
@@ -126,7 +143,7 @@ class KnownLines:
             draft.rename(path)
             repeats.lines = con.execute(
                 "select distinct file_id, line_number from repeats where (file_id, line_number) not in"
-                f" (select file_id, line_number from read_parquet({literal(str(path))})) order by 1, 2"
+                f" (select (file_id, line_number) from read_parquet({literal(str(path))})) order by 1, 2"
             ).fetchall()
         con.execute("drop table repeats")
         return repeats

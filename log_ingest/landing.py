@@ -38,8 +38,6 @@ class Landing:
         self.con.execute("set TimeZone = 'UTC'")
         self.con.execute("set preserve_insertion_order = true")
         self.con.execute("set enable_progress_bar = false")
-        # Pushing the validity filter below the projection computes every parsed column twice (three times the CPU).
-        self.con.execute("set disabled_optimizers = 'filter_pushdown'")
         self._clear_uncommitted()
         self._write_base_files()
 
@@ -124,6 +122,18 @@ class Unit:
         options = "format parquet, parquet_version v2, compression zstd, compression_level 1"
         statement = f"copy ({select}) to {literal(str(path))} ({options})"
         return self._landing.con.execute(statement).fetchall()[0][0]
+
+    def copy_parsed(self, select: str, path: Path) -> int:
+        """As copy, for a SELECT that parses and keeps what is valid.
+
+        Pushing the validity filter below the projection would compute every parsed column twice (three times the CPU).
+        """
+        con = self._landing.con
+        con.execute("set disabled_optimizers = 'filter_pushdown'")
+        try:
+            return self.copy(select, path)
+        finally:
+            con.execute("reset disabled_optimizers")
 
     def add(self, source: str, path: Path, row_count: int) -> None:
         """Take a written part into the unit: flushed to disk, with its digest. A part without rows is dropped."""

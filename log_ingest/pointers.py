@@ -58,9 +58,12 @@ class PointerIndex:
         self._firsts = [run.first for run in runs]
         self._lasts = [run.last for run in runs]
 
-    def overlaps(self, runs: list[PointerRun]) -> bool:
-        """True where any pointer of runs has been seen."""
-        return any(bisect_left(self._lasts, run.first) < bisect_right(self._firsts, run.last) for run in runs)
+    def seen(self, pointers: np.ndarray) -> np.ndarray:
+        """Which of these pointers (int64) have been seen: a mask."""
+        if not self._runs or not len(pointers):
+            return np.zeros(len(pointers), bool)
+        before = np.searchsorted(np.asarray(self._firsts, np.int64), pointers, side="right") - 1
+        return (before >= 0) & (pointers <= np.asarray(self._lasts, np.int64)[np.maximum(before, 0)])
 
     def add(self, runs: list[PointerRun]) -> None:
         """Take in runs (sorted, disjoint)."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -238,9 +237,11 @@ class LineIntake:
         lines = pa.concat_tables(self._tables)
         con.register("part_lines", lines)
         path = self._unit.new_path(self.source.name)
-        row_count = self._unit.copy(self._format.accepted_sql("part_lines", self._settings), path)
-        taken = _places(con, path) if row_count else _NONE
-        if len(taken) < lines.num_rows:
+        row_count = self._unit.copy_parsed(self._format.accepted_sql("part_lines", self._settings), path)
+        if row_count == lines.num_rows and self._format.gives_one_row:
+            taken = _places_of(lines)
+        else:
+            taken = self._places_in(path) if row_count else _NONE
             self._set_aside_rest(lines, taken)
         if row_count:
             repeats = self._known.drop_repeats(self._unit, path)
@@ -248,7 +249,7 @@ class LineIntake:
             for file_id, line in repeats.lines:
                 self._put_aside_line(file_id, line, "duplicate")
             if repeats.row_count:
-                taken = _places(con, path) if row_count else _NONE
+                taken = self._places_in(path) if row_count else _NONE
             files, counts = np.unique(taken >> _LINE_BITS, return_counts=True)
             for file_id, count in zip(files.tolist(), counts.tolist(), strict=True):
                 self._commit.takings[file_id].accepted += count
@@ -257,11 +258,19 @@ class LineIntake:
         self._unit.add(self.source.name, path, row_count)
         return path if row_count else None
 
+    def _places_in(self, path: Path) -> np.ndarray:
+        """The places of the lines in a part, each once."""
+        part = f"read_parquet({literal(str(path))})"
+        columns = self._con.execute(f"select file_id, line_number from {part}").fetchnumpy()
+        places = _placed_at(columns["file_id"], columns["line_number"])
+        return places if self._format.gives_one_row else np.unique(places)
+
     def _set_aside_rest(self, lines: pa.Table, taken: np.ndarray) -> None:
         """Account for the lines of a part that gave no row: refused ones one by one, others as a part of their own."""
         con = self._con
-        places = (lines["file_id"].to_numpy().astype(np.int64) << _LINE_BITS) | lines["line_number"].to_numpy()
-        rows = lines["row"].to_numpy()[~np.isin(places, taken)]
+        rows = lines["row"].to_numpy()[~np.isin(_places_of(lines), taken)]
+        if not len(rows):
+            return
         con.register("rest_rows", pa.table({"row": rows}))
         con.execute("create or replace temp view rest_lines as select * from part_lines where row in (from rest_rows)")
         con.execute(f"create temp table rest as {self._format.set_aside_sql('rest_lines', self._settings)}")
@@ -362,11 +371,13 @@ _LINE_BITS = 40
 _NONE = np.zeros(0, np.int64)
 
 
-def _places(con: duckdb.DuckDBPyConnection, path: Path) -> np.ndarray:
-    """file_id << _LINE_BITS | line_number of the lines in a part, each once."""
-    part = f"read_parquet({literal(str(path))})"
-    found = con.execute(f"select (file_id << {_LINE_BITS}) | line_number as place from {part}").fetchnumpy()["place"]
-    return np.unique(np.asarray(found, np.int64))
+def _places_of(lines: pa.Table) -> np.ndarray:
+    """One number per line: its file and its line number."""
+    return _placed_at(lines["file_id"].to_numpy(), lines["line_number"].to_numpy())
+
+
+def _placed_at(file_ids: np.ndarray, line_numbers: np.ndarray) -> np.ndarray:
+    return (np.asarray(file_ids, np.int64) << _LINE_BITS) | np.asarray(line_numbers, np.int64)
 
 
 def _bounded(chunks: Iterator[bytes], size: int | None) -> Iterator[bytes]:

@@ -31,10 +31,11 @@ class LineFormat(Protocol):
     control characters other than tab.
 
     has_pointers: lines carry pointers of a server (columns server, pointer) that rise by one, so that missing
-    lines are provable. Otherwise lines are placed by occurred_at.
+    lines are provable. Otherwise lines are placed by occurred_at. gives_one_row: no line gives several rows.
     """
 
     has_pointers: bool
+    gives_one_row: bool
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
 

@@ -48,6 +48,7 @@ class Trackinglogd:
     """The format of tracking_logs, as formats.line_format.LineFormat."""
 
     has_pointers = True
+    gives_one_row = True
     # The whole line: one server that writes a pointer again with another payload gives two events.
     identity = f"md5(concat_ws(chr(9), {', '.join(RAW_FIELDS)}))"
 

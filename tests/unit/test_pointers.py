@@ -17,7 +17,7 @@ def runs(numbers: list[int]) -> list:
 def test_index_is_the_set_of_numbers_seen(first: list[int], second: list[int]) -> None:
     index = PointerIndex([])
     index.add(runs(first))
-    assert index.overlaps(runs(second)) == bool(set(first) & set(second))
+    assert index.seen(np.array(second, np.int64)).tolist() == [number in first for number in second]
     index.add(runs(second))
     seen = set(first) | set(second)
     missing = {
