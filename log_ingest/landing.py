@@ -56,8 +56,9 @@ class Landing:
     def commit(self, unit: "Unit", commit: Commit) -> int | None:
         """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""
         batch_id = None
-        if unit.parts:
+        if unit.parts or unit.replacements:
             batch_id = self._ledger.last_batch_id() + 1
+            commit.replaced = unit.place_replacements(batch_id)
             for source in sorted({source for source, _ in unit.parts}):
                 target = self.root / source / f"batch_id={batch_id}"
                 (unit.folder / source).rename(target)
@@ -67,6 +68,8 @@ class Landing:
                 for source, part in unit.parts
             ]
         self._ledger.commit(batch_id, commit)
+        for path in commit.replaced:
+            (self.root / path).unlink(missing_ok=True)
         if batch_id is not None:
             self.write_batches()
         unit.discard()
@@ -85,13 +88,25 @@ class Landing:
         _write_whole(pa.table(columns, schema=BATCHES_SCHEMA), self.root / "batches.parquet", self._temp)
 
     def _clear_uncommitted(self) -> None:
-        """Remove temp files, and batch folders of a run that died between rename and ledger row."""
+        """Remove temp files, and what a run that died next to its ledger row left: folders of batches that do not
+        exist, files that took the place of others or gave it up.
+        """
         shutil.rmtree(self._temp, ignore_errors=True)
-        known = self._ledger.batch_ids() | {0}
+        known: dict[str, set[str]] = {}
+        for part in self._ledger.parts():
+            folder, _, name = part["path"].rpartition("/")
+            known.setdefault(folder, set()).add(name)
         for source in LANDED_SCHEMAS:
             for folder in (self.root / source).glob("batch_id=*"):
-                if int(folder.name.removeprefix("batch_id=")) not in known:
+                if folder.name == "batch_id=0":
+                    continue
+                names = known.get(f"{source}/{folder.name}")
+                if names is None:
                     shutil.rmtree(folder)
+                    continue
+                for path in folder.iterdir():
+                    if path.name not in names:
+                        path.unlink()
 
     def _write_base_files(self) -> None:
         for source, schema in LANDED_SCHEMAS.items():
@@ -107,6 +122,7 @@ class Unit:
     def __init__(self, landing: Landing, folder: Path) -> None:
         self.folder = folder
         self.parts: list[tuple[str, Part]] = []
+        self.replacements: dict[str, Part] = {}
         self._landing = landing
 
     def new_path(self, source: str) -> Path:
@@ -143,9 +159,23 @@ class Unit:
                 path.parent.rmdir()
             return
         _fsync(path)
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self.parts.append((source, Part(path.name, digest, row_count)))
+        self.parts.append((source, Part(path.name, _digest(path), row_count)))
+
+    def replace(self, part: str, path: Path, row_count: int) -> None:
+        """Let a written part take the place of one that exists (its ledger path), in the same batch."""
+        _fsync(path)
+        self.replacements[part] = Part(str(path), _digest(path), row_count)
+
+    def place_replacements(self, batch_id: int) -> dict[str, Part]:
+        """Move them beside the parts that they replace; until the ledger says so they do not exist."""
+        placed = {}
+        for old, part in self.replacements.items():
+            name = old.removesuffix(".parquet").split("-r")[0] + f"-r{batch_id}.parquet"
+            target = self._landing.root / name
+            Path(part.path).rename(target)
+            _fsync(target.parent)
+            placed[old] = Part(name, part.digest, part.row_count)
+        return placed
 
     def add_table(self, source: str, table: pa.Table) -> None:
         path = self.new_path(source)
@@ -164,6 +194,11 @@ def _write_whole(table: pa.Table, path: Path, temp: Path) -> None:
     _fsync(draft)
     draft.rename(path)
     _fsync(path.parent)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -187,6 +187,8 @@ class Commit:
     takings: dict[int, Tally] = field(default_factory=dict)
     pointer_runs: dict[str, list[PointerRun]] = field(default_factory=dict)
     """Per server: the merged runs that replace all stored runs of that server that they overlap or touch."""
+    replaced: dict[str, Part] = field(default_factory=dict)
+    """By the path of a part that exists: the part of the same batch that takes its place."""
     extents: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per scope: the first and last position of the batch's lines (see the table batch_extents)."""
 
@@ -330,6 +332,10 @@ class Ledger:
                 "insert into parts values (?, ?, ?, ?)",
                 [(batch_id, part.path, part.digest, part.row_count) for part in commit.parts],
             )
+            self._db.executemany(
+                "update parts set path = ?, digest = ?, row_count = ? where path = ?",
+                [(part.path, part.digest, part.row_count, path) for path, part in commit.replaced.items()],
+            )
             for content in commit.contents:
                 self._write_content(content, now)
             self._write_paths(commit.paths)
@@ -390,6 +396,12 @@ class Ledger:
         """Paths that could not be read, with the reason."""
         rows = self._db.execute("select name, problem from paths where role = 'problem' order by name")
         return [(row[0], row[1]) for row in rows]
+
+    def reopen_problems(self) -> list[str]:
+        """Let the next ingest open the files again that it could not take. Returns their paths."""
+        names = [name for name, _ in self.problems()]
+        self._db.execute("delete from paths where role = 'problem' and file_id is null")
+        return names
 
     def is_whole(self) -> bool:
         return self._db.execute("pragma integrity_check").fetchone()[0] == "ok"

@@ -80,6 +80,8 @@ class LineIntake:
         """Take what is new in one file; a file that cannot be read whole is reported, and the run goes on."""
         self.totals.files_seen += 1
         state = known_state(file, self.source.name, self._ledger)
+        if state is not None and state.role == "problem" and self._accepts_drift:
+            state = None  # it may be held for its format alone
         if state is not None and not self._can_seal(file, state, newest):
             self.totals.files_skipped += 1
             if state.problem:
@@ -124,8 +126,8 @@ class LineIntake:
 
     def _check_drift(self, file: LandingFile) -> None:
         """Raises UnreadableFileError where the format of the whole file has changed: better late than wrong."""
-        beginning = next(iter(read_chunks(file)), b"")[:DRIFT_BYTES]
-        if reason := self._format.drift([line for line in beginning.splitlines()[:-1] if line]):
+        beginning = next(iter(read_chunks(file)), b"")[:DRIFT_BYTES].rpartition(b"\n")[0]
+        if reason := self._format.drift([line for line in beginning.splitlines() if line]):
             raise UnreadableFileError(
                 f"{file.name}: {reason}; the file is held. If the new format is meant, set MTW_ACCEPT_NEW_FORMATS=1"
                 " and run again"

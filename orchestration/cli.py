@@ -282,7 +282,7 @@ def _last_run_facts(settings: "Settings") -> list[tuple[str, object]]:
 
 @main.group()
 def quarantine() -> None:
-    """Look at lines that were not accepted."""
+    """Look at lines that were not accepted, and read them again after a fix."""
 
 
 @quarantine.command("list")
@@ -335,6 +335,47 @@ def quarantine_show(file: str, line: int) -> None:
             out.print(view.table("", ("", ""), facts))
             # The exact bytes, in a form that no terminal interprets.
             out.print(view.shown(repr(row.raw)[2:-1], 20_000))
+
+
+@quarantine.command("replay")
+@click.option("--source", help="Only lines of this source, such as tracking_logs.")
+@click.option("--reason", help="Only lines with this reason code; held files are then left alone.")
+def quarantine_replay(source: str | None, reason: str | None) -> None:
+    """Read quarantined lines again after a fix: what is acceptable now is taken in, and held files are opened again."""
+    with _one_line_errors():
+        import uuid
+
+        from log_ingest.catalog import LINE_SOURCES
+        from log_ingest.replay import replay
+        from orchestration import console as view
+        from orchestration.lock import PipelineLock
+
+        settings = _settings()
+        names = [line_source.name for line_source in LINE_SOURCES]
+        if source is not None and source not in names:
+            fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}")
+        if not settings.ledger_path.exists():
+            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        with PipelineLock(settings.lock_path):
+            report = replay(
+                settings.warehouse_dir,
+                run_id=str(uuid.uuid4()),
+                source=source,
+                reason=reason,
+                server_time_zones=settings.zone_by_server(),
+            )
+        out = _console()
+        facts: list[tuple[str, object]] = [
+            ("read again", report.looked_at),
+            ("accepted now", report.accepted),
+            ("known already", report.duplicate),
+            ("no tracking request", report.not_tracking),
+            ("still quarantined", report.still_quarantined),
+            ("held files to open again", len(report.reopened)),
+        ]
+        out.print(view.table("", ("", ""), facts))
+        if report.accepted or report.reopened:
+            out.print("Next: mtw run")
 
 
 @main.command()
