@@ -301,6 +301,43 @@ BATCHES_SCHEMA = pa.schema(
 )
 
 
+_TALLY = ("lines", "accepted", "duplicate", "quarantined", "blank", "not_tracking", "suppressed")
+
+LEDGER_SCHEMAS: dict[str, pa.Schema] = {
+    "ledger_files": pa.schema(
+        [
+            ("source", pa.string()),
+            ("file_id", pa.int64()),
+            ("source_file", pa.string()),
+            *((f"{name}_count", pa.int64()) for name in _TALLY),
+            ("content_bytes", pa.int64()),
+            ("held_bytes", pa.int64()),
+            ("copy_count", pa.int64()),
+            ("first_seen_at", pa.timestamp("us")),
+        ]
+    ),
+    "ledger_gaps": pa.schema(
+        [
+            ("server", pa.string()),
+            ("first_missing_pointer", pa.int64()),
+            ("last_missing_pointer", pa.int64()),
+            ("missing_count", pa.int64()),
+            ("before_at", pa.timestamp("us")),
+            ("after_at", pa.timestamp("us")),
+        ]
+    ),
+    "ledger_problems": pa.schema(
+        [
+            ("source", pa.string()),
+            ("source_file", pa.string()),
+            ("problem", pa.string()),
+            ("since_at", pa.timestamp("us")),
+        ]
+    ),
+}
+"""What the ledger knows of files, gaps and problems, as one Parquet file each beside batches.parquet."""
+
+
 def reference_schema(entity: ReferenceEntity) -> pa.Schema:
     """The landed schema of a reference entity: provenance, its columns, then what identifies a version."""
     return pa.schema(

@@ -20,6 +20,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.identify import newest_pointers
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
+from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
 from log_ingest.take_lines import LineIntake
@@ -61,6 +62,7 @@ def ingest(
             try:
                 settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones)
                 _take_all(landing_dir, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
+                write_ledger_tables(landing, ledger)
             finally:
                 landing.close()
             report.latest_batch_id = ledger.last_batch_id()

@@ -85,7 +85,11 @@ class Landing:
             "committed_at": pa.array([row["committed_at"][:26] for row in rows]).cast(pa.timestamp("us")),
             "accepted_count": [row["accepted_count"] for row in rows],
         }
-        _write_whole(pa.table(columns, schema=BATCHES_SCHEMA), self.root / "batches.parquet", self._temp)
+        self.write_table("batches", pa.table(columns, schema=BATCHES_SCHEMA))
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """A table of what the ledger knows, as one file beside the sources' folders, swapped as a whole."""
+        _write_whole(table, self.root / f"{name}.parquet", self._temp)
 
     def _clear_uncommitted(self) -> None:
         """Remove temp files, and what a run that died next to its ledger row left: folders of batches that do not

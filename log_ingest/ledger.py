@@ -58,6 +58,7 @@ create table paths (
     changed_at text not null,
     primary key (source, name)
 ) strict;
+create index paths_by_file on paths (file_id);
 create table batches (
     batch_id integer primary key,
     source text not null,
@@ -391,6 +392,17 @@ class Ledger:
 
     def contents(self) -> list[Content]:
         return [_content(row) for row in self._db.execute("select * from contents order by file_id")]
+
+    def files(self) -> list[sqlite3.Row]:
+        """Every content with its totals and copy_count: further paths that hold the same."""
+        return self._db.execute(
+            "select contents.*, (select count(*) from paths where paths.file_id = contents.file_id"
+            " and role = 'copy') as copy_count from contents order by file_id"
+        ).fetchall()
+
+    def problem_rows(self) -> list[sqlite3.Row]:
+        """Paths that could not be read: source, name, problem, changed_at."""
+        return self._db.execute("select * from paths where role = 'problem' order by source, name").fetchall()
 
     def problems(self) -> list[tuple[str, str]]:
         """Paths that could not be read, with the reason."""

@@ -19,6 +19,7 @@ from log_ingest.ingest import LEDGER_NAME
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import Commit, Ledger, Tally
+from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.set_aside import DETAILS
 from log_ingest.sqltext import literal
 
@@ -64,10 +65,11 @@ def replay(
             for line_source in LINE_SOURCES:
                 if line_source.name in LINE_FORMATS and source in (None, line_source.name):
                     _Replay(line_source, reason, landing, ledger, run_id, settings, report).run()
+            if reason is None:
+                report.reopened = ledger.reopen_problems()
+            write_ledger_tables(landing, ledger)
         finally:
             landing.close()
-        if reason is None:
-            report.reopened = ledger.reopen_problems()
     return report
 
 

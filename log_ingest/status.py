@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from log_ingest.ingest import LEDGER_NAME
-from log_ingest.ledger import Ledger
+from log_ingest.ledger import Content, Ledger
 from log_ingest.pointers import Gap, PointerIndex
 
 
@@ -31,6 +31,7 @@ class Status:
     """The state of a warehouse's intake; empty where nothing ran yet."""
 
     sources: list[SourceStatus] = field(default_factory=list)
+    contents: list[Content] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     held_files: list[tuple[str, int]] = field(default_factory=list)
     """Path and bytes behind its last line end."""
@@ -48,10 +49,12 @@ def collect(warehouse_dir: Path) -> Status:
     with Ledger(path, read_only=True) as ledger:
         copies = ledger.copies()
         last_run = ledger.last_run()
+        contents = ledger.contents()
         return Status(
             sources=[SourceStatus(**{**dict(row), "copies": copies.get(row["source"], 0)}) for row in ledger.totals()],
+            contents=contents,
             gaps=[gap for server in ledger.servers() for gap in PointerIndex(ledger.pointer_runs(server)).gaps(server)],
-            held_files=[(content.name, content.held_bytes) for content in ledger.contents() if content.held_bytes],
+            held_files=[(content.name, content.held_bytes) for content in contents if content.held_bytes],
             problem_files=ledger.problems(),
             last_batch_id=ledger.last_batch_id(),
             last_run=dict(last_run) if last_run else None,

@@ -190,13 +190,14 @@ def _write_sample(directory: Path, events: int, seed: int) -> None:
 
 
 @main.command()
-def status() -> None:
+@click.option("--files", is_flag=True, help="Control totals of every file too.")
+def status(files: bool) -> None:
     """What was taken in, what is missing or held, the last run and the published version."""
     with _one_line_errors():
-        _status(_settings())
+        _status(_settings(), files=files)
 
 
-def _status(settings: "Settings") -> None:
+def _status(settings: "Settings", *, files: bool) -> None:
     from log_ingest.status import collect
     from orchestration import console as view
     from orchestration.lock import holder
@@ -207,6 +208,8 @@ def _status(settings: "Settings") -> None:
         out.print(f"Nothing was taken in yet into {settings.warehouse_dir}. Next: mtw run")
     else:
         out.print(view.table("Taken in so far", STATUS_HEADER, status_rows(found)))
+    if files:
+        out.print(view.table("Files", FILES_HEADER, file_rows(found)))
     if found.gaps:
         servers: dict[str, tuple[int, int]] = {}
         for gap in found.gaps:
@@ -255,6 +258,24 @@ def status_rows(found: object) -> list[tuple[object, ...]]:
             *(source.held_bytes, source.bytes),
         )
         for source in found.sources  # type: ignore[attr-defined]
+    ]
+
+
+FILES_HEADER = (
+    *("file", "lines", "accepted", "duplicate", "quarantined", "not tracking", "blank", "suppressed"),
+    *("held bytes", "bytes"),
+)
+
+
+def file_rows(found: object) -> list[tuple[object, ...]]:
+    """Control totals of each content, under the path it came by: see FILES_HEADER."""
+    return [
+        (
+            *(content.name, content.tally.lines, content.tally.accepted, content.tally.duplicate),
+            *(content.tally.quarantined, content.tally.not_tracking, content.tally.blank, content.tally.suppressed),
+            *(content.held_bytes, content.content_bytes),
+        )
+        for content in found.contents  # type: ignore[attr-defined]
     ]
 
 

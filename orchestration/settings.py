@@ -43,6 +43,8 @@ class Settings:
     time_zone: str = "UTC"
     server_time_zones: str = ""
     accept_new_formats: bool = False
+    max_quarantine_rate: float = 0.01
+    max_missing_rate: float = 0.01
     dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
     dagster_home_override: Path | None = None
 
@@ -90,6 +92,8 @@ class Settings:
             publish_url=text("MTW_PUBLISH_URL"),
             time_zone=time_zone,
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
+            max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
+            max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
             accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
             # Not a promised setting: tests point it at a small project.
             dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
@@ -156,6 +160,8 @@ class Settings:
             "MTW_ENGINE": self.engine,
             "MTW_TIME_ZONE": self.time_zone,
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
+            "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
+            "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
             "MTW_ACCEPT_NEW_FORMATS": "1" if self.accept_new_formats else "",
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),
@@ -169,3 +175,15 @@ class Settings:
     def export(self) -> None:
         """Put these settings into this process's environment, with absolute paths, for dbt and Dagster."""
         os.environ.update(self.environment())
+
+
+def _share(name: str, text: str | None) -> float:
+    try:
+        share = float(text or "")
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise SettingsError(
+            f"{name} is {text!r}; write a share between 0 and 1, such as 0.01 for one line in a hundred"
+        )
+    return share

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS, LEDGER_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.errors import IngestError
 from orchestration import build_state
 from orchestration.publish import PublishError
@@ -32,6 +32,9 @@ BY_PRODUCTS = {
     "user_agents": "Grain: one distinct user agent ever seen, with the device, system and browser read from it once.",
     "set_aside": "Grain: one framed line or row that was not accepted, with its bytes, place and reason.",
     "batches": "Grain: one committed batch; what arrived since is batch_id > n.",
+    "ledger_files": "Grain: one file content ever taken in, with its control totals.",
+    "ledger_gaps": "Grain: one gap between the log pointers of a server: lines that no file has delivered.",
+    "ledger_problems": "Grain: one file of the landing folder that could not be taken, with the reason.",
 }
 DESCRIPTIONS = {
     "tracking_logs": "Grain: one accepted, distinct line of a redirection server's tracking log.",
@@ -44,7 +47,7 @@ DESCRIPTIONS = {
     },
     **BY_PRODUCTS,
 }
-SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA}
+SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA, **LEDGER_SCHEMAS}
 PERSONAL = {
     (entity.name, column.name) for entity in REFERENCE_ENTITIES for column in entity.columns if column.is_personal
 }

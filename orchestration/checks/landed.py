@@ -15,7 +15,7 @@ from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
 from orchestration import build_state, publish
 from orchestration.assets.landing import landed_key
-from orchestration.checks import suites
+from orchestration.checks import intake, suites
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.settings import Settings
 
@@ -27,6 +27,8 @@ SAMPLE_ROWS = 100_000
 
 EXPECTATIONS = "expectations"
 TOTALS = "rows_match_the_ledger"
+QUARANTINE_RATE = "few_lines_are_quarantined"
+MISSING_RATE = "few_lines_are_missing"
 FULL_SCAN = "every_new_line_is_sound"
 LOGS = "tracking_logs"
 
@@ -77,6 +79,16 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             blocking=True,
             description="Each new batch holds as many accepted rows as the ledger says (SQL).",
         ),
+        dg.AssetCheckSpec(
+            QUARANTINE_RATE,
+            asset=landed_key("set_aside"),
+            description="Quarantined lines of each source stay below MTW_MAX_QUARANTINE_RATE. Warns.",
+        ),
+        dg.AssetCheckSpec(
+            MISSING_RATE,
+            asset=landed_key("ledger_gaps"),
+            description="Lines that no file has delivered, per server, stay below MTW_MAX_MISSING_RATE. Warns.",
+        ),
     ]
 
     @dg.multi_asset_check(
@@ -93,6 +105,8 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         wanted = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         published = publish.current(settings.published_dir)
         with Ledger(settings.ledger_path, read_only=True) as ledger:
+            quarantined = intake.quarantine_verdicts(ledger, settings.max_quarantine_rate)
+            missing, facts = intake.gap_verdicts(ledger, settings.max_missing_rate)
             after = build_state.plan(settings, ledger.last_batch_id()).published_batch_id if published else 0
         with contextlib.closing(duckdb.connect()) as connection:
             for suite in found:
@@ -107,6 +121,13 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
                 yield check_result(
                     [batch_totals(connection, settings, after)], asset_key=landed_key("batches"), check_name=TOTALS
                 )
+
+            for name, asset, verdicts, known in (
+                (QUARANTINE_RATE, "set_aside", quarantined, None),
+                (MISSING_RATE, "ledger_gaps", missing, facts),
+            ):
+                if (landed_key(asset), name) in wanted:
+                    yield check_result(verdicts, asset_key=landed_key(asset), check_name=name, facts=known)
 
     return check_landed_rows
 
