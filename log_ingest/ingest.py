@@ -4,6 +4,7 @@ Belongs here: the order of sources and the report. Does not: how one source is t
 The caller holds the warehouse's lock.
 """
 
+import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,12 @@ def ingest(
             ledger.finish_run(run_id, "done")
     except duckdb.Error as error:
         raise IngestError(f"ingest failed: {str(error).splitlines()[0]}") from error
+    except sqlite3.Error as error:
+        raise IngestError(
+            f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then run again"
+        ) from error
+    except MemoryError as error:
+        raise IngestError("ingest ran out of memory; give it more, then run again: nothing is lost") from error
     except OSError as error:
         where = error.filename or warehouse_dir
         raise IngestError(

@@ -210,7 +210,7 @@ class Ledger:
             self._db.execute("pragma foreign_keys = on")
             self._db.row_factory = sqlite3.Row
             self._open(read_only)
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             raise IngestError(f"the ledger {path} cannot be used ({error}); restore it from a backup") from error
 
     def _open(self, read_only: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from log_ingest.audit import damaged_parts
 from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
@@ -27,6 +28,7 @@ SAMPLE_ROWS = 100_000
 
 EXPECTATIONS = "expectations"
 TOTALS = "rows_match_the_ledger"
+WHOLE = "landed_files_are_whole"
 QUARANTINE_RATE = "few_lines_are_quarantined"
 MISSING_RATE = "few_lines_are_missing"
 FULL_SCAN = "every_new_line_is_sound"
@@ -80,6 +82,12 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             description="Each new batch holds as many accepted rows as the ledger says (SQL).",
         ),
         dg.AssetCheckSpec(
+            WHOLE,
+            asset=landed_key("batches"),
+            blocking=True,
+            description="The landed files that are about to be read are the bytes that were committed (sha256).",
+        ),
+        dg.AssetCheckSpec(
             QUARANTINE_RATE,
             asset=landed_key("set_aside"),
             description="Quarantined lines of each source stay below MTW_MAX_QUARANTINE_RATE. Warns.",
@@ -107,7 +115,10 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         with Ledger(settings.ledger_path, read_only=True) as ledger:
             quarantined = intake.quarantine_verdicts(ledger, settings.max_quarantine_rate)
             missing, facts = intake.gap_verdicts(ledger, settings.max_missing_rate)
-            after = build_state.plan(settings, ledger.last_batch_id()).published_batch_id if published else 0
+            plan = build_state.plan(settings, ledger.last_batch_id())
+            after = plan.published_batch_id if published else 0
+            rebuilds = plan.full_refresh or build_state.last_build(settings) is None
+            damaged = damaged_parts(settings.landed_dir, ledger, after=0 if rebuilds else after)
         with contextlib.closing(duckdb.connect()) as connection:
             for suite in found:
                 key = landed_key(suite.table)
@@ -123,6 +134,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
                 )
 
             for name, asset, verdicts, known in (
+                (WHOLE, "batches", [whole_files(damaged)], None),
                 (QUARANTINE_RATE, "set_aside", quarantined, None),
                 (MISSING_RATE, "ledger_gaps", missing, facts),
             ):
@@ -213,6 +225,17 @@ def full_scan(connection: "duckdb.DuckDBPyConnection", settings: Settings, after
             some = tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())
         verdicts.append(Verdict(rule, not count, offending=count, sample=some))
     return verdicts
+
+
+def whole_files(damaged: Sequence[tuple[str, str]]) -> Verdict:
+    """Whether no landed file has rotted. The rule names one that has: people must know which to restore."""
+    first = f" (landed/{damaged[0][0]}: {damaged[0][1]}; restore it from a backup)" if damaged else ""
+    return Verdict(
+        f"landed files are the bytes that were committed{first}",
+        not damaged,
+        offending=len(damaged),
+        sample=[{"file": path, "problem": problem} for path, problem in damaged[:5]],
+    )
 
 
 def batch_totals(connection: "duckdb.DuckDBPyConnection", settings: Settings, after: int) -> Verdict:
