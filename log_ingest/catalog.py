@@ -244,6 +244,7 @@ ESP_EVENTS_SCHEMA = pa.schema(
         ("element_number", pa.int64()),
         ("provider", pa.string()),
         ("event_kind", pa.string()),
+        ("event_type", pa.string()),
         ("provider_event_id", pa.string()),
         ("provider_message_id", pa.string()),
         ("occurred_at", pa.timestamp("us")),

@@ -135,11 +135,10 @@ class KnownLines:
         repeats = Repeats(con.execute("select count(*) from repeats").fetchall()[0][0])
         if repeats.row_count:
             draft = path.with_suffix(".draft")
-            unit.copy(
-                f"select * exclude (file_row_number) from {part} where file_row_number not in"
-                " (select place from repeats)",
-                draft,
-            )
+            kept = f"select * from {part} where file_row_number not in (select place from repeats)"
+            if not self._format.gives_one_row:
+                kept = _with_lines(kept, part)
+            unit.copy(f"select * exclude (file_row_number) from ({kept})", draft)
             draft.rename(path)
             repeats.lines = con.execute(
                 "select distinct file_id, line_number from repeats where (file_id, line_number) not in"
@@ -152,3 +151,16 @@ class KnownLines:
         if server not in self._pointers:
             self._pointers[server] = PointerIndex(self._ledger.pointer_runs(server))
         return self._pointers[server]
+
+
+def _with_lines(kept: str, part: str) -> str:
+    """The rows kept of a part, where the text of a line stands on the first row of it that is left."""
+    return f"""
+    select kept.* replace (
+        case when row_number() over (partition by file_id, line_number order by file_row_number) = 1
+            then texts.line end as line
+    )
+    from ({kept}) as kept
+    join (select file_id, line_number, line from {part} where line is not null) as texts using (file_id, line_number)
+    order by file_row_number
+    """
