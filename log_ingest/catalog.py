@@ -118,6 +118,8 @@ REFERENCE_ENTITIES = (
             source_url="text",
             category="text",
             url_type="integer",
+            link_position="integer",
+            tracking_mode="text",
         ),
     ),
     ReferenceEntity(
@@ -291,6 +293,19 @@ USER_AGENTS_SCHEMA = pa.schema(
     ]
 )
 
+CONTENT_LINKS_SCHEMA = pa.schema(
+    [
+        *PROVENANCE,
+        ("delivery_id", pa.int64()),
+        ("html_digest", pa.string()),
+        ("link_position", pa.int64()),
+        ("href", pa.string()),
+        ("link_text", pa.string()),
+        ("redirect_delivery_id", pa.int64()),
+        ("redirect_url_id", pa.int64()),
+    ]
+)
+
 BATCHES_SCHEMA = pa.schema(
     [
         ("batch_id", pa.int64()),
@@ -358,6 +373,7 @@ LANDED_SCHEMAS: dict[str, pa.Schema] = {
     ESP_EVENTS.name: ESP_EVENTS_SCHEMA,
     "set_aside": SET_ASIDE_SCHEMA,
     "user_agents": USER_AGENTS_SCHEMA,
+    "content_links": CONTENT_LINKS_SCHEMA,
     **{entity.name: reference_schema(entity) for entity in REFERENCE_ENTITIES},
 }
 """Every directory below landed/ and the schema of its Parquet files."""

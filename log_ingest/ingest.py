@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
-from log_ingest import user_agents
+from log_ingest import content_links, user_agents
 from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES, REFERENCE_SUFFIXES
 from log_ingest.errors import IngestError
 from log_ingest.files import LandingFile, discover
@@ -130,6 +130,10 @@ def _take_all(
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
             rows.take(file)
         _note(report, entity.name, rows)
+        if entity.name == "deliveries":
+            batch_id, problems = content_links.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
+            report.batch_ids += [batch_id] if batch_id is not None else []
+            report.problems += problems
         progress.finish(entity.name)
 
 

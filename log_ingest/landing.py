@@ -115,7 +115,8 @@ class Landing:
     def _write_base_files(self) -> None:
         for source, schema in LANDED_SCHEMAS.items():
             path = self.root / source / "batch_id=0" / "part-0.parquet"
-            if not path.exists():
+            # Readers take the columns of a source from this file: one that an older catalogue wrote is replaced.
+            if not path.exists() or not pq.read_schema(path).equals(schema):
                 _write_whole(schema.empty_table(), path, self._temp)
         self.write_batches()
 

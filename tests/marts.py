@@ -1,6 +1,7 @@
 """Building marts in tests without Dagster, and comparing what two warehouses say."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,14 +15,21 @@ PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded
 """Which file brought a line depends on the order of arrival; what the line says does not."""
 
 
-def build_marts(landing: Path, warehouse: Path, *, full_refresh: bool = False, tests: bool = False) -> None:
-    """Ingest what is new, then run the dbt models (and its tests, where asked) in this process."""
+def build_marts(
+    landing: Path, warehouse: Path, *, full_refresh: bool = False, tests: bool = False, select: Iterable[str] = ()
+) -> None:
+    """Ingest what is new, then run the dbt models (and its tests, where asked) in this process.
+
+    select: dbt selectors, everything where empty; tests of what they leave out are left out too.
+    """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
     arguments = ["--quiet", "build", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
     arguments += ["--target-path", str(warehouse / "dbt-target"), "--log-path", str(warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]
+    for selector in select:
+        arguments += ["--select", selector, "--indirect-selection", "cautious"]
     if full_refresh:
         arguments.append("--full-refresh")
     with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):

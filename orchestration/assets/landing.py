@@ -30,6 +30,7 @@ LOGS_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26),
 
 BY_PRODUCTS = {
     "user_agents": "Grain: one distinct user agent ever seen, with the device, system and browser read from it once.",
+    "content_links": "Grain: one link of one distinct HTML content of a delivery, in document order.",
     "set_aside": "Grain: one framed line or row that was not accepted, with its bytes, place and reason.",
     "batches": "Grain: one committed batch; what arrived since is batch_id > n.",
     "ledger_files": "Grain: one file content ever taken in, with its control totals.",

@@ -645,6 +645,7 @@ def test_url_click_streams_and_per_day(built: Built) -> None:
                 days[*place, built.local(event.at).date()].append(event)
     expected = {}
     totals = Counter(event.delivery_id for event in world.events if event.url_id != 1)
+    human_totals = Counter(event.delivery_id for event in world.events if event.url_id != 1 and event.human)
     for delivery, group in by(clicks, lambda place: place[0]).items():
         ranked = sorted(group, key=lambda place: (-len(clicks[place]), place[1]))
         for position, place in enumerate(ranked, 1):
@@ -655,6 +656,8 @@ def test_url_click_streams_and_per_day(built: Built) -> None:
                 "url_type": declared.get("url_type"),
                 **both("click_count", len, clicks[place]),
                 "click_share": percent(len(clicks[place]), totals[delivery]),
+                "human_click_share": percent(sum(e.human for e in clicks[place]), human_totals[delivery]),
+                "is_unknown": place not in world.urls,
                 "position": position,
             }
     check(built, "rpt_url_click_streams", ("delivery_id", "url_id"), expected)

@@ -11,6 +11,6 @@
     'stg_reference__tracked_urls',
     key=['delivery_id', 'url_id'],
     columns=[
-        'label', 'source_url', 'category', 'url_type', 'extra',
+        'label', 'source_url', 'category', 'url_type', 'link_position', 'tracking_mode', 'extra',
     ],
 ) }}

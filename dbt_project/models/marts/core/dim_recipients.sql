@@ -21,12 +21,18 @@ messages as (
     select recipient_id from {{ ref('fct_messages') }}
 ),
 
+subscriptions as (
+    select recipient_id from {{ ref('fct_subscriptions') }}
+),
+
 members as (
     select recipient_id from declared
     union
     select recipient_id from events
     union
     select recipient_id from messages
+    union
+    select recipient_id from subscriptions
 )
 
 select

@@ -7,7 +7,9 @@ declared as (
         label,
         source_url,
         category,
-        url_type
+        url_type,
+        link_position,
+        tracking_mode
     from {{ ref('int_tracked_urls__current') }}
 ),
 
@@ -52,6 +54,16 @@ select
         when members.url_id = 1 then 2
         else coalesce(own_urls.url_type, shared_urls.url_type)
     end as url_type,
+    case
+        when members.url_id = 1 then null
+        when own_urls.url_id is not null then own_urls.link_position
+        else shared_urls.link_position
+    end as link_position,
+    case
+        when members.url_id = 1 then null
+        when own_urls.url_id is not null then own_urls.tracking_mode
+        else shared_urls.tracking_mode
+    end as tracking_mode,
     members.url_id <> 1 and own_urls.url_id is null and shared_urls.url_id is not null as is_shared,
     members.url_id <> 1 and own_urls.url_id is null and shared_urls.url_id is null as is_unknown
 from members

@@ -22,6 +22,7 @@ select
     events.delivery_id,
     events.occurred_at,
     tracked_urls.label,
+    {{ filled_url('tracked_urls.source_url', 'events.params') }} as url,
     coalesce(url_types.url_type_label, 'Unknown') as url_type_label,
     events.recipient_id,
     recipients.recipient_label,

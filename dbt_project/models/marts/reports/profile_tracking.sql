@@ -23,7 +23,7 @@ select
     events.recipient_id,
     events.occurred_at,
     tracked_urls.label,
-    tracked_urls.source_url as url,
+    {{ filled_url('tracked_urls.source_url', 'events.params') }} as url,
     coalesce(url_types.url_type_label, 'Unknown') as url_type_label,
     events.delivery_id,
     deliveries.delivery_label,

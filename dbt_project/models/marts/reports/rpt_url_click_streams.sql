@@ -13,7 +13,8 @@ tracked_urls as (
         url_id,
         nullif(trim(label), '') as label,
         category,
-        url_type
+        url_type,
+        is_unknown
     from {{ ref('dim_tracked_urls') }}
     where {{ in_scope() }}
         and url_id <> 1
@@ -42,6 +43,7 @@ lines as (
         min_by(named.label, named.url_id) as label,
         min(named.category) filter (where named.url_id = named.line_url_id) as category,
         min(named.url_type) filter (where named.url_id = named.line_url_id) as url_type,
+        bool_and(named.is_unknown) as is_unknown,
         cast(coalesce(sum(clicks.click_count), 0) as bigint) as click_count,
         cast(coalesce(sum(clicks.human_click_count), 0) as bigint) as human_click_count
     from named
@@ -54,7 +56,8 @@ lines as (
 totals as (
     select
         delivery_id,
-        cast(sum(click_count) as bigint) as click_count
+        cast(sum(click_count) as bigint) as click_count,
+        cast(sum(human_click_count) as bigint) as human_click_count
     from lines
     group by delivery_id
 )
@@ -68,10 +71,12 @@ select
     lines.click_count,
     lines.human_click_count,
     {{ ratio('lines.click_count', 'totals.click_count') }} as click_share,
+    {{ ratio('lines.human_click_count', 'totals.human_click_count') }} as human_click_share,
     row_number() over (
         partition by lines.delivery_id
         order by lines.click_count desc, lines.url_id asc
-    ) as position
+    ) as position,
+    lines.is_unknown
 from lines
 inner join totals
     on lines.delivery_id = totals.delivery_id

@@ -13,7 +13,8 @@ tracked_urls as (
         url_id,
         nullif(trim(label), '') as label,
         category,
-        url_type
+        url_type,
+        is_unknown
     from {{ ref('dim_tracked_urls') }}
     where {{ in_scope() }}
         and url_id <> 1

@@ -5,6 +5,8 @@ select
     source_url,
     category,
     url_type,
+    link_position,
+    lower(nullif(trim(tracking_mode), '')) as tracking_mode,
     extra,
     row_hash,
     file_modified_at,

@@ -1,0 +1,12 @@
+select
+    service_id,
+    label,
+    channel,
+    extra,
+    row_hash,
+    file_modified_at,
+    source_file,
+    line_number,
+    ingested_at,
+    batch_id
+from {{ source('landed', 'services') }}

@@ -1,0 +1,13 @@
+select
+    service_id,
+    recipient_id,
+    occurred_at,
+    action,
+    extra,
+    row_hash,
+    file_modified_at,
+    source_file,
+    line_number,
+    ingested_at,
+    batch_id
+from {{ source('landed', 'subscriptions') }}

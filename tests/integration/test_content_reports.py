@@ -1,0 +1,391 @@
+"""Hot clicks, links with personalisation, subscriptions and sharing, computed a second time in plain Python.
+
+Belongs here: random worlds typed as reference files and log lines, in which the position of each link, the address
+that each hit led to, the state of each subscription and the network of each share are decided first and written
+after. Nothing below reads the models' SQL, macros or the HTML parser.
+"""
+
+import csv
+import os
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.loglines import BROWSER, line, logs
+from tests.marts import assert_same_tables, build_marts, connect, tables
+
+SEEDS = (1, 2, 3)
+MACHINE = "Mozilla/5.0"
+START = datetime(2024, 5, 1, 8)
+MARTS = ("rpt_hot_clicks", "rpt_url_click_streams", "profile_tracking", "delivery_tracking")
+
+
+@dataclass
+class Click:
+    delivery_id: int
+    url_id: int
+    human: bool
+    params: str = ""
+    message_id: int = 0
+    at: datetime = START
+
+
+@dataclass
+class World:
+    deliveries: dict[int, dict] = field(default_factory=dict)
+    old_deliveries: dict[int, dict] = field(default_factory=dict)
+    messages: list[dict] = field(default_factory=list)
+    urls: dict[tuple[int, int], dict] = field(default_factory=dict)
+    clicks: list[Click] = field(default_factory=list)
+    # Decided, not written: delivery and URL to the position in the content, and the number of its links.
+    positions: dict[tuple[int, int], int] = field(default_factory=dict)
+    link_counts: dict[int, int] = field(default_factory=dict)
+    # Delivery and URL to the pieces of its address: text, placeholder, text, placeholder, …
+    pieces: dict[tuple[int, int], list[str]] = field(default_factory=dict)
+
+
+JUNK = (
+    "<p>text & <b>more",
+    "<td></p></b><% if (a < 2) { %>",
+    '<a name="anchor">here</a>',
+    '<!-- <a href="https://shop.example/no">no</a> -->',
+    "<img src='https://t.example/r/?id=h0,0,1' alt=\"\">",
+    "<script>document.write('<a href=\"https://shop.example/no\">')</script>",
+)
+UNTRACKED = ("mailto:us@shop.example", "#top", "https://other.example/")
+TYPES = (1, 1, 1, 1, 3, 6, 11)
+
+
+def anchor(rng: random.Random, address: str) -> str:
+    """One link: the address escaped, or not, in one of the ways that content is written."""
+    escaped = address if "<%" in address or rng.random() < 0.3 else address.replace("&", "&amp;")
+    return rng.choice(
+        [
+            f'<a class="x" href="{escaped}">Go</a>',
+            f"<A HREF = '{escaped}' >Go <i>on</i></A>",
+            f"<area shape=rect href='{escaped}'>",
+            f'<a href="\n{escaped} "><img src=x alt=Go></a>',
+        ]
+    )
+
+
+def grow(world: World, seed: int) -> None:
+    rng = random.Random(seed)
+    base = seed * 1000
+    for number in range(6):
+        delivery_id = base + number
+        ids = iter(rng.sample(range(base * 10 + 2, base * 10 + 500), 60))
+        groups: list[tuple[list[str], str, list[int]]] = []  # address pieces, how the content writes it, URL ids
+        for k in range(rng.randrange(4, 8)):
+            kind = rng.choice(["plain", "plain", "query", "tags", "numbered", "redirect", "redirect"])
+            where = f"https://shop.example/{delivery_id}/{k}"
+            count = rng.choice([1, 1, 1, 2, 3])
+            if kind == "plain":
+                groups.append(([where], where, [next(ids) for _ in range(count)]))
+            elif kind == "query":
+                groups.append(([f"{where}?a=1&b=é"], f"{where}?a=1&b=é", [next(ids) for _ in range(count)]))
+            elif kind == "redirect":
+                url_id = next(ids)
+                written = f"https://t.example/r/?id=h<%= message.id %>,{delivery_id:x},{url_id:X}"
+                groups.append(([where], rng.choice([written, written.replace(",", "%2c")]), [url_id]))
+            else:
+                pieces = [f"{where}?x=", f"<%= a{k} %>", "&y=", f"<%= b.get('{k}') %>", "&z=1"]
+                groups.append((pieces, "".join(pieces), [next(ids) for _ in range(count)]))
+                if kind == "numbered":
+                    groups[-1] = ([pieces[0], "$(p1)", "&y=", "$(p2)", "&z=1"], groups[-1][1], groups[-1][2])
+        for pieces, _, url_ids in groups:
+            for url_id in url_ids:
+                world.pieces[delivery_id, url_id] = pieces
+                world.urls[delivery_id, url_id] = {
+                    "delivery_id": delivery_id,
+                    "url_id": url_id,
+                    "label": f"Link {url_id}",
+                    "source_url": "".join(pieces) if rng.random() < 0.8 else "".join(pieces).replace("&", "&amp;"),
+                    "category": "",
+                    "url_type": rng.choice(TYPES),
+                    "link_position": "",
+                    "tracking_mode": rng.choice(["", "enabled", "Always"]),
+                }
+        # A page with a tag, at the address of a link: no link of the content.
+        world.pieces[delivery_id, base * 10 + 900] = groups[0][0]
+        world.urls[delivery_id, base * 10 + 900] = {
+            **{
+                "delivery_id": delivery_id,
+                "url_id": base * 10 + 900,
+                "label": "Page",
+                "source_url": "".join(groups[0][0]),
+            },
+            **{"category": "", "url_type": 4, "link_position": "", "tracking_mode": ""},
+        }
+        # The content: each address at one to three positions, some nowhere; what is no tracked link between them.
+        layout = [group for group in groups for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))] if number != 4 else []
+        rng.shuffle(layout)
+        html, position, turns = [], 0, defaultdict(int)
+        for _, written, url_ids in layout:
+            if rng.random() < 0.4:
+                html.append(rng.choice(JUNK))
+            if rng.random() < 0.3:
+                position += 1
+                html.append(f'<a href="{rng.choice(UNTRACKED)}">u</a>')
+            position += 1
+            html.append(anchor(rng, written))
+            turn = turns[written]
+            turns[written] += 1
+            if turn < len(url_ids):
+                world.positions[delivery_id, sorted(url_ids)[turn]] = position
+        world.link_counts[delivery_id] = position
+        world.deliveries[delivery_id] = {
+            "delivery_id": delivery_id,
+            "label": f"Delivery {delivery_id}",
+            "html_content": "<!DOCTYPE html><body>" + "\n".join(html) if html else "",
+        }
+        if rng.random() < 0.5:
+            world.old_deliveries[delivery_id] = {
+                **world.deliveries[delivery_id],
+                "html_content": "".join(anchor(rng, written) for _, written, _ in groups),
+            }
+        if number == 5:
+            continue
+        known = [url_id for of_delivery, url_id in world.urls if of_delivery == delivery_id]
+        for n in range(rng.randrange(20, 40)):
+            click = Click(delivery_id, rng.choice([*known, 1, base * 10 + 990, base * 10 + 991]), rng.random() < 0.7)
+            # Far apart and one to a message: bursts have a test of their own.
+            click.message_id = delivery_id * 100 + n
+            click.at = START + timedelta(minutes=n)
+            values = [rng.choice(["a", "é 1", "x&y=", "$(p2)", "100%", "a+b"]) for _ in range(2)]
+            written = [f"p{p}={quote(value, safe='')}" for p, value in enumerate(values, 1)]
+            click.params = "&".join(rng.choice([[], ["p1=%FF"], written, ["q=1", *written], written[1:], written[:1]]))
+            world.clicks.append(click)
+            world.messages.append(
+                {
+                    **{"message_id": click.message_id, "delivery_id": delivery_id, "recipient_id": 7},
+                    **{"status": 1, "event_at": START.isoformat()},
+                }
+            )
+
+
+def make_world() -> World:
+    world = World()
+    for seed in SEEDS:
+        grow(world, seed)
+    return world
+
+
+def write_csv(landing: Path, entity: str, rows: Iterable[dict], *, name: str = "all.csv", age: int = 0) -> None:
+    """Older files have a greater age; the newest row per key wins."""
+    path = landing / "reference" / entity / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = list(rows)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.utime(path, (1_720_000_000 - age,) * 2)
+
+
+def write(landing: Path, world: World) -> None:
+    lines = [
+        line(
+            n, at=click.at.isoformat(), message=click.message_id, delivery=click.delivery_id, url=click.url_id,
+            params=click.params, agent=BROWSER if click.human else MACHINE,
+        )
+        for n, click in enumerate(world.clicks)
+    ]  # fmt: skip
+    for n in range(4):
+        logs(landing, f"a/{n}.log", *lines[n::4])
+    write_csv(landing, "deliveries", world.old_deliveries.values(), name="old.csv", age=100)
+    write_csv(landing, "deliveries", world.deliveries.values(), name="new.csv")
+    write_csv(landing, "messages", world.messages)
+    write_csv(landing, "tracked_urls", world.urls.values())
+
+
+@dataclass
+class Built:
+    world: World
+    landing: Path
+    warehouse: Path
+
+    def rows(self, sql: str) -> list[dict]:
+        with connect(self.warehouse) as con:
+            found = con.execute(sql)
+            names = [column[0] for column in found.description]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    base = tmp_path_factory.mktemp("content")
+    world = make_world()
+    write(base / "landing", world)
+    build_marts(base / "landing", base / "warehouse", tests=True, select=[f"+{mart}" for mart in MARTS])
+    yield Built(world, base / "landing", base / "warehouse")
+
+
+def check(found: list[dict], key: tuple[str, ...], expected: dict[tuple, dict]) -> None:
+    """The rows are exactly these, and every column was computed here too."""
+    assert expected, "nothing to compare"
+    assert set(found[0]) == {*key, *next(iter(expected.values()))}
+    by_key = {tuple(row[name] for name in key): row for row in found}
+    assert len(by_key) == len(found), "the key is not unique"
+    assert by_key.keys() == expected.keys()
+    for place, row in expected.items():
+        for name, value in row.items():
+            got = by_key[place][name]
+            if isinstance(value, float) and got is not None:
+                assert got == pytest.approx(value, rel=1e-12), (place, name)
+            else:
+                assert got == value and type(got) is type(value), (place, name, got, value)
+
+
+def share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+# -- hot clicks
+
+
+def test_hot_clicks(built: Built) -> None:
+    world = built.world
+    expected = {}
+    for delivery_id in world.deliveries:
+        clicks = [c for c in world.clicks if c.delivery_id == delivery_id]
+        clicks = [
+            c for c in clicks if c.url_id != 1 and world.urls.get((delivery_id, c.url_id), {}).get("url_type") != 4
+        ]
+        declared = {
+            url_id for of, url_id in world.urls if of == delivery_id and world.urls[of, url_id]["url_type"] != 4
+        }
+        url_ids = declared | {click.url_id for click in clicks}
+        placed = {
+            url_id: world.positions[delivery_id, url_id]
+            for url_id in url_ids
+            if (delivery_id, url_id) in world.positions
+        }
+        after = world.link_counts[delivery_id]
+        for url_id in sorted(url_ids):
+            position = placed.get(url_id)
+            if position is None:
+                after += 1
+            url = world.urls.get((delivery_id, url_id), {})
+            row = {"link_position": position or after, "label": url.get("label"), "source_url": url.get("source_url")}
+            row |= {"category": None, "url_type": url.get("url_type"), "is_in_content": position is not None}
+            row["is_drawn"] = position is not None and url.get("url_type") not in (3, 6, 11)
+            for form, some in (("", clicks), ("human_", [click for click in clicks if click.human])):
+                row[f"{form}click_count"] = sum(click.url_id == url_id for click in some)
+                row[f"{form}click_share"] = share(row[f"{form}click_count"], len(some))
+            expected[delivery_id, url_id] = row
+    check(built.rows("select * from reports.rpt_hot_clicks"), ("delivery_id", "url_id"), expected)
+    by_place = built.rows(
+        "select delivery_id, count(*) as n, count(distinct link_position) as d, sum(click_share) as s"
+        " from reports.rpt_hot_clicks group by delivery_id"
+    )
+    assert all(row["n"] == row["d"] for row in by_place)
+    assert {round(row["s"], 9) for row in by_place if row["s"] is not None} == {1.0}
+
+
+def test_the_content_is_not_trivial(built: Built) -> None:
+    world = built.world
+    assert len(world.positions) > 50
+    assert world.old_deliveries.keys() & {delivery_id for delivery_id, _ in world.positions}
+    assert any(not row["html_content"] for row in world.deliveries.values())
+    drawn = built.rows("select is_in_content, is_drawn, click_count > 0 as is_clicked from reports.rpt_hot_clicks")
+    assert {tuple(row.values()) for row in drawn} == {
+        *((True, True, True), (True, True, False), (True, False, True), (True, False, False)),
+        *((False, False, True), (False, False, False)),
+    }
+
+
+# -- links
+
+
+def filled(world: World, click: Click) -> str | None:
+    """The declared address with the n-th placeholder replaced by the value of p<n>; values that are no text stay."""
+    declared = world.urls.get((click.delivery_id, click.url_id), {}).get("source_url")
+    pieces = world.pieces.get((click.delivery_id, click.url_id), [])
+    values = {}
+    for part in click.params.split("&"):
+        name, _, value = part.partition("=")
+        try:
+            values[name] = bytes_of(value).decode()
+        except UnicodeDecodeError:
+            values[name] = value
+    if not any(name in ("p1", "p2") for name in values) or len(pieces) < 2:
+        return declared
+    url, escaped = "", "&amp;" in declared
+    for n, piece in enumerate(pieces):
+        if n % 2:
+            number = n // 2 + 1
+            url += values.get(f"p{number}", f"$(p{number})").replace(
+                "$(p2)", "%24(p2)" if f"p{number}" in values else "$(p2)"
+            )
+        else:
+            url += piece.replace("&", "&amp;") if escaped else piece
+    return url
+
+
+def bytes_of(value: str) -> bytes:
+    data, rest = b"", value
+    while rest:
+        if rest[0] == "%":
+            data, rest = data + bytes([int(rest[1:3], 16)]), rest[3:]
+        else:
+            data, rest = data + rest[0].encode(), rest[1:]
+    return data
+
+
+@pytest.mark.parametrize("view", ["profile_tracking", "delivery_tracking"])
+def test_the_address_that_each_hit_led_to(built: Built, view: str) -> None:
+    expected = {click.message_id: filled(built.world, click) for click in built.world.clicks}
+    found = {row["message_id"]: row["url"] for row in built.rows(f"select message_id, url from reports.{view}")}
+    assert found == expected
+    assert sum(url is not None and "é 1" in url for url in expected.values()) > 5
+    assert any(url is not None and "$(p2)" in url for url in expected.values())
+
+
+def test_clicked_links_without_configuration_never_vanish(built: Built) -> None:
+    world = built.world
+    clicked = {
+        (c.delivery_id, c.url_id) for c in world.clicks if c.url_id != 1 and (c.delivery_id, c.url_id) not in world.urls
+    }
+    assert len(clicked) > 5
+    found = built.rows(
+        "select delivery_id, url_id, label, click_count from reports.rpt_url_click_streams where is_unknown"
+    )
+    assert {(row["delivery_id"], row["url_id"]) for row in found} == clicked
+    assert all(row["label"] is None and row["click_count"] > 0 for row in found)
+
+
+def test_how_a_link_is_tracked_is_kept(built: Built) -> None:
+    found = built.rows(
+        "select delivery_id, url_id, source_url, tracking_mode from core.dim_tracked_urls where not is_unknown"
+    )
+    expected = {
+        place: (url["source_url"], url["tracking_mode"].lower() or None) for place, url in built.world.urls.items()
+    }
+    assert {
+        (r["delivery_id"], r["url_id"]): (r["source_url"], r["tracking_mode"]) for r in found if r["url_id"] != 1
+    } == expected
+
+
+# -- any order
+
+
+def test_any_order_of_arrival_gives_the_same_marts(built: Built, tmp_path: Path) -> None:
+    """The files arrive in two runs, newer ones before older ones: the marts are those of one run."""
+    files = sorted(path for path in built.landing.rglob("*") if path.is_file())
+    # What is newest comes first; logs, contents and links are dealt out to both runs.
+    files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    for run in range(2):
+        for path in files[run::2]:
+            target = tmp_path / "landing" / path.relative_to(built.landing)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+        build_marts(tmp_path / "landing", tmp_path / "warehouse", select=[f"+{mart}" for mart in MARTS])
+    assert_same_tables(tables(built.warehouse), tables(tmp_path / "warehouse"))
