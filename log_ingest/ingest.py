@@ -97,7 +97,7 @@ def _take_all(
 ) -> None:
     now = settings.ingested_at
     for source in LINE_SOURCES:
-        if source.name not in LINE_FORMATS or (sources is not None and source.name not in sources):
+        if sources is not None and source.name not in sources:
             continue
         files = _found(landing_dir, source.folder, source.suffixes, report)
         progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))

@@ -63,7 +63,7 @@ def replay(
         landing = Landing(warehouse_dir, ledger)
         try:
             for line_source in LINE_SOURCES:
-                if line_source.name in LINE_FORMATS and source in (None, line_source.name):
+                if source in (None, line_source.name):
                     _Replay(line_source, reason, landing, ledger, run_id, settings, report).run()
             if reason is None:
                 report.reopened = ledger.reopen_problems()

@@ -3,6 +3,7 @@
 Belongs here: everything about calling dbt that is not an asset. Does not: models, or when to build them.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,21 @@ def dbt_args(*, full_refresh: bool) -> list[str]:
     Unit tests test the models, not the data: they belong to the test suite, and no run waits for them.
     """
     return ["build", "--exclude-resource-type", "unit_test", *(["--full-refresh"] if full_refresh else [])]
+
+
+KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "true"}
+"""For dbt in a process of its own. In this process, the metadata fetchers would leave the database open."""
+
+
+@contextlib.contextmanager
+def keeps_open() -> Iterator[None]:
+    """What is started inside gets KEEP_OPEN in its environment; this process does not keep it."""
+    os.environ.update(KEEP_OPEN)
+    try:
+        yield
+    finally:
+        for name in KEEP_OPEN:
+            os.environ.pop(name, None)
 
 
 class InstalledDbt(DbtCliResource):
@@ -137,7 +153,8 @@ def prepare_manifest(settings: Settings) -> Path:
                 *("--target", settings.engine, "--target-path", str(building), "--log-path", str(building)),
             ],
             cwd=settings.dbt_project_dir,
-            env={**os.environ, **settings.environment()},
+            # Profiles are part of what dbt's cache is valid for: parsed as it will be run.
+            env={**os.environ, **settings.environment(), **KEEP_OPEN},
             capture_output=True,
             text=True,
         )

@@ -99,7 +99,18 @@ _PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "detail_3": ("$.Origin",),
     },
 }
-_TEXTS = ("event_type", "time_text", "address", "url", "user_agent", "ip", "event_id", "provider_message", "machine", "text")
+_TEXTS = (
+    "event_type",
+    "time_text",
+    "address",
+    "url",
+    "user_agent",
+    "ip",
+    "event_id",
+    "provider_message",
+    "machine",
+    "text",
+)
 _DETAILS = ("detail", "detail_2", "detail_3")
 
 # Our own ids among what the sender attached: the container, and how a key of it is read.
@@ -109,7 +120,12 @@ _ATTACHED = {
     "ses": ("$.mail.tags.{}[0]",),
     "postmark": ("$.Metadata.{}",),
 }
-_CONTAINERS = {"sendgrid": (), "mailgun": ('$."user-variables"',), "ses": ("$.mail", "$.mail.tags"), "postmark": ("$.Metadata",)}
+_CONTAINERS = {
+    "sendgrid": (),
+    "mailgun": ('$."user-variables"',),
+    "ses": ("$.mail", "$.mail.tags"),
+    "postmark": ("$.Metadata",),
+}
 
 _KINDS: Mapping[str, Mapping[str, str]] = {
     "sendgrid": {
@@ -582,6 +598,14 @@ def _event_key() -> str:
 
     Left out is all that a repeated POST may say anew: event and notification ids, signatures, attempts, texts.
     """
-    said = ("provider", "event_type", "provider_message", "lower(address)", "epoch_us(occurred_at)", "url", "user_agent")
+    said = (
+        "provider",
+        "event_type",
+        "provider_message",
+        "lower(address)",
+        "epoch_us(occurred_at)",
+        "url",
+        "user_agent",
+    )
     parts = (*said, "ip", *_ID_KEYS)
     return f"md5(concat_ws(chr(9), {', '.join(f'coalesce({part}::varchar, chr(1))' for part in parts)}))"

@@ -14,7 +14,15 @@ from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from log_ingest.ledger import Ledger
 from orchestration import build_state
-from orchestration.dbt import ProjectTranslator, dbt_args, dbt_resource, failure, load_manifest, prepare_target
+from orchestration.dbt import (
+    ProjectTranslator,
+    dbt_args,
+    dbt_resource,
+    failure,
+    keeps_open,
+    load_manifest,
+    prepare_target,
+)
 from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
@@ -47,12 +55,13 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         settings.working_database.parent.mkdir(parents=True, exist_ok=True)
         build_state.forget_build(settings)
         whole = not context.is_subset
-        invocation = dbt_resource(settings).cli(
-            dbt_args(full_refresh=plan.full_refresh and whole),
-            context=context,
-            target_path=target,
-            raise_on_error=False,
-        )
+        with keeps_open():
+            invocation = dbt_resource(settings).cli(
+                dbt_args(full_refresh=plan.full_refresh and whole),
+                context=context,
+                target_path=target,
+                raise_on_error=False,
+            )
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
         # Draining first: the metadata fetchers below spin while dbt runs, at the cost of what dbt needs.
         events = []
