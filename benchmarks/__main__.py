@@ -1,37 +1,22 @@
-"""`make bench`: what a run costs next to a bare DuckDB parse of the same files, and next to a run with nothing new.
+"""`make bench`: what ingest and a run cost, next to peers on the same files and next to a run with nothing new.
 
-Usage: python -m benchmarks [--events N]. Prints a table; the goals stand beside the figures.
+Usage: python -m benchmarks [--events N] [--long-gigabytes G] [--tiny-files N] [--only PART]. Prints a table for each
+part; the goals stand beside the figures. Belongs here: which costs are compared. Does not: files (made_files), peers, measuring.
 """
 
 import argparse
+import gzip
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import made_files, peers
 from benchmarks.measure import Cost, run
-
-BARE_PARSE = """
-import duckdb, sys
-con = duckdb.connect()
-con.execute(f'''
-copy (
-    select
-        f[1][1] as server, try_cast('0x' || f[1][4:] as bigint) as pointer, try_cast(f[2] as timestamp) as logged_at,
-        try_cast('0x' || f[3] as bigint) as message_id, try_cast('0x' || f[4] as bigint) as delivery_id,
-        try_cast('0x' || f[5] as bigint) as url_id, f[6] as forced, f[7] as visitor_id, f[8] as content_kind,
-        f[9] as params, f[10] as user_agent, f[11] as ip
-    from (
-        select string_split(line, chr(9)) as f
-        from read_csv('{sys.argv[1]}', columns = {{'line': 'varchar'}}, delim = chr(1), quote = '', escape = '',
-            header = false, auto_detect = false, strict_mode = false)
-    )
-) to '{sys.argv[2]}' (format parquet, compression zstd)
-''')
-"""
-"""What a script does that accounts for nothing: no digest, no quarantine, no ledger, no identity, no raw bytes."""
 
 MTW = str(Path(sys.executable).with_name("mtw"))
 
@@ -42,82 +27,177 @@ from log_ingest.ingest import ingest
 ingest(Path(sys.argv[1]), Path(sys.argv[2]), run_id="bench")
 """
 
+DECOMPRESS = """
+import gzip, sys
+with gzip.open(sys.argv[1]) as stream:
+    while stream.read(8 << 20):
+        pass
+"""
+
+PARTS: dict[str, Callable[["Bench"], None]] = {}
+
+
+def part(function: Callable[["Bench"], None]) -> Callable[["Bench"], None]:
+    PARTS[function.__name__.strip("_")] = function
+    return function
+
+
+class Bench:
+    """One run of the benchmarks: its files, its console, its sizes."""
+
+    def __init__(self, base: Path, arguments: argparse.Namespace) -> None:
+        self.base, self.arguments = base, arguments
+        self.console = Console(width=150)
+        self._sample: Path | None = None
+
+    @property
+    def sample(self) -> Path:
+        """The landing folder of a sample; made when first asked for."""
+        if self._sample is None:
+            self._sample = self.base / "sample"
+            self.console.print(f"Writing a sample of {self.arguments.events:,} events …")
+            run([MTW, "sample", "--events", str(self.arguments.events), str(self._sample)])
+        return self._sample
+
+    def landing(self, source: str, name: str) -> tuple[Path, Path]:
+        """A new landing folder for one file: the folder, and where the file goes."""
+        folder = self.base / name
+        file = folder / source / "site" / "all.log"
+        file.parent.mkdir(parents=True)
+        return folder, file
+
+    def ingest(self, landing: Path) -> Cost:
+        warehouse = landing.with_name(f"{landing.name}-warehouse")
+        shutil.rmtree(warehouse, ignore_errors=True)
+        cost = run([sys.executable, "-c", INGEST, str(landing), str(warehouse)])
+        shutil.rmtree(warehouse)
+        return cost
+
+    def show(self, title: str, rows: list[tuple[str, Cost, int, int, str, str]]) -> None:
+        """rows: what, its cost, lines, bytes, ratio, goal."""
+        table = Table(title=title, title_justify="left")
+        for column in ("what", "wall s", "CPU s", "CPU s / M lines", "lines / s", "MB / s", "peak MB", "ratio", "goal"):
+            table.add_column(column, justify="left" if column in ("what", "goal") else "right")
+        for what, cost, lines, size, ratio, goal in rows:
+            table.add_row(
+                what,
+                f"{cost.wall_seconds:.1f}",
+                f"{cost.cpu_seconds:.1f}",
+                f"{cost.cpu_seconds / lines * 1e6:.2f}",
+                f"{lines / cost.wall_seconds:,.0f}",
+                f"{size / cost.wall_seconds / 1e6:,.0f}",
+                f"{cost.peak_bytes / 1e6:,.0f}",
+                ratio,
+                goal,
+            )
+        self.console.print(table)
+
+
+@part
+def tracking_logs(bench: Bench) -> None:
+    """Ingest of one file next to a bare DuckDB parse, the peers' scripts and decompression alone."""
+    landing, file = bench.landing("tracking_logs", "tracking")
+    lines, size = made_files.plain_logs(bench.sample, file)
+    target = bench.base / "peer.parquet"
+    bare = run([sys.executable, "-c", peers.DUCKDB, str(file), str(target)])
+    rows = [("bare DuckDB parse", bare, lines, size, "1.00", "the peer: accounts for nothing")]
+    own = bench.ingest(landing)
+    rows.append(
+        ("ingest: ledger, quarantine, digests", own, lines, size, f"{_ratio(own, bare)} × bare", "≤ 1.5 × bare")
+    )
+    python, missing = peers.environment(bench.base / "peers")
+    for name, (package, script) in peers.SCRIPTS.items():
+        if package in missing:
+            bench.console.print(f"{name}: {package} cannot be installed here, not measured")
+            continue
+        cost = run([str(python), "-c", script, str(file), str(target)])
+        rows.append((name, cost, lines, size, f"{_ratio(cost, bare)} × bare", "ingest costs less"))
+    packed = file.with_suffix(".gz")
+    packed.write_bytes(gzip.compress(file.read_bytes(), 6))
+    floor = run([sys.executable, "-c", DECOMPRESS, str(packed)])
+    rows.append(("decompression alone (gzip)", floor, lines, size, f"{_ratio(floor, bare)} × bare", "the floor"))
+    bench.show(f"Tracking logs: {lines:,} lines, {size / 1e6:,.0f} MB", rows)
+
+
+@part
+def access_logs(bench: Bench) -> None:
+    """Ingest of an access log in which one line in twenty is a tracking request, next to GoAccess."""
+    landing, file = bench.landing("access_logs", "access")
+    lines = bench.arguments.events
+    size = made_files.access_log(file, lines)
+    own = bench.ingest(landing)
+    rows = [("ingest", own, lines, size, "1.00", "")]
+    if program := peers.goaccess():
+        cost = run(
+            [program, str(file), "--log-format=COMBINED", "--no-progress", "-o", str(bench.base / "report.json")]
+        )
+        faster = f"{cost.wall_seconds / own.wall_seconds:.1f} × faster"
+        rows.append(("GoAccess", cost, lines, size, f"ingest {faster}", "≥ 10 × GoAccess's lines / s"))
+    else:
+        bench.console.print("GoAccess is not installed (apt-get install goaccess), not measured")
+    bench.show(f"Access log: {lines:,} lines, {size / 1e6:,.0f} MB, 5 % tracking requests", rows)
+
+
+@part
+def memory(bench: Bench) -> None:
+    """Peak memory and linearity: one long file in two sizes, and many tiny files."""
+    rows = []
+    per_line = []
+    whole = int(bench.arguments.long_gigabytes * 1e9)
+    for size in (whole // 10, whole):
+        landing, file = bench.landing("tracking_logs", f"long-{size}")
+        lines = made_files.long_log(file, size)
+        cost = bench.ingest(landing)
+        per_line.append(cost.cpu_seconds / lines)
+        rows.append(
+            (
+                f"one file of {size / 1e9:.1f} GB",
+                cost,
+                lines,
+                size,
+                f"{per_line[-1] / per_line[0]:.2f} × a line",
+                "≤ 1000 MB, 1.0",
+            )
+        )
+        shutil.rmtree(landing)
+    landing = bench.base / "tiny"
+    lines = made_files.tiny_logs(landing / "tracking_logs", bench.arguments.tiny_files)
+    cost = bench.ingest(landing)
+    rows.append((f"{bench.arguments.tiny_files:,} files of 3 lines", cost, lines, lines * 200, "", "≤ 1000 MB"))
+    bench.show("Memory of ingest", rows)
+
+
+@part
+def whole_run(bench: Bench) -> None:
+    """The pipeline over the sample, then with nothing new."""
+    lines, size = made_files.plain_logs(bench.sample, bench.base / "counted" / "all.log")
+    settings = {"MTW_LANDING_DIR": str(bench.sample), "MTW_WAREHOUSE_DIR": str(bench.base / "warehouse")}
+    full = run([MTW, "run"], settings)
+    again = run([MTW, "run"], settings)
+    bench.show(
+        f"Whole run: {lines:,} tracking lines and their reference data",
+        [
+            ("full run", full, lines, size, "1.00", ""),
+            ("run with nothing new", again, lines, size, f"{_ratio(again, full)} × full", "≤ 10 s wall"),
+        ],
+    )
+
+
+def _ratio(cost: Cost, base: Cost) -> str:
+    return f"{cost.cpu_seconds / base.cpu_seconds:.2f}"
+
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="benchmarks")
-    arguments.add_argument("--events", type=int, default=1_000_000)
-    events = arguments.parse_args().events
-    console = Console(width=130)
+    parser = argparse.ArgumentParser(prog="benchmarks")
+    parser.add_argument("--events", type=int, default=1_000_000, help="size of the sample and of the access log")
+    parser.add_argument("--long-gigabytes", type=float, default=1.0, help="size of the one long file")
+    parser.add_argument("--tiny-files", type=int, default=10_000)
+    parser.add_argument("--only", choices=sorted(PARTS), action="append", help="measure this part alone")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mtw-bench-") as folder:
-        base = Path(folder)
-        console.print(f"Writing a sample of {events:,} events …")
-        landing = base / "landing"
-        run([MTW, "sample", "--events", str(events), str(landing)])
-        plain = base / "plain"
-        lines, size = _plain_logs(landing, plain)
-        only_logs = base / "only-logs"
-        (only_logs / "tracking_logs").mkdir(parents=True)
-        (only_logs / "tracking_logs" / "all.log").hardlink_to(plain / "all.log")
-        settings = {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(base / "warehouse")}
-        mtw_run = [MTW, "run"]
-        costs = {
-            "bare DuckDB parse": run(
-                [sys.executable, "-c", BARE_PARSE, str(plain / "all.log"), str(base / "bare.parquet")]
-            ),
-            "ingest of the same file": run([sys.executable, "-c", INGEST, str(only_logs), str(base / "ingested")]),
-            "full run (sample, all steps)": run(mtw_run, settings),
-            "run with nothing new": run(mtw_run, settings),
-        }
-    _show(console, costs, lines, size)
-
-
-def _plain_logs(landing: Path, target: Path) -> tuple[int, int]:
-    """The log lines of the sample in one plain file, which the bare parse can read; re-sent copies left out.
-
-    Returns its lines and bytes.
-    """
-    from log_ingest.files import discover, read_chunks
-
-    target.mkdir()
-    lines = size = 0
-    with (target / "all.log").open("wb") as stream:
-        for file in discover(landing, "tracking_logs", (".log", ".log.gz", ".log.zst"))[0]:
-            if "resent" in file.path.parts:
-                continue
-            for chunk in read_chunks(file):
-                stream.write(chunk)
-                lines += chunk.count(b"\n")
-                size += len(chunk)
-    return lines, size
-
-
-def _show(console: Console, costs: dict[str, Cost], lines: int, size: int) -> None:
-    table = Table(title=f"{lines:,} lines, {size / 1e6:,.0f} MB", title_justify="left")
-    for column in ("what", "wall s", "CPU s", "CPU s / M lines", "peak MB", "CPU ratio", "goal"):
-        table.add_column(column, justify="left" if column in ("what", "goal") else "right")
-    bare, full = costs["bare DuckDB parse"], costs["full run (sample, all steps)"]
-    ratios = {
-        "bare DuckDB parse": ("1.00", "the peer: accounts for nothing"),
-        "ingest of the same file": (
-            f"{costs['ingest of the same file'].cpu_seconds / bare.cpu_seconds:.2f} × bare",
-            "≤ 1.5 × bare",
-        ),
-        "full run (sample, all steps)": (f"{full.cpu_seconds / bare.cpu_seconds:.2f} × bare", ""),
-        "run with nothing new": (
-            f"{costs['run with nothing new'].cpu_seconds / full.cpu_seconds:.2f} × full",
-            "≤ 10 s wall",
-        ),
-    }
-    for name, cost in costs.items():
-        table.add_row(
-            name,
-            f"{cost.wall_seconds:.1f}",
-            f"{cost.cpu_seconds:.1f}",
-            f"{cost.cpu_seconds / lines * 1e6:.2f}",
-            f"{cost.peak_bytes / 1e6:.0f}",
-            *ratios[name],
-        )
-    console.print(table)
+        bench = Bench(Path(folder), arguments)
+        for name in arguments.only or list(PARTS):
+            PARTS[name](bench)
 
 
 if __name__ == "__main__":
