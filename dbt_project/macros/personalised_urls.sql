@@ -29,7 +29,7 @@
     {%- for number in range(1, placeholder_limit() + 1) -%}
         {%- set placeholder = "'$(p" ~ number ~ ")'" -%}
         {#- A value cannot bring a placeholder of its own into the address. -#}
-        {%- set value = "replace(" ~ url_decode(parameter_value(params, 'p' ~ number)) ~ ", '$(', '%24(')" -%}
+        {%- set value = "replace(" ~ url_decoded(parameter_value(params, 'p' ~ number)) ~ ", '$(', '%24(')" -%}
         {%- set filled.sql -%}
             replace(
                 {{ filled.sql }},

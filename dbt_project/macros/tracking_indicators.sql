@@ -1,7 +1,7 @@
 {# The tracking indicators, for any grain: per delivery, per delivery and recipient domain.
 
    Goes on after the CTEs `members` (the key columns, once each, and the attributes), `messages` and `events`
-   (the key columns beside those counted here), and ends the query. One place, so that a formula lives once. #}
+   (the key columns beside those counted here; network is NULL for an event that shares nothing), and ends the query. One place, so that a formula lives once. #}
 {% macro tracking_indicators(key, attributes) -%}
 {%- set keys = key | join(', ') -%}
 message_counts as (
@@ -27,7 +27,14 @@ event_counts as (
         cast(count(*) filter (where url_type = 6 and not is_machine) as bigint)
             as human_mirror_page_click_count,
         cast(count(*) filter (where url_type = 1) as bigint) as total_click_count,
-        cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count
+        cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count,
+        cast(count(*) filter (where network is not null) as bigint) as share_count,
+        cast(count(*) filter (where network is not null and not is_machine) as bigint) as human_share_count
+        {%- for network in networks() %},
+        cast(count(*) filter (where network = '{{ network }}') as bigint) as {{ network }}_share_count,
+        cast(count(*) filter (where network = '{{ network }}' and not is_machine) as bigint)
+            as human_{{ network }}_share_count
+        {%- endfor %}
     from events
     group by {{ keys }}
 ),
@@ -100,7 +107,13 @@ counts as (
         coalesce(person_counts.person_click_count, 0) as person_click_count,
         coalesce(person_counts.human_person_click_count, 0) as human_person_click_count,
         coalesce(event_counts.total_click_count, 0) as total_click_count,
-        coalesce(event_counts.human_total_click_count, 0) as human_total_click_count
+        coalesce(event_counts.human_total_click_count, 0) as human_total_click_count,
+        coalesce(event_counts.share_count, 0) as share_count,
+        coalesce(event_counts.human_share_count, 0) as human_share_count
+        {%- for network in networks() %},
+        coalesce(event_counts.{{ network }}_share_count, 0) as {{ network }}_share_count,
+        coalesce(event_counts.human_{{ network }}_share_count, 0) as human_{{ network }}_share_count
+        {%- endfor %}
     from members
     {% for counted in ['message_counts', 'event_counts', 'recipient_counts', 'person_counts'] -%}
     left join {{ counted }}
@@ -141,6 +154,12 @@ select
     person_click_count - recipient_click_count as forward_estimate,
     human_person_click_count - human_recipient_click_count as human_forward_estimate,
     complaint_count,
+    share_count,
+    human_share_count,
+    {% for network in networks() -%}
+    {{ network }}_share_count,
+    human_{{ network }}_share_count,
+    {% endfor -%}
     {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
     {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
     {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity

@@ -12,9 +12,10 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -24,15 +25,24 @@ from tests.marts import assert_same_tables, build_marts, connect, tables
 SEEDS = (1, 2, 3)
 MACHINE = "Mozilla/5.0"
 START = datetime(2024, 5, 1, 8)
-MARTS = ("rpt_hot_clicks", "rpt_url_click_streams", "profile_tracking", "delivery_tracking")
+MARTS = (
+    *("rpt_hot_clicks", "rpt_url_click_streams", "profile_tracking", "delivery_tracking"),
+    *("rpt_subscriptions", "fct_subscriptions", "rpt_sharing"),
+)
+NETWORKS = ("email", "facebook", "twitter", "delicious", "digg", "google", "linkedin")
+ZONE = "Europe/Paris"
 
 
 @dataclass
 class Click:
+    """An event; of an open by somebody the message was shared with, also which delivery and where."""
+
     delivery_id: int
     url_id: int
     human: bool
     params: str = ""
+    shared_delivery_id: int = 0
+    shared_on: str = ""
     message_id: int = 0
     at: datetime = START
 
@@ -44,6 +54,8 @@ class World:
     messages: list[dict] = field(default_factory=list)
     urls: dict[tuple[int, int], dict] = field(default_factory=dict)
     clicks: list[Click] = field(default_factory=list)
+    services: list[dict] = field(default_factory=list)
+    subscriptions: list[dict] = field(default_factory=list)
     # Decided, not written: delivery and URL to the position in the content, and the number of its links.
     positions: dict[tuple[int, int], int] = field(default_factory=dict)
     link_counts: dict[int, int] = field(default_factory=dict)
@@ -108,7 +120,7 @@ def grow(world: World, seed: int) -> None:
                     "url_id": url_id,
                     "label": f"Link {url_id}",
                     "source_url": "".join(pieces) if rng.random() < 0.8 else "".join(pieces).replace("&", "&amp;"),
-                    "category": "",
+                    "category": rng.choice(["", "shop", "facebook", " Email ", "LINKEDIN"]),
                     "url_type": rng.choice(TYPES),
                     "link_position": "",
                     "tracking_mode": rng.choice(["", "enabled", "Always"]),
@@ -162,6 +174,8 @@ def grow(world: World, seed: int) -> None:
             values = [rng.choice(["a", "é 1", "x&y=", "$(p2)", "100%", "a+b"]) for _ in range(2)]
             written = [f"p{p}={quote(value, safe='')}" for p, value in enumerate(values, 1)]
             click.params = "&".join(rng.choice([[], ["p1=%FF"], written, ["q=1", *written], written[1:], written[:1]]))
+            if click.url_id == 1 and rng.random() < 0.8:
+                share(rng, world, click)
             world.clicks.append(click)
             world.messages.append(
                 {
@@ -171,10 +185,63 @@ def grow(world: World, seed: int) -> None:
             )
 
 
+def share(rng: random.Random, world: World, click: Click) -> None:
+    """The open is one by somebody the message was shared with, written in one of the ways that logs hold it."""
+    click.shared_on = rng.choice(NETWORKS)
+    click.shared_delivery_id = rng.choice(sorted(world.deliveries))
+    kind = rng.choice(["whole", "whole", "cut", "unknown delivery", "no delivery", "no network"])
+    delivery = f"{click.shared_delivery_id:x}"
+    if kind == "cut":
+        # A visitor id in front leaves two letters of the network, and nothing of the delivery.
+        whole = (
+            f"ap_visitorId=e5155671-4ab7-4ce4-a763-3b82dda6d881&ap_category={click.shared_on}&ap_deliveryId={delivery}"
+        )
+        click.params = whole[:64]
+        assert click.params.endswith(f"={click.shared_on[:2]}")
+        click.shared_delivery_id = click.delivery_id
+    elif kind == "no network":
+        click.params = rng.choice(
+            [f"ap_visitorId=3f1c&ap_deliveryId={delivery}", f"ap_category=my&ap_deliveryId={delivery}"]
+        )
+        click.shared_on = ""
+    else:
+        click.params = f"ap_visitorId=3f1c&ap_category={rng.choice([click.shared_on, click.shared_on.upper()])}"
+        if kind == "whole":
+            click.params += f"&ap_deliveryId={delivery}"
+        else:
+            click.shared_delivery_id = click.delivery_id
+            click.params += "&ap_deliveryId=fffffff" if kind == "unknown delivery" else ""
+
+
+def subscribe(world: World, seed: int) -> None:
+    """Histories with repetitions, both actions at one moment, days without action, and times around midnight."""
+    rng = random.Random(seed)
+    start = datetime(2024, 3, 29, 21)  # the clocks of Paris change two days later
+    for service_id in range(seed * 10, seed * 10 + 3):
+        if service_id % 3:
+            world.services.append({"service_id": service_id, "label": rng.choice(["News", ""]), "channel": "email"})
+        rows = {}
+        for _ in range(rng.randrange(5, 60)):
+            at = start + timedelta(minutes=rng.choice([30, 90, 119, 120, 121]), hours=24 * rng.choice([0, 1, 2, 5, 9]))
+            if rng.random() < 0.1:
+                at = datetime(rng.choice([1995, 1999]), 12, 31, 22, 59)
+            if rng.random() < 0.05:
+                at = datetime(2990, 1, 1)
+            row = {
+                "service_id": service_id,
+                "recipient_id": 500 + rng.randrange(8),
+                "occurred_at": at,
+                "action": rng.randrange(2),
+            }
+            rows[tuple(row.values())] = row
+        world.subscriptions += rows.values()
+
+
 def make_world() -> World:
     world = World()
     for seed in SEEDS:
         grow(world, seed)
+        subscribe(world, seed)
     return world
 
 
@@ -204,6 +271,11 @@ def write(landing: Path, world: World) -> None:
     write_csv(landing, "deliveries", world.deliveries.values(), name="new.csv")
     write_csv(landing, "messages", world.messages)
     write_csv(landing, "tracked_urls", world.urls.values())
+    write_csv(landing, "services", world.services)
+    for n in range(3):
+        # Extracts that overlap.
+        write_csv(landing, "subscriptions", world.subscriptions[n * 30 : n * 30 + 60], name=f"{n}.csv", age=n)
+    write_csv(landing, "subscriptions", world.subscriptions[90:], name="rest.csv")
 
 
 @dataclass
@@ -219,12 +291,19 @@ class Built:
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
+def build(landing: Path, warehouse: Path) -> None:
+    """The dbt tests of these marts run in test_reports, on the whole project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTW_TIME_ZONE", ZONE)
+        build_marts(landing, warehouse, select=[f"+{mart}" for mart in MARTS])
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     base = tmp_path_factory.mktemp("content")
     world = make_world()
     write(base / "landing", world)
-    build_marts(base / "landing", base / "warehouse", tests=True, select=[f"+{mart}" for mart in MARTS])
+    build(base / "landing", base / "warehouse")
     yield Built(world, base / "landing", base / "warehouse")
 
 
@@ -244,7 +323,7 @@ def check(found: list[dict], key: tuple[str, ...], expected: dict[tuple, dict]) 
                 assert got == value and type(got) is type(value), (place, name, got, value)
 
 
-def share(part: int, whole: int) -> float | None:
+def percent(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
@@ -275,11 +354,15 @@ def test_hot_clicks(built: Built) -> None:
                 after += 1
             url = world.urls.get((delivery_id, url_id), {})
             row = {"link_position": position or after, "label": url.get("label"), "source_url": url.get("source_url")}
-            row |= {"category": None, "url_type": url.get("url_type"), "is_in_content": position is not None}
+            row |= {
+                "category": url.get("category") or None,
+                "url_type": url.get("url_type"),
+                "is_in_content": position is not None,
+            }
             row["is_drawn"] = position is not None and url.get("url_type") not in (3, 6, 11)
             for form, some in (("", clicks), ("human_", [click for click in clicks if click.human])):
                 row[f"{form}click_count"] = sum(click.url_id == url_id for click in some)
-                row[f"{form}click_share"] = share(row[f"{form}click_count"], len(some))
+                row[f"{form}click_share"] = percent(row[f"{form}click_count"], len(some))
             expected[delivery_id, url_id] = row
     check(built.rows("select * from reports.rpt_hot_clicks"), ("delivery_id", "url_id"), expected)
     by_place = built.rows(
@@ -374,6 +457,118 @@ def test_how_a_link_is_tracked_is_kept(built: Built) -> None:
     } == expected
 
 
+# -- sharing
+
+
+def test_sharing(built: Built) -> None:
+    world = built.world
+    expected = {}
+    for delivery_id in world.deliveries:
+        to_deliver = sum(message["delivery_id"] == delivery_id for message in world.messages)
+        for network in NETWORKS:
+            row = {}
+            for form in ("", "human_"):
+                events = [click for click in world.clicks if click.human or not form]
+                shares = [
+                    world.urls.get((c.delivery_id, c.url_id), {}).get("category", "").strip().lower()
+                    for c in events
+                    if c.delivery_id == delivery_id
+                ]
+                count = shares.count(network)
+                row[f"{form}share_count"] = count
+                row[f"{form}share_of_shares"] = percent(count, sum(name in NETWORKS for name in shares))
+                row[f"{form}share_rate"] = percent(count, to_deliver)
+                row[f"{form}shared_open_count"] = sum(
+                    c.shared_on == network and c.shared_delivery_id == delivery_id for c in events
+                )
+            expected[delivery_id, network] = row
+    assert sum(row["share_count"] for row in expected.values()) > 50
+    assert sum(row["shared_open_count"] for row in expected.values()) > 10
+    check(built.rows("select * from reports.rpt_sharing"), ("delivery_id", "network"), expected)
+
+
+# -- subscriptions
+
+
+def local_day(at: datetime) -> date:
+    return at.replace(tzinfo=UTC).astimezone(ZoneInfo(ZONE)).date()
+
+
+def subscribers(rows: list[dict]) -> set[int]:
+    """Who is subscribed after these actions; at one moment, an unsubscription comes after a subscription."""
+    state = {}
+    for row in sorted(rows, key=lambda row: (row["occurred_at"], -row["action"])):
+        state[row["recipient_id"]] = row["action"]
+    return {recipient_id for recipient_id, action in state.items() if action}
+
+
+def test_subscriptions(built: Built) -> None:
+    expected = {}
+    for service_id in {row["service_id"] for row in built.world.subscriptions}:
+        past = [r for r in built.world.subscriptions if r["service_id"] == service_id and r["occurred_at"].year < 2900]
+        label = next((r["label"] for r in built.world.services if r["service_id"] == service_id), "")
+        days = sorted({local_day(row["occurred_at"]) for row in past if row["occurred_at"].year >= 2000})
+        for number in range((days[-1] - days[0]).days + 1):
+            day = days[0] + timedelta(days=number)
+            today = [row for row in past if local_day(row["occurred_at"]) == day]
+            before = [row for row in past if local_day(row["occurred_at"]) < day]
+            began, ended = len(subscribers(before)), len(subscribers(before + today))
+            count = {action: sum(row["action"] == action for row in today) for action in (0, 1)}
+            lost = sum(
+                row["action"] == 0
+                and row["recipient_id"]
+                in subscribers(
+                    before + [o for o in today if (o["occurred_at"], -o["action"]) < (row["occurred_at"], 0)]
+                )
+                for row in today
+            )
+            expected[service_id, day] = {
+                "service_label": label or f"service {service_id}",
+                "start_subscriber_count": began,
+                "subscription_count": count[1],
+                "unsubscription_count": count[0],
+                "evolution": count[1] - count[0],
+                "evolution_rate": percent(count[1] - count[0], began),
+                "loyalty_rate": None if not (left := began + count[1] - count[0]) else 1 - count[0] / left,
+                "new_subscriber_count": ended - began + lost,
+                "lost_subscriber_count": lost,
+                "end_subscriber_count": ended,
+            }
+    assert any(row["subscription_count"] > row["new_subscriber_count"] for row in expected.values())
+    assert any(not row["subscription_count"] and not row["unsubscription_count"] for row in expected.values())
+    check(built.rows("select * from reports.rpt_subscriptions"), ("service_id", "occurred_on"), expected)
+
+
+def test_days_add_up_to_a_period(built: Built) -> None:
+    """Counts of days summed, the first start and the last end: what one long day would say."""
+    found = built.rows(
+        "select service_id, min_by(start_subscriber_count, occurred_on) as first, sum(new_subscriber_count) as new,"
+        " sum(lost_subscriber_count) as lost, max_by(end_subscriber_count, occurred_on) as last,"
+        " sum(subscription_count) as subscriptions from reports.rpt_subscriptions group by service_id"
+    )
+    for row in found:
+        rows = [r for r in built.world.subscriptions if r["service_id"] == row["service_id"]]
+        rows = [r for r in rows if r["occurred_at"].year < 2900]
+        assert row["first"] + row["new"] - row["lost"] == row["last"] == len(subscribers(rows))
+        assert row["subscriptions"] == sum(r["action"] for r in rows if r["occurred_at"].year >= 2000)
+
+
+def test_every_service_and_recipient_of_a_subscription_has_a_member(built: Built) -> None:
+    services = {row["service_id"]: row for row in built.rows("select * from core.dim_services")}
+    declared = {row["service_id"] for row in built.world.services}
+    assert services.keys() == {row["service_id"] for row in built.world.subscriptions} | declared
+    assert {key for key, row in services.items() if not row["is_unknown"]} == declared
+    facts = built.rows("select service_id, recipient_id, action, occurred_at from core.fct_subscriptions")
+    assert {tuple(row.values()) for row in facts} == {
+        (row["service_id"], row["recipient_id"], row["action"], row["occurred_at"]) for row in built.world.subscriptions
+    }
+    assert len(facts) == len(built.world.subscriptions)
+    recipients = {
+        row["recipient_id"] for row in built.rows("select recipient_id from core.dim_recipients where is_unknown")
+    }
+    assert {row["recipient_id"] for row in built.world.subscriptions} <= recipients
+
+
 # -- any order
 
 
@@ -387,5 +582,5 @@ def test_any_order_of_arrival_gives_the_same_marts(built: Built, tmp_path: Path)
             target = tmp_path / "landing" / path.relative_to(built.landing)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
-        build_marts(tmp_path / "landing", tmp_path / "warehouse", select=[f"+{mart}" for mart in MARTS])
+        build(tmp_path / "landing", tmp_path / "warehouse")
     assert_same_tables(tables(built.warehouse), tables(tmp_path / "warehouse"))

@@ -44,6 +44,7 @@ LABELS = {
     5: "Mailbox full", 6: "Not connected", 8: "Denylisted address", 9: "Quarantined address", 10: "Duplicate",
     20: "Refused", 99: "Unknown",
 }  # fmt: skip
+NETWORKS = ("email", "facebook", "twitter", "delicious", "digg", "google", "linkedin")
 DOMAINS = {"gmail.example": "Gmail", "yahoo.example": "Yahoo!", "empty.example": "  "}
 """Listed domains; two more are used and not listed."""
 
@@ -59,6 +60,7 @@ class Event:
     # What the warehouse has to find out:
     delivery_id: int = 0
     url_type: int | None = None
+    network: str = ""
     recipient_id: int = 0
 
     @property
@@ -109,12 +111,12 @@ def grow(world: World, seed: int) -> None:
         urls = {
             base + 100: {"label": "Shop", "category": "header", "url_type": 1},
             base + 101: {"label": " Shop ", "category": "footer", "url_type": 1},
-            base + 102: {"label": "", "category": "", "url_type": 1},
+            base + 102: {"label": "", "category": rng.choice(NETWORKS), "url_type": 1},
             base + 103: {"label": "Unsubscribe", "category": "", "url_type": 3},
             base + 104: {"label": "Mirror", "category": "", "url_type": 6},
             base + 105: {"label": "Bought", "category": "", "url_type": 5},
             base + 106: {"label": "Page", "category": "", "url_type": 4},
-            base + 107: {"label": "Offer", "category": "", "url_type": 11},
+            base + 107: {"label": "Offer", "category": " Facebook ", "url_type": 11},
         }
         for url_id, url in urls.items():
             if rng.random() < 0.9:
@@ -201,6 +203,7 @@ def make_world() -> World:
         event.recipient_id = message["recipient_id"] if message else 0
         url = world.urls.get((event.delivery_id, event.url_id))
         event.url_type = 2 if event.url_id == 1 else url["url_type"] if url else None
+        event.network = url["category"].strip().lower() if url and event.url_id != 1 else ""
     return world
 
 
@@ -359,7 +362,10 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         **both("recipient_click_count", clicking_messages, events),
         **both("person_click_count", clicking_visitors, events),
         **both("total_click_count", of_type(1), events),
+        **both("share_count", lambda events: sum(event.network in NETWORKS for event in events), events),
     }
+    for network in NETWORKS:
+        row |= both(f"{network}_share_count", lambda some, n=network: sum(e.network == n for e in some), events)
     row["estimated_recipient_open_count"] = estimate(row["recipient_open_count"])
     row["estimated_total_open_count"] = estimate(row["total_open_count"])
     for human in ("", "human_"):

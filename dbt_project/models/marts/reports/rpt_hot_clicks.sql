@@ -60,6 +60,7 @@ shared_urls as (
     where delivery_id = 0
         and url_id <> 1
         and not is_unknown
+        and coalesce(url_type, 1) not in (4, 5)
 ),
 
 known_urls as (

@@ -27,16 +27,30 @@ messages as (
     where {{ in_scope() }}
 ),
 
-events as (
+network_links as (
     select
         delivery_id,
-        message_id,
         url_id,
-        url_type,
-        visitor_id,
-        is_machine
-    from {{ ref('fct_tracking_events') }}
+        {{ network_of('category') }} as network
+    from {{ ref('dim_tracked_urls') }}
     where {{ in_scope() }}
+        and {{ network_of('category') }} is not null
+),
+
+events as (
+    select
+        tracked.delivery_id,
+        tracked.message_id,
+        tracked.url_id,
+        tracked.url_type,
+        tracked.visitor_id,
+        tracked.is_machine,
+        network_links.network
+    from {{ ref('fct_tracking_events') }} as tracked
+    left join network_links
+        on tracked.delivery_id = network_links.delivery_id
+            and tracked.url_id = network_links.url_id
+    where {{ in_scope('tracked.delivery_id') }}
 ),
 
 {{ tracking_indicators(key=['delivery_id'], attributes=['delivery_label', 'sent_at']) }}

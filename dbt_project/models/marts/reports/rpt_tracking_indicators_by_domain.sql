@@ -32,6 +32,16 @@ tracked as (
     where {{ in_scope() }}
 ),
 
+network_links as (
+    select
+        delivery_id,
+        url_id,
+        {{ network_of('category') }} as network
+    from {{ ref('dim_tracked_urls') }}
+    where {{ in_scope() }}
+        and {{ network_of('category') }} is not null
+),
+
 -- Not the dimension: it changes with every recipient, and each change would rebuild all deliveries.
 mail_domains as (
     select
@@ -49,12 +59,16 @@ events as (
         tracked.url_id,
         tracked.url_type,
         tracked.visitor_id,
-        tracked.is_machine
+        tracked.is_machine,
+        network_links.network
     from tracked
     left join messages
         on tracked.delivery_id = messages.delivery_id
             and tracked.message_id = messages.message_id
             and tracked.message_id <> 0
+    left join network_links
+        on tracked.delivery_id = network_links.delivery_id
+            and tracked.url_id = network_links.url_id
 ),
 
 used_domains as (
