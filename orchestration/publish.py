@@ -25,6 +25,7 @@ import duckdb
 import pyarrow as pa
 
 from log_ingest.sqltext import identifier, literal
+from orchestration import restatements
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
@@ -139,7 +140,10 @@ def publish(
         building = versions_dir / f"{_BUILDING}{version:06d}"
         try:
             (building / "marts").mkdir(parents=True)
-            publication = _write(working_database, building, version, run_id, batch_id, build_digest, extra)
+            compared_with = published_dir / "current" / "marts.duckdb" if former else None
+            publication = _write(
+                working_database, building, version, run_id, batch_id, build_digest, extra, compared_with
+            )
             _verify(building, publication)
             _sync_tree(building)
             final = versions_dir / publication.label
@@ -179,6 +183,7 @@ def _write(
     batch_id: int,
     build_digest: str,
     extra: Sequence[MetaTable],
+    former: Path | None,
 ) -> Publication:
     if not working_database.is_file():
         raise PublishError(f"the working database {working_database} does not exist")
@@ -189,7 +194,7 @@ def _write(
         connection.execute(f"set temp_directory = {literal(str(spill))}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
-        made_here = {("meta", "publication"), *(("meta", table.name) for table in extra)}
+        made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
         found = [pair for pair in relations(connection, source) if pair not in made_here]
         if not found:
             raise PublishError(f"{working_database} holds no relation in {', '.join(SCHEMAS)}; run the models first")
@@ -209,9 +214,12 @@ def _write(
             data_through_at=_data_through(connection, set(found)),
             batch_id=batch_id,
             build_digest=build_digest,
-            tables={**tables, "meta.publication": 1},
+            tables=tables,
         )
         _write_publication(connection, publication)
+        write_table(connection, MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
+        tables["meta.restatements"] = restatements.record(connection, source, former, publication)
+        tables["meta.publication"] = 1
         for schema, name in [*found, *sorted(made_here)]:
             folder = building / "marts" / schema
             folder.mkdir(exist_ok=True)
