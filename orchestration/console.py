@@ -32,8 +32,8 @@ def shown(value: object, limit: int = 200) -> Text:
     return Text(plain(number(value) if isinstance(value, int | float) else value, limit) if value is not None else "")
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A compact table; numbers are aligned right."""
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], limit: int = 200) -> Table:
+    """A compact table; numbers are aligned right, cells cut at limit characters."""
     result = Table(title=title and Text(title, no_wrap=True), title_justify="left", box=None, pad_edge=False)
     result.title_style = "bold"
     # A title longer than the table would be wrapped to the table's width.
@@ -42,7 +42,7 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
         numeric = any(isinstance(row[index], int | float) for row in rows)
         result.add_column(Text(name, style="dim"), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        result.add_row(*(shown(cell) for cell in row))
+        result.add_row(*(shown(cell, limit) for cell in row))
     return result
 
 

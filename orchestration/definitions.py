@@ -34,7 +34,7 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
         assets=[
             build_ingest_asset(settings),
             build_dbt_assets(settings, manifest),
-            build_publish_asset(settings, marts),
+            build_publish_asset(settings, manifest, marts),
         ],
         asset_checks=[build_landed_checks(settings), *([mart_checks] if mart_checks else [])],
         jobs=[build_pipeline_job()],

@@ -15,15 +15,17 @@ A process that dies at any point leaves the old version in place.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from log_ingest.sqltext import identifier, literal
+from orchestration import restatements
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
@@ -31,7 +33,7 @@ SCHEMAS = ("core", "reports", "meta")
 KEPT_VERSIONS = 3
 """Versions that stay: the current one, and two for readers and people who want to look back."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
 
 SORT_KEYS = {
@@ -57,6 +59,16 @@ PUBLICATION_COLUMNS = {
 }
 
 _BUILDING = ".building-"
+
+
+@dataclass(frozen=True)
+class MetaTable:
+    """A table of the schema meta that no model makes. columns: by name, type and comment; rows in their order."""
+
+    name: str
+    comment: str
+    columns: dict[str, tuple[str, str]]
+    rows: Sequence[Sequence[object]]
 
 
 class PublishError(Exception):
@@ -109,9 +121,12 @@ def publish(
     run_id: str,
     batch_id: int,
     build_digest: str,
+    extra: Sequence[MetaTable] = (),
     keep: int = KEPT_VERSIONS,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
+
+    extra: tables of the schema meta to publish beside them.
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -125,7 +140,10 @@ def publish(
         building = versions_dir / f"{_BUILDING}{version:06d}"
         try:
             (building / "marts").mkdir(parents=True)
-            publication = _write(working_database, building, version, run_id, batch_id, build_digest)
+            compared_with = published_dir / "current" / "marts.duckdb" if former else None
+            publication = _write(
+                working_database, building, version, run_id, batch_id, build_digest, extra, compared_with
+            )
             _verify(building, publication)
             _sync_tree(building)
             final = versions_dir / publication.label
@@ -158,7 +176,14 @@ def relations(connection: duckdb.DuckDBPyConnection, database: str) -> list[tupl
 
 
 def _write(
-    working_database: Path, building: Path, version: int, run_id: str, batch_id: int, build_digest: str
+    working_database: Path,
+    building: Path,
+    version: int,
+    run_id: str,
+    batch_id: int,
+    build_digest: str,
+    extra: Sequence[MetaTable],
+    former: Path | None,
 ) -> Publication:
     if not working_database.is_file():
         raise PublishError(f"the working database {working_database} does not exist")
@@ -169,7 +194,8 @@ def _write(
         connection.execute(f"set temp_directory = {literal(str(spill))}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
-        found = [pair for pair in relations(connection, source) if pair != ("meta", "publication")]
+        made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
+        found = [pair for pair in relations(connection, source) if pair not in made_here]
         if not found:
             raise PublishError(f"{working_database} holds no relation in {', '.join(SCHEMAS)}; run the models first")
         for schema in SCHEMAS:
@@ -178,6 +204,9 @@ def _write(
         for schema, name in found:
             copied = _copy(connection, source, schema, name)
             tables[f"{schema}.{name}"] = copied
+        for table in extra:
+            write_table(connection, table)
+            tables[f"meta.{table.name}"] = len(table.rows)
         publication = Publication(
             version=version,
             run_id=run_id,
@@ -185,10 +214,13 @@ def _write(
             data_through_at=_data_through(connection, set(found)),
             batch_id=batch_id,
             build_digest=build_digest,
-            tables={**tables, "meta.publication": 1},
+            tables=tables,
         )
         _write_publication(connection, publication)
-        for schema, name in [*found, ("meta", "publication")]:
+        write_table(connection, MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
+        tables["meta.restatements"] = restatements.record(connection, source, former, publication)
+        tables["meta.publication"] = 1
+        for schema, name in [*found, *sorted(made_here)]:
             folder = building / "marts" / schema
             folder.mkdir(exist_ok=True)
             target = folder / f"{name}.parquet"
@@ -248,18 +280,24 @@ def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, s
 
 
 def _write_publication(connection: duckdb.DuckDBPyConnection, publication: Publication) -> None:
-    columns = ", ".join(f"{identifier(name)} {kind}" for name, (kind, _) in PUBLICATION_COLUMNS.items())
-    connection.execute(f"create table marts.meta.publication ({columns})")
-    connection.execute(
-        "insert into marts.meta.publication values (?, ?, ?, ?, ?, ?)",
-        [getattr(publication, name) for name in PUBLICATION_COLUMNS],
-    )
-    connection.execute(
-        "comment on table marts.meta.publication is"
-        " 'Grain: one row. Which version this is, the run that made it, and how far its data goes.'"
-    )
-    for name, (_, comment) in PUBLICATION_COLUMNS.items():
-        connection.execute(f"comment on column marts.meta.publication.{identifier(name)} is {literal(comment)}")
+    row = [getattr(publication, name) for name in PUBLICATION_COLUMNS]
+    comment = "Grain: one row. Which version this is, the run that made it, and how far its data goes."
+    write_table(connection, MetaTable("publication", comment, PUBLICATION_COLUMNS, [row]))
+
+
+def write_table(connection: duckdb.DuckDBPyConnection, table: MetaTable) -> None:
+    """Create a table with comments in the schema meta of the attached database marts."""
+    target = f"marts.meta.{identifier(table.name)}"
+    columns = ", ".join(f"{identifier(name)} {kind}" for name, (kind, _) in table.columns.items())
+    connection.execute(f"create table {target} ({columns})")
+    connection.execute(f"comment on table {target} is {literal(table.comment)}")
+    for name, (_, comment) in table.columns.items():
+        connection.execute(f"comment on column {target}.{identifier(name)} is {literal(comment)}")
+    if table.rows:
+        arrow = pa.table({name: [row[at] for row in table.rows] for at, name in enumerate(table.columns)})
+        connection.register("rows_of_table", arrow)
+        connection.execute(f"insert into {target} select * from rows_of_table")  # noqa: S608 (quoted)
+        connection.unregister("rows_of_table")
 
 
 def _verify(building: Path, publication: Publication) -> None:

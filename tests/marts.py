@@ -16,7 +16,13 @@ PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded
 
 
 def build_marts(
-    landing: Path, warehouse: Path, *, full_refresh: bool = False, tests: bool = False, select: Iterable[str] = ()
+    landing: Path,
+    warehouse: Path,
+    *,
+    full_refresh: bool = False,
+    tests: bool = False,
+    project: Path = PROJECT,
+    select: Iterable[str] = (),
 ) -> None:
     """Ingest what is new, then run the dbt models (and its tests, where asked) in this process.
 
@@ -24,7 +30,7 @@ def build_marts(
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
-    arguments = ["--quiet", "build", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
+    arguments = ["--quiet", "build", "--project-dir", str(project), "--profiles-dir", str(project)]
     arguments += ["--target-path", str(warehouse / "dbt-target"), "--log-path", str(warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]

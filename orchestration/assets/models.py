@@ -3,7 +3,6 @@
 Belongs here: one dbt invocation per run and what is attached to its events. Does not: models.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 from log_ingest.ledger import Ledger
 from orchestration import build_state
 from orchestration.dbt import (
+    DbtError,
     ProjectTranslator,
     dbt_args,
     dbt_resource,
@@ -23,14 +23,14 @@ from orchestration.dbt import (
     load_manifest,
     prepare_target,
 )
+from orchestration.lineage import AGGREGATE, ROWS, VALUE, Edge, Table
+from orchestration.model_sql import prepare_sql
 from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
+from orchestration.text import plain
 
 LINEAGE = "dagster/column_lineage"
-
-Lineage = dict[str, dict[str, list[tuple[list[str], str]]]]
-"""By output and column: the asset keys and columns that the column is made of."""
 
 
 def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefinition:
@@ -68,10 +68,8 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         for event in invocation.stream():
             events.append(event)
             reporter.built(len(events), total)
-        # Of an incomplete run, lineage would be incomplete too, and kept.
         failed = invocation.get_error() is not None
-        kept = target if failed or not whole else manifest_path.parent
-        yield from _with_metadata(invocation, events, kept / "column_lineage.json")
+        yield from _with_metadata(invocation, events, {} if failed else _lineage(context, settings, manifest_path))
         if failed:
             raise dg.Failure(failure(target), allow_retries=False)
         if whole:
@@ -80,47 +78,41 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
     return models
 
 
-def _with_metadata(invocation: DbtCliInvocation, events: list[Any], lineage_path: Path) -> Iterator[Any]:
-    """The events with row counts, column schema and column lineage, fetched after dbt has closed the database.
-
-    Lineage follows from the SQL alone, and takes as long to find out as all the models take to build: it is looked
-    up once for each state of the project, and kept in lineage_path.
-    """
-    known = _read_lineage(lineage_path)
+def _with_metadata(
+    invocation: DbtCliInvocation, events: list[Any], lineage: dict[str, dg.TableColumnLineage]
+) -> Iterator[Any]:
+    """The events with row counts, column schema and column lineage, fetched after dbt has closed the database."""
     stream: Any = DbtEventIterator(iter(events), invocation)
-    found: Lineage = {}
-    for event in stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=known is None):
+    for event in stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=False):
         name = getattr(event, "output_name", None)
-        if name and known and name in known:
-            event = event.with_metadata({**event.metadata, LINEAGE: _lineage_value(known[name])})
-        elif name and LINEAGE in event.metadata:
-            found[name] = {
-                column: [(list(dep.asset_key.path), dep.column_name) for dep in deps]
-                for column, deps in event.metadata[LINEAGE].value.deps_by_column.items()
-            }
+        if name in lineage:
+            event = event.with_metadata({**event.metadata, LINEAGE: dg.MetadataValue.column_lineage(lineage[name])})
         yield event
-    if known is None and found:
-        temporary = lineage_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-        temporary.replace(lineage_path)
 
 
-def _read_lineage(path: Path) -> Lineage | None:
+def _lineage(
+    context: dg.AssetExecutionContext, settings: Settings, manifest_path: Path
+) -> dict[str, dg.TableColumnLineage]:
+    """Column lineage by output. A model whose lineage cannot be found out is none the worse for it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _lineage_value(columns: dict[str, list[tuple[list[str], str]]]) -> dg.MetadataValue:
-    return dg.MetadataValue.column_lineage(
-        dg.TableColumnLineage(
-            {
-                column: [dg.TableColumnDep(dg.AssetKey(key), source) for key, source in deps]
-                for column, deps in columns.items()
-            }
-        )
-    )
+        project = prepare_sql(settings, manifest_path)
+    except DbtError as error:
+        context.log.warning("no column lineage: %s", error)
+        return {}
+    for name, reason in project.unreadable.items():
+        context.log.warning("no column lineage of %s: %s", name, plain(reason))
+    by_column: dict[tuple[Table, str], list[Edge]] = {}
+    for edge in project.edges:
+        by_column.setdefault((edge.table, edge.column), []).append(edge)
+    by_output: dict[str, dict[str, list[dg.TableColumnDep]]] = {}
+    for (table, column), edges in by_column.items():
+        # A count of rows is made of no column: then what decides which rows count.
+        made_of = [edge for edge in edges if edge.use in (VALUE, AGGREGATE)] or [e for e in edges if e.use == ROWS]
+        read = dict.fromkeys((edge.source, edge.source_column) for edge in made_of)
+        by_output.setdefault("__".join(table), {})[column] = [
+            dg.TableColumnDep(dg.AssetKey(list(source)), name) for source, name in read
+        ]
+    return {name: dg.TableColumnLineage(columns) for name, columns in by_output.items()}
 
 
 def mart_keys(manifest_path: Path) -> list[dg.AssetKey]:

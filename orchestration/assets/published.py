@@ -6,10 +6,13 @@ Belongs here: calling publish and showing the result. Does not: how a snapshot i
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 
 from orchestration import build_state
+from orchestration.dbt import DbtError
+from orchestration.model_sql import meta_tables, prepare_sql
 from orchestration.publish import Publication, PublishError, publish, undescribed
 from orchestration.resources import POOL
 from orchestration.settings import Settings
@@ -27,7 +30,7 @@ MAIN_INDICATORS = (
 SHOWN_DELIVERIES = 10
 
 
-def build_publish_asset(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     """The publish step: depends on every mart, so that a failed model or blocking check stops it."""
 
     @dg.asset(
@@ -49,12 +52,18 @@ def build_publish_asset(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.
         if build is None or build.batch_id == build_state.UNFINISHED:
             raise dg.Failure("the models were not built to the end; run all of it: mtw run", allow_retries=False)
         try:
+            extra = meta_tables(prepare_sql(settings, manifest_path))
+        except DbtError as error:
+            context.log.warning("published without the models' SQL, which mtw explain needs: %s", error)
+            extra = []
+        try:
             publication = publish(
                 settings.working_database,
                 settings.published_dir,
                 run_id=context.run.run_id,
                 batch_id=build.batch_id,
                 build_digest=build.build_digest,
+                extra=extra,
             )
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error

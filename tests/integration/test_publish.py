@@ -97,6 +97,7 @@ def test_everything_of_the_published_schemas_and_nothing_else(working, tmp_path)
         "core.fct_tracking_events": 1001,
         "meta.indicator_catalogue": 0,
         "meta.publication": 1,
+        "meta.restatements": 0,
         f"reports.{HOSTILE_TABLE}": 0,
     }
     assert_whole(tmp_path / "published", "run-1")

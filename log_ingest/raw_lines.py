@@ -1,0 +1,45 @@
+"""Raw lines back from landed Parquet: the SQL that says what a landed row was in its file.
+
+Belongs here: how each kind of landed row becomes text again. Does not: which rows are wanted.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from log_ingest.catalog import LANDED_SCHEMAS, REFERENCE_ENTITIES
+from log_ingest.sqltext import identifier, literal
+
+_TRACKING_LOG_FIELDS = (
+    *("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text", "forced_delivery_id"),
+    *("visitor_id", "content_kind", "params", "user_agent", "ip", "forwarded_for", "extra"),
+)
+
+
+def line_sources() -> list[str]:
+    """The landed sources whose rows are lines of log files, each known by its event_key."""
+    return [name for name, schema in LANDED_SCHEMAS.items() if "event_key" in schema.names]
+
+
+def line_sql(source: str) -> str:
+    """SQL of a row's line without its terminator, as it stood in the file."""
+    if "line" in LANDED_SCHEMAS[source].names:
+        return "line"
+    # NULL where the line had no such field: concat_ws leaves it out, as the line did.
+    return f"concat_ws(chr(9), {', '.join(_TRACKING_LOG_FIELDS)})"
+
+
+def reference_row_sql(entity_name: str) -> str:
+    """SQL of a reference row as a JSON object of the fields that it gave."""
+    (entity,) = (entity for entity in REFERENCE_ENTITIES if entity.name == entity_name)
+    names = [column.name for column in entity.columns] + ["extra"]
+    fields = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in names)
+    # Merging with an empty object drops what the row left out.
+    return f"cast(json_merge_patch('{{}}', to_json(struct_pack({fields}))) as varchar)"
+
+
+def landed_rows(landed_dir: Path, source: str, columns: Collection[str] = ()) -> str:
+    """SQL that reads all landed rows of a source."""
+    pattern = literal(f"{landed_dir}/{source}/*/*.parquet")
+    selected = ", ".join(identifier(name) for name in columns) or "*"
+    options = "hive_partitioning = true, hive_types = {'batch_id': bigint}"
+    return f"(select {selected} from read_parquet({pattern}, {options}))"

@@ -1,0 +1,498 @@
+"""Where a published number comes from: its definition, its lineage, and the raw lines that make it.
+
+Belongs here: finding these out from the published file and the landed rows, and from nothing else: the working
+database may be absent or in use. Does not: drawing them (explain_output), or any rule of what is counted, which the
+published file carries: meta.indicator_catalogue, meta.indicator_counts, meta.model_sql, meta.column_lineage.
+"""
+
+import contextlib
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from log_ingest.catalog import REFERENCE_ENTITIES
+from log_ingest.raw_lines import landed_rows, line_sources, line_sql, reference_row_sql
+from log_ingest.sqltext import identifier
+from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
+from orchestration.publish import UNDESCRIBED
+
+HUMAN = "human_"
+SEARCHED_SCHEMAS = ("reports", "core", "meta")
+_FETCHED_AT_ONCE = 1000
+_PROVENANCE = {"batch_id", "row_hash", "file_modified_at", "source_file", "line_number", "ingested_at", "file_id"}
+"""Landed columns that say where a row came from and which version of it counts, not what it says."""
+
+
+class UnknownName(ValueError):
+    """There is no such mart, column or key. The message is one line and names what is near."""
+
+
+class NotThere(RuntimeError):
+    """The published version does not have what was asked for. The message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class RawLine:
+    """One counted line. line: None where the landed rows no longer hold it; counted: what a distinct count looks at."""
+
+    source_file: str
+    source_line: int
+    line: str | None
+    counted: object = None
+
+
+@dataclass(frozen=True)
+class Count:
+    """What is counted: measure (SQL) over the rows of a fact for which `where` holds."""
+
+    fact: str
+    where: str
+    measure: str
+
+    @property
+    def distinct(self) -> str:
+        """The column whose distinct values are counted; empty where rows are."""
+        return self.measure.removeprefix("count(distinct ").removesuffix(")") if "distinct" in self.measure else ""
+
+
+@dataclass
+class Part:
+    """One published value and what it is made of: counted lines, or reference rows, or other parts.
+
+    recount: the value counted again from the published facts; None where it is no count. lines: read while they are
+    asked for; line_count: all there are, lines_shown: as many as `lines` gives.
+    """
+
+    mart: str
+    column: str
+    value: object
+    definition: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    count: Count | None = None
+    recount: object = None
+    line_count: int = 0
+    lines_shown: int = 0
+    lines: Iterator[RawLine] = field(default_factory=lambda: iter(()))
+    reference_entity: str = ""
+
+
+@dataclass(frozen=True)
+class RawField:
+    """A landed column that feeds the value; models: through which, nearest to the mart first."""
+
+    source: str
+    column: str
+    use: str
+    models: tuple[str, ...]
+
+
+@dataclass
+class Explanation:
+    """Everything about one column of one row of a mart, or about a row's lines where column is empty."""
+
+    mart: str
+    column: str
+    keys: dict[str, object]
+    version: int
+    published_at: datetime
+    data_through_at: datetime | None
+    parts: list[Part]
+    fields: list[RawField]
+    filters: list[tuple[str, str]]
+    """(model, condition) of what decides which rows count in the mart itself."""
+    models: dict[str, str]
+    """SQL by model, of the models on the way."""
+
+
+@contextlib.contextmanager
+def explained(
+    database: Path, landed_dir: Path, target: str, keys: Mapping[str, str], limit: int | None
+) -> Iterator[Explanation]:
+    """Explain `mart.column` (or `mart`, of marts of events) for the row with these keys. The lines of its parts are
+    read inside the context. limit: lines to give for each part; None: all.
+
+    Raises UnknownName, NotThere.
+    """
+    if not database.exists():
+        raise NotThere("nothing is published yet; run: mtw run")
+    with contextlib.closing(duckdb.connect(str(database.resolve()), read_only=True)) as connection:
+        yield _Explainer(connection, landed_dir, limit).explain(target, keys)
+
+
+class _Explainer:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, landed_dir: Path, limit: int | None) -> None:
+        self._db, self._landed, self._limit = connection, landed_dir, limit
+        self._columns: dict[Table, dict[str, tuple[str, str]]] = {}
+        rows = self._rows(
+            "select schema_name, table_name, column_name, data_type, coalesce(comment, '') from duckdb_columns()"
+            " where not internal and schema_name in ('reports', 'core', 'meta') order by table_oid, column_index"
+        )
+        for schema, table, column, kind, comment in rows:
+            self._columns.setdefault((schema, table), {})[column] = kind, comment
+        if not {("meta", "model_sql"), ("meta", "column_lineage"), ("meta", "indicator_counts")} <= set(self._columns):
+            raise NotThere("the published version does not carry its models' SQL; publish again: mtw run")
+        self._models = {
+            (schema, name): (sql, grain, json.loads(row_keys))
+            for schema, name, sql, grain, row_keys in self._rows(
+                "select schema_name, table_name, sql, grain, row_keys from meta.model_sql"
+            )
+        }
+        self._edges: dict[tuple[Table, str], list[Edge]] = {}
+        for schema, name, column, *source, source_column, use, condition in self._rows(
+            "select schema_name, table_name, column_name, source_schema, source_table, source_column, use,"
+            " coalesce(condition, '') from meta.column_lineage"
+        ):
+            edge = Edge((schema, name), column, (source[0], source[1]), source_column, use, condition)
+            self._edges.setdefault((edge.table, column), []).append(edge)
+        self._catalogue = self._by_name("indicator_catalogue")
+        self._counts = self._by_name("indicator_counts")
+
+    def explain(self, target: str, keys: Mapping[str, str]) -> Explanation:
+        table, column = self._find(target)
+        known = self._known_keys(table, column, keys)
+        parts = list(self._parts(table, column, known)) if column else [self._events(table, known)]
+        way = upstream(self._edges, table, column) if column else []
+        models = {".".join(edge.table): self._models[edge.table][0] for edge, _, _ in way if edge.table in self._models}
+        own = dict.fromkeys(e.condition for e in self._edges.get((table, column), ()) if e.use == ROWS and e.condition)
+        (version, published_at, through) = self._rows(
+            "select version, published_at, data_through_at from meta.publication"
+        )[0]
+        return Explanation(
+            mart=table[1],
+            column=column,
+            keys=known,
+            version=version,
+            published_at=published_at,
+            data_through_at=through,
+            parts=parts,
+            fields=self._fields(table, way),
+            filters=[(table[1], condition) for condition in own],
+            models=models,
+        )
+
+    # -- names and keys
+
+    def _find(self, target: str) -> tuple[Table, str]:
+        pieces = target.split(".")
+        if len(pieces) > 1 and pieces[0] in SEARCHED_SCHEMAS:
+            pieces = pieces[1:]
+        name, column = pieces[0], ".".join(pieces[1:])
+        marts = {table for schema, table in self._columns if schema != "meta"}
+        table = next((table for table in self._columns if table[1] == name and name in marts), None)
+        if table is None:
+            raise UnknownName(f"there is no mart {name!r}{_near(name, marts)}")
+        columns = self._columns[table]
+        if column and column not in columns:
+            raise UnknownName(f"{name} has no column {column!r}{_near(column, columns)}")
+        if not column and "event_key" not in columns:
+            raise UnknownName(f"name a column of {name}, such as {name}.{self._example(table)}")
+        return table, column
+
+    def _example(self, table: Table) -> str:
+        names = list(self._columns[table])
+        return next((name for name in names if name.endswith("_count")), names[-1])
+
+    def _known_keys(self, table: Table, column: str, keys: Mapping[str, str]) -> dict[str, object]:
+        """The keys with values of the columns' types. They must name one row, except of marts of events."""
+        columns = self._columns[table]
+        known: dict[str, object] = {}
+        for name, text in keys.items():
+            if name not in columns:
+                raise UnknownName(f"{table[1]} has no column {name!r} to choose a row by{_near(name, columns)}")
+            try:
+                known[name] = self._rows(f"select cast(? as {columns[name][0]})", [text])[0][0]
+            except duckdb.Error as error:
+                raise UnknownName(f"{text!r} is no {columns[name][0]} for {name}") from error
+        condition, values = _equal(known)
+        found = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
+        if not found:
+            said = ", ".join(f"{name} {value}" for name, value in known.items()) or "no rows"
+            raise NotThere(f"{table[1]} of the published version has no row for {said}")
+        is_of_events = "event_key" in columns
+        if found > 1 and not is_of_events:
+            missing = [name for name in self._grain(table) if name not in known]
+            option = {"delivery_id": "--delivery", "mail_domain": "--domain", "url_id": "--url"}
+            options = (
+                " ".join(f"{option[n]} …" if n in option else f"--key {n}=…" for n in missing) or "--key NAME=VALUE"
+            )
+            raise UnknownName(f"{found} rows of {table[1]} match; it has one row for each of them with: {options}")
+        if is_of_events and not known:
+            raise UnknownName(f"say whose events of {table[1]}: --recipient ID or --delivery ID")
+        return known
+
+    def _grain(self, table: Table) -> list[str]:
+        return list(self._models[table][1]) if table in self._models else []
+
+    # -- what a value is made of
+
+    def _parts(self, table: Table, column: str, known: Mapping[str, object]) -> Iterator[Part]:
+        """The column's own part, then those of the numbers it is computed from, nearest first."""
+        queue = [(table, column)]
+        seen = set(queue)
+        while queue:
+            here, name = queue.pop(0)
+            keys = {key: value for key, value in known.items() if key in self._columns[here]}
+            part = self._part(here, name, keys)
+            if part is None:
+                continue
+            yield part
+            if part.count is not None or part.reference_entity:
+                continue
+            for edge in self._edges.get((here, name), ()):
+                below = edge.source, edge.source_column
+                is_row_of_mart = edge.use == VALUE and edge.source[0] == "reports"
+                if not (edge.use == FORMULA or is_row_of_mart) or below in seen or edge.source not in self._columns:
+                    continue
+                if set(self._grain(edge.source)) <= set(known):
+                    seen.add(below)
+                    queue.append(below)
+
+    def _part(self, table: Table, column: str, keys: Mapping[str, object]) -> Part | None:
+        if "event_key" in self._columns[table]:
+            return self._events(table, keys, column)
+        condition, values = _equal(keys)
+        found = self._rows(f"select {identifier(column)} from {_name(table)} where {condition} limit 2", values)
+        if len(found) != 1:
+            return None
+        home = self._home(table, column)
+        definition, facts = self._definition(table, column, home)
+        part = Part(table[1], column, found[0][0], definition, facts)
+        count = self._count(home) if home else None
+        if count is not None:
+            self._count_lines(part, table, count, keys)
+        elif not any(e.use == FORMULA for e in self._edges.get((table, column), ())):
+            self._reference_rows(part, table, column, keys)
+        return part
+
+    def _home(self, table: Table, column: str) -> tuple[str, str, bool] | None:
+        """(mart, name, is human form) of the catalogue's or the counts' row that defines a column.
+
+        Elsewhere than in its own mart a column is the same indicator when it has the same description: descriptions
+        are made from the catalogue. What a mart hands on from another is defined there.
+        """
+        base = column.removeprefix(HUMAN)
+        for name, is_human in ((column, False), (base, True)):
+            if name == column and is_human:
+                continue
+            if (table[1], name) in self._catalogue or (table[1], name) in self._counts:
+                return table[1], name, is_human
+        comment = self._columns[table][column][1]
+        for mart, name in [*self._catalogue, *self._counts]:
+            home = next((t for t in self._columns if t[1] == mart), None)
+            if home is None or name != base or column not in self._columns[home] or comment == UNDESCRIBED:
+                continue
+            if self._columns[home][column][1] == comment:
+                return mart, name, column != name
+        handed_on = [edge for edge in self._edges.get((table, column), ()) if edge.use in (VALUE, AGGREGATE, FORMULA)]
+        if len(handed_on) == 1 and handed_on[0].use == VALUE and handed_on[0].source in self._columns:
+            return self._home(handed_on[0].source, handed_on[0].source_column)
+        return None
+
+    def _definition(self, table: Table, column: str, home: tuple[str, str, bool] | None) -> tuple[str, dict[str, str]]:
+        row = self._catalogue.get(home[:2]) if home else None
+        if row is None or home is None:
+            return self._columns[table][column][1], {}
+        text = str(row["definition"])
+        if home[2]:
+            text += " Without the events judged machine-made."
+        labels = {
+            "numerator": "numerator", "denominator": "denominator", "reference_name": "reference name",
+            "decision": "decision", "additivity": "additivity", "unit": "unit",
+        }  # fmt: skip
+        return text, {label: str(row[name]) for name, label in labels.items() if row.get(name)}
+
+    def _count(self, home: tuple[str, str, bool]) -> Count | None:
+        row = self._counts.get(home[:2])
+        if row is None:
+            return None
+        where = f"({row['counted_where']}) and not is_machine" if home[2] else str(row["counted_where"])
+        return Count(str(row["counted_from"]), where, str(row["counted_as"]))
+
+    def _counted(self, table: Table, count: Count, keys: Mapping[str, object]) -> tuple[str, list[object]]:
+        """FROM and WHERE of the counted rows that belong to the mart's row with these keys."""
+        row_keys = self._models[table][2] if table in self._models else {}
+        # Of the grain only: other columns that chose the row follow from it.
+        grain = [name for name in self._grain(table) if name in keys] or list(keys)
+        condition, values = _equal({row_keys.get(name, f"counted.{name}"): keys[name] for name in grain}, quoted=False)
+        fact = f"core.{identifier(count.fact)}"
+        return f"{fact} as counted where {condition} and ({count.where})", values
+
+    def _count_lines(self, part: Part, table: Table, count: Count, keys: Mapping[str, object]) -> None:
+        part.count = count
+        rows, values = self._counted(table, count, keys)
+        part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
+        part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
+        part.lines = self._lines(rows, values, count.fact, count.distinct)
+
+    def _events(self, table: Table, keys: Mapping[str, object], column: str = "") -> Part:
+        """The events behind the rows of a mart of events."""
+        condition, values = _equal(keys)
+        rows = (
+            "core.fct_tracking_events as counted where event_key in"
+            f" (select event_key from {_name(table)} where {condition})"
+        )
+        part = Part(table[1], column, None, self._columns[table][column][1] if column else self._comment(table))
+        count = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
+        part.value = count
+        part.recount = part.line_count = self._rows(f"select count(*) from {rows}", values)[0][0]
+        part.count = Count("fct_tracking_events", f"event_key in {'.'.join(table)}", "count(*)")
+        part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
+        part.lines = self._lines(rows, values, "fct_tracking_events", "")
+        return part
+
+    # -- raw lines
+
+    def _lines(self, rows: str, values: Sequence[object], fact: str, distinct: str) -> Iterator[RawLine]:
+        limit = "" if self._limit is None else f" limit {int(self._limit)}"
+        is_event = fact == "fct_tracking_events"
+        key, at = ("event_key", "occurred_at") if is_event else ("message_id", "event_at")
+        cursor = self._db.cursor()
+        cursor.execute(
+            f"create or replace temp table wanted as select row_number() over () as n, * from ("
+            f"select {key} as key, source_file, source_line, ingested_at, {distinct or 'null'} as counted"
+            f" from {rows} order by {at}, source_file, source_line{limit})",
+            values,
+        )
+        sources = line_sources() if is_event else ["messages"]
+        texts = []
+        for source in sources:
+            if not (self._landed / source).is_dir():
+                continue
+            text = line_sql(source) if is_event else reference_row_sql(source)
+            same = "" if is_event else " and landed.ingested_at = wanted.ingested_at"
+            # File and line first: they rise within a file, so that only the row groups of these lines are read.
+            texts.append(
+                "select wanted.n, landed.line"
+                f" from wanted inner join (select *, {text} as line from {landed_rows(self._landed, source)}) as landed"
+                f" on landed.source_file = wanted.source_file and landed.line_number = wanted.source_line"
+                f" and landed.{key} = wanted.key{same}"
+            )
+        found = " union all ".join(texts) or "select 0 as n, '' as line where false"
+        cursor.execute(f"create or replace temp table found as {found}")
+        cursor.execute(
+            "select source_file, source_line, line, counted from wanted left join found using (n) order by n"
+        )
+        while batch := cursor.fetchmany(_FETCHED_AT_ONCE):
+            for row in batch:
+                yield RawLine(*row)
+
+    def _reference_rows(self, part: Part, table: Table, column: str, keys: Mapping[str, object]) -> None:
+        """The landed rows of the reference entities that the value is copied from, newest first."""
+        fed = {
+            (edge.source[1], edge.source_column)
+            for edge, use, _ in upstream(self._edges, table, column)
+            if edge.source[0] == "landed" and use in (VALUE, AGGREGATE)
+        }
+        selects: list[str] = []
+        values: list[object] = []
+        entities = []
+        for entity in REFERENCE_ENTITIES:
+            columns = sorted({name for source, name in fed if source == entity.name} - set(entity.key))
+            known = [name for name in ("delivery_id", "url_id", "recipient_id", "mail_domain") if name in keys]
+            own = [name for name in known if name in {c.name for c in entity.columns}]
+            if not columns or not own or not (self._landed / entity.name).is_dir():
+                continue
+            condition = " and ".join(f"{identifier(name)} = ?" for name in own)
+            chosen = [keys[name] for name in own]
+            if entity.name == "tracked_urls" and "url_id" in own:
+                condition = "url_id = ? and delivery_id in (?, 0)"  # 0 serves every delivery without a row of its own
+                chosen = [keys["url_id"], keys.get("delivery_id", 0)]
+            if not set(entity.key) <= set(own):
+                # Of many rows, those that say what is published.
+                condition += f" and ({' or '.join(f'{identifier(name)} = ?' for name in columns)})"
+                chosen += [part.value] * len(columns)
+            entities.append(entity.name)
+            values += chosen
+            selects.append(
+                f"select {len(entities)} as entity, source_file, line_number, {reference_row_sql(entity.name)} as line,"
+                f" file_modified_at from {landed_rows(self._landed, entity.name)} where {condition}"
+            )
+        if not selects:
+            return
+        rows = " union all ".join(selects)
+        part.reference_entity = ", ".join(entities)
+        try:
+            part.line_count = self._rows(f"select count(*) from ({rows})", values)[0][0]
+        except duckdb.ConversionException:  # the value is of another type than the field that feeds it
+            part.reference_entity = ""
+            return
+        part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
+        limit = "" if self._limit is None else f" limit {int(self._limit)}"
+        part.lines = (
+            RawLine(*row)
+            for row in self._rows(
+                f"select source_file, line_number, line from ({rows})"
+                f" order by entity, file_modified_at desc, source_file desc, line_number desc{limit}",
+                values,
+            )
+        )
+
+    # -- lineage
+
+    def _fields(self, table: Table, way: Sequence[tuple[Edge, str, int]]) -> list[RawField]:
+        """The landed columns at the end of the way, those that values are made of first."""
+        found: dict[tuple[str, str], str] = {}
+        for edge, use, _ in way:
+            place = edge.source[1], edge.source_column
+            if edge.source[0] != "landed" or (use == ROWS and edge.source_column in _PROVENANCE):
+                continue
+            if place not in found or found[place] == ROWS:
+                found[place] = use
+        through: dict[tuple[str, str], dict[str, None]] = {}
+        by_target: dict[tuple[Table, str], list[Edge]] = {}
+        for edge, _, _ in way:
+            by_target.setdefault((edge.source, edge.source_column), []).append(edge)
+        for place in found:
+            models: dict[str, int] = {}
+            queue = [((("landed", place[0]), place[1]), 0)]
+            while queue:
+                here, steps = queue.pop(0)
+                for edge in by_target.get(here, ()):
+                    if edge.table[1] not in models:
+                        models[edge.table[1]] = steps
+                        if edge.table != table:
+                            queue.append(((edge.table, edge.column), steps + 1))
+            through[place] = dict.fromkeys(sorted(models, key=lambda name: -models[name]))
+        return [
+            RawField(source, column, use, tuple(through[source, column]))
+            for (source, column), use in sorted(found.items(), key=lambda item: (item[1] == ROWS, item[0]))
+        ]
+
+    # -- the database
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:
+        return self._db.execute(sql, list(values)).fetchall()
+
+    def _by_name(self, table: str) -> dict[tuple[str, str], dict[str, object]]:
+        if ("meta", table) not in self._columns:
+            return {}
+        names = list(self._columns["meta", table])
+        rows = self._rows(f"select * from meta.{identifier(table)}")
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return {(str(row["mart"]), str(row["name"])): row for row in found}
+
+    def _comment(self, table: Table) -> str:
+        rows = self._rows(
+            "select coalesce(comment, '') from duckdb_tables() where schema_name = ? and table_name = ?", table
+        )
+        return str(rows[0][0]) if rows else ""
+
+
+def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, list[object]]:
+    """A predicate that the columns (or, not quoted, the expressions) have these values, and its parameters."""
+    conditions = [f"{identifier(name) if quoted else f'({name})'} = ?" for name in keys]
+    return " and ".join(conditions) or "true", list(keys.values())
+
+
+def _name(table: Table) -> str:
+    return f"{identifier(table[0])}.{identifier(table[1])}"
+
+
+def _near(name: str, names: Sequence[str] | set[str] | Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are: {', '.join(sorted(names)[:40])}"

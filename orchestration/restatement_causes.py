@@ -1,0 +1,341 @@
+"""Why a count differs between two versions: which events and messages entered or left it, and what made them.
+
+Belongs here: tracing counts to rows, and rows to causes. Does not: which numbers differ, or what is recorded of them
+(restatements). Works on two attached databases, `former` and `marts`, and on temp tables of its own.
+
+A row enters or leaves what a delivery counts because it arrived or is gone, because an attribute that decides about
+it changed (it has moved), or because the machine verdict changed (it is judged anew). Each has causes of its own, so
+that a late click that makes a burst of an older one is named for the human count of both. Of a distinct count only
+those rows are causes that brought a counted value in or took it out.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from log_ingest.sqltext import identifier, literal
+
+NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, OTHER = (
+    *("new events", "late data", "reference change", "ruleset", "models", "removed data", "other"),
+)
+
+_EVENT_ATTRIBUTES = {
+    *("delivery_id", "message_id", "recipient_id", "url_id", "url_type", "visitor_id", "is_in_time_range"),
+}
+_MESSAGE_ATTRIBUTES = {
+    *("delivery_id", "recipient_id", "status", "failure_reason", "content_format", "is_seed", "mail_domain"),
+}
+_IN_SCOPE = "delivery_id in (select delivery_id from restated_scope)"
+
+
+@dataclass(frozen=True)
+class Count:
+    """An indicator, or a part of one, that counts rows: see seed indicator_counts."""
+
+    name: str
+    fact: str
+    where: str
+    distinct: str
+    is_human: bool = False
+    part_of: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> str:
+        return f"({self.where}) and not is_machine" if self.is_human else self.where
+
+
+Causes = dict[str, int]
+"""Rows that entered or left a count, by cause."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What is known of the two versions. source: the attached database that the new one is made from."""
+
+    source: str
+    published_at: datetime
+    """Of the former version, as is through: how far its data went."""
+    through: datetime | None
+    models_changed: bool
+    ruleset_changed: bool
+
+
+class RowChanges:
+    """The rows of the facts that differ, of the deliveries in the temp table restated_scope."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, versions: Versions) -> None:
+        self._db, self._versions = connection, versions
+        self._columns: dict[str, list[str]] = {}
+        self.are_known = self._collect_events() and self._collect_messages()
+        """False where the facts do not have what it takes."""
+
+    def causes_of(self, count: Count) -> dict[int, tuple[int, Causes]]:
+        """By delivery: by how much the traced rows change the count, and its causes."""
+        is_event = count.fact == "fct_tracking_events"
+        rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
+        machine = "is_machine" if is_event else "false as is_machine"
+        for side in ("old", "new"):
+            self._db.execute(f"""
+                create or replace temp table {side}_matches as
+                select
+                    {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
+                    coalesce({count.where}, false) as is_base, coalesce({count.full}, false) as is_full
+                from {side}_{rows}
+            """)
+        judged = "old.is_machine is distinct from new.is_machine" if count.is_human else "false"
+        self._db.execute(f"""
+            create or replace temp table steps as
+            with sides as (
+                select
+                    row_key, new.delivery_id as new_delivery, old.delivery_id as old_delivery,
+                    coalesce(new.counted, old.counted) as counted,
+                    coalesce(new.is_full, false) as new_full, coalesce(old.is_full, false) as old_full,
+                    old.row_key is null or new.row_key is null as is_one_sided,
+                    not (old.is_base and new.is_base and old.delivery_id = new.delivery_id) as has_moved,
+                    {judged} as is_judged_anew
+                from old_matches as old full join new_matches as new using (row_key)
+            ),
+            stepped as (
+                select *, new_delivery as delivery_id, 1 as direction from sides
+                where new_full and not (old_full and old_delivery = new_delivery)
+                union all
+                select *, old_delivery as delivery_id, -1 as direction from sides
+                where old_full and not (new_full and old_delivery = new_delivery)
+            )
+            select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, causes.cause
+            from stepped inner join {rows}_causes as causes on stepped.row_key = causes.{key}
+            where stepped.is_one_sided
+                or (causes.kind = 'moved' and stepped.has_moved)
+                or (causes.kind = 'judged' and stepped.is_judged_anew)
+        """)
+        if count.distinct:
+            self._keep_what_changes_a_distinct_count(count)
+        once = "count(distinct counted) filter (where direction = {0})"
+        found: dict[int, tuple[int, Causes]] = {
+            delivery_id: (delta, {})
+            for delivery_id, delta in self._rows(
+                f"select delivery_id, {once.format(1)} - {once.format(-1)} from steps group by delivery_id"
+            )
+        }
+        for delivery_id, cause, row_count in self._rows(
+            "select delivery_id, cause, count(distinct row_key) from steps group by all order by all"
+        ):
+            found[delivery_id][1][cause] = row_count
+        return found
+
+    def _keep_what_changes_a_distinct_count(self, count: Count) -> None:
+        """Of the steps, those of values that the delivery counts in one version only."""
+        sides = ", ".join(
+            f"in_{database} as ("
+            f" select distinct delivery_id, cast({count.distinct} as varchar) as counted"
+            f" from {database}.core.{count.fact}"
+            f" where delivery_id in (select delivery_id from steps) and ({count.full}))"
+            for database in ("former", "marts")
+        )
+        self._db.execute(f"""
+            create or replace temp table counted_values as
+            with touched as (select distinct delivery_id, counted from steps), {sides}
+            select delivery_id, counted, case when in_marts.counted is null then -1 else 1 end as direction
+            from touched
+            left join in_former using (delivery_id, counted)
+            left join in_marts using (delivery_id, counted)
+            where (in_former.counted is null) <> (in_marts.counted is null)
+        """)
+        self._db.execute("""
+            create or replace temp table steps as
+            select * from steps semi join counted_values using (delivery_id, counted, direction)
+        """)
+
+    # -- rows that differ, and why
+
+    def _collect_events(self) -> bool:
+        """old_events and new_events: both sides of every event that differs; events_causes: why it does."""
+        if not self._pair("fct_tracking_events", "event_key", _EVENT_ATTRIBUTES | {"is_machine"}, "events"):
+            return False
+        columns = self._columns["events"]
+        through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
+        self._db.execute(f"""
+            create or replace temp table events_causes as
+            select new.event_key, 'arrived' as kind,
+                case when new.occurred_at <= {through} then '{LATE_DATA}' else '{NEW_EVENTS}' end as cause
+            from new_events as new anti join old_events as old using (event_key)
+            union all
+            select old.event_key, 'removed' as kind, '{REMOVED}' as cause
+            from old_events as old anti join new_events as new using (event_key)
+        """)
+        self._db.execute("""
+            create or replace temp table arrivals as
+            select distinct new.message_id, new.visitor_id, causes.cause
+            from events_causes as causes inner join new_events as new using (event_key)
+            where causes.kind = 'arrived'
+        """)
+        self._collect_reference_arrivals()
+        moved = " or ".join(
+            f"old.{name} is distinct from new.{name}" for name in sorted(_EVENT_ATTRIBUTES & set(columns))
+        )
+        self._db.execute(f"""
+            create or replace temp table moved_events as
+            select new.event_key, new.visitor_id,
+                new.message_id in (select message_id from arrived_messages)
+                or exists (
+                    select 1 from arrived_urls as url
+                    where url.url_id = new.url_id and url.delivery_id in (old.delivery_id, new.delivery_id, 0)
+                ) as is_by_reference
+            from new_events as new inner join old_events as old using (event_key)
+            where {moved}
+        """)
+        self._db.execute(f"""
+            insert into events_causes
+            select event_key, 'moved', '{REFERENCE}' from moved_events where is_by_reference
+            union all
+            select event_key, 'moved', '{self._fallback}' from moved_events
+            where not is_by_reference and ({self._models_changed}
+                or visitor_id is null
+                or visitor_id not in (select visitor_id from arrivals where visitor_id is not null))
+            union all
+            select distinct moved_events.event_key, 'moved', arrivals.cause
+            from moved_events inner join arrivals using (visitor_id)
+            where not moved_events.is_by_reference and not {self._models_changed}
+        """)
+        self._collect_verdicts("coalesce(new.machine_rule, old.machine_rule)" if "machine_rule" in columns else "null")
+        return True
+
+    def _collect_verdicts(self, rule: str) -> None:
+        """Add to events_causes why the machine verdict of an event changed."""
+        # A rule about the user agent judges an event by itself; the others look at the events around it, so that one
+        # that arrives can make a machine of another.
+        by_itself = [
+            f"select rule from {side}.meta.machine_rules where kind like 'user_agent%'"
+            for side in ("former", "marts")
+            if has(self._db, side, "meta", "machine_rules")
+        ]
+        rules = " union ".join(by_itself) or "select '' as rule where false"
+        ruleset_changed = str(self._versions.ruleset_changed).lower()
+        self._db.execute(f"""
+            create or replace temp table judged_events as
+            select new.event_key, new.message_id,
+                new.message_id <> 0 and coalesce({rule} not in ({rules}), true) as looks_around
+            from new_events as new inner join old_events as old using (event_key)
+            where old.is_machine is distinct from new.is_machine
+        """)
+        self._db.execute(f"""
+            insert into events_causes
+            select event_key, 'judged', '{RULESET}' from judged_events where {ruleset_changed}
+            union all
+            select distinct judged_events.event_key, 'judged', arrivals.cause
+            from judged_events inner join arrivals using (message_id)
+            where judged_events.looks_around
+            union all
+            select event_key, 'judged', '{self._fallback}' from judged_events
+            where not {ruleset_changed} and not (looks_around and message_id in (select message_id from arrivals))
+        """)
+
+    def _collect_messages(self) -> bool:
+        """old_messages and new_messages: both sides of every message that differs; messages_causes: why it does."""
+        if not self._pair("fct_messages", "message_id", _MESSAGE_ATTRIBUTES, "messages"):
+            return False
+        provenance = [n for n in ("ingested_at", "source_file", "source_line") if n in self._columns["messages"]]
+        # The same landed row that says something else now: the models read it differently.
+        same_row = " and ".join(f"old.{name} is not distinct from new.{name}" for name in provenance) or "false"
+        self._db.execute(f"""
+            create or replace temp table messages_causes as
+            select
+                message_id,
+                case
+                    when old.delivery_id is null then 'arrived' when new.delivery_id is null then 'removed' else 'moved'
+                end as kind,
+                case
+                    when new.delivery_id is null then '{REMOVED}' when {same_row} then '{MODELS}' else '{REFERENCE}'
+                end as cause
+            from old_messages as old full join new_messages as new using (message_id)
+        """)
+        return True
+
+    def _collect_reference_arrivals(self) -> None:
+        """arrived_messages and arrived_urls: whose reference rows arrived since the former version was published."""
+        since = _time(self._versions.published_at)
+        wanted = (
+            ("arrived_messages", ("marts", "core", "fct_messages"), ("message_id",)),
+            (
+                "arrived_urls",
+                (self._versions.source, "intermediate", "int_tracked_urls__current"),
+                ("delivery_id", "url_id"),
+            ),
+        )
+        for name, table, keys in wanted:
+            if {*keys, "ingested_at"} <= set(columns_of(self._db, *table)):
+                read = f"select {', '.join(keys)} from {'.'.join(map(identifier, table))} where ingested_at > {since}"
+            else:
+                read = f"select {', '.join(f'cast(0 as bigint) as {key}' for key in keys)} where false"
+            self._db.execute(f"create or replace temp table {name} as {read}")
+
+    def _pair(self, fact: str, key: str, attributes: set[str], name: str) -> bool:
+        """Temp tables old_<name> and new_<name>: the rows of both versions whose key differs in its attributes."""
+        former = set(columns_of(self._db, "former", "core", fact))
+        columns = [column for column in columns_of(self._db, "marts", "core", fact) if column in former]
+        if not {key, "delivery_id", "ingested_at"} <= set(columns):
+            return False
+        self._columns[name] = columns
+        compared = sorted(attributes & set(columns))
+        read = ", ".join([key, "ingested_at", *compared])
+        differs = " or ".join(f"old.{column} is distinct from new.{column}" for column in compared)
+        self._db.execute(f"""
+            create or replace temp table differing as
+            select {key}, old.{key} is not null as is_old, new.{key} is not null as is_new,
+                new.ingested_at > {_time(self._versions.published_at)} as has_arrived
+            from (select {read} from former.core.{fact} where {_IN_SCOPE}) as old
+            full join (select {read} from marts.core.{fact} where {_IN_SCOPE}) as new using ({key})
+            where old.{key} is null or new.{key} is null or {differs}
+        """)
+        selected = ", ".join(identifier(column) for column in columns)
+        for database, side in (("former", "old"), ("marts", "new")):
+            self._db.execute(f"""
+                create or replace temp table {side}_{name} as
+                select {selected} from {database}.core.{fact}
+                where {_IN_SCOPE} and {key} in (select {key} from differing where is_{side})
+            """)
+            # A row seen on one side only may be on the other under a delivery whose numbers have not changed. What
+            # arrived since the former version cannot: most of them, which would be searched for in vain.
+            astray = f"select {key} from differing where not is_{side}"
+            astray += " and not coalesce(has_arrived, false)" if side == "old" else ""
+            if one(self._db, f"select count(*) from ({astray})"):
+                self._db.execute(
+                    f"insert into {side}_{name} select {selected} from {database}.core.{fact} where {key} in ({astray})"
+                )
+        return True
+
+    @property
+    def _models_changed(self) -> str:
+        return str(self._versions.models_changed).lower()
+
+    @property
+    def _fallback(self) -> str:
+        return MODELS if self._versions.models_changed else REFERENCE
+
+    def _rows(self, sql: str) -> list[tuple]:
+        return self._db.execute(sql).fetchall()
+
+
+def has(connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str) -> bool:
+    """Whether an attached database has a table."""
+    return bool(columns_of(connection, database, schema, table))
+
+
+def columns_of(connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str) -> list[str]:
+    """The columns of a table of an attached database; none where there is no such table."""
+    rows = connection.execute(
+        "select column_name from duckdb_columns() where database_name = ? and schema_name = ? and table_name = ?"
+        " order by column_index",
+        [database, schema, table],
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """The number that a query gives."""
+    return int(connection.execute(sql).fetchall()[0][0])
+
+
+def _time(moment: datetime) -> str:
+    return f"timestamp {literal(moment.isoformat(sep=' '))}"

@@ -1,0 +1,352 @@
+"""mtw explain: the lines that it prints, counted by plain Python, give the published number; and they are the very
+lines of the files. Needs nothing but the published version and the landed rows."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from orchestration.explain import Count, Explanation, NotThere, Part, RawLine, UnknownName, explained
+from orchestration.explain_output import write_csv, write_json
+from tests.conftest import Demo
+
+MART = "rpt_tracking_indicators"
+OF_MESSAGES = {
+    # What a reference row must say to be counted.
+    "to_deliver_count": lambda row: row["status"] != 0,
+    "success_count": lambda row: row["status"] in (1, 3, 4) and not row.get("is_seed"),
+    "error_count": lambda row: row["status"] == 2,
+    "complaint_count": lambda row: row["status"] == 2 and row["failure_reason"] == 8,
+}
+OF_EVENTS = {
+    # The field of the line whose distinct values are counted; None: lines are.
+    "recipient_open_count": 2,
+    "total_open_count": None,
+    "opt_out_click_count": None,
+    "mirror_page_click_count": None,
+    "recipient_click_count": 2,
+    "person_click_count": 6,
+    "total_click_count": None,
+}
+FORMULAS = {
+    "forward_estimate": ["person_click_count", "recipient_click_count"],
+    "raw_reactivity": ["recipient_click_count", "recipient_open_count"],
+}
+
+
+@pytest.fixture(scope="module")
+def deliveries(demo: Demo) -> list[int]:
+    return [row[0] for row in demo.query(f"select delivery_id from reports.{MART} order by 1")]
+
+
+def explain(demo: Demo, target: str, limit: int | None = None, **keys: object):
+    return explained(
+        demo.published, demo.warehouse / "landed", target, {name: str(value) for name, value in keys.items()}, limit
+    )
+
+
+def lines_of_file(demo: Demo, name: str) -> list[bytes]:
+    """The lines of a landing file, as a text editor counts them."""
+    return _lines(demo.landing / name)
+
+
+@cache
+def _lines(path: Path) -> list[bytes]:
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return data.splitlines()
+
+
+def published(demo: Demo, delivery: int) -> dict[str, object]:
+    with_names = demo.query(f"select to_json(t) from reports.{MART} as t where delivery_id = {delivery}")
+    return json.loads(with_names[0][0])
+
+
+def expected_columns() -> set[str]:
+    return {*OF_MESSAGES, *OF_EVENTS, *(f"human_{name}" for name in OF_EVENTS)}
+
+
+def test_every_count_is_explainable(demo: Demo) -> None:
+    """A count that is added needs a row in indicator_counts; ratios and differences lead to their parts."""
+    columns = demo.query(
+        f"select column_name from duckdb_columns() where table_name = '{MART}' and data_type = 'BIGINT'"
+        " and column_name not like '%forward_estimate' and column_name not like 'estimated_%'"
+        " and column_name <> 'delivery_id'"
+    )
+    assert {name for (name,) in columns} == expected_columns()
+
+
+@pytest.mark.parametrize("column", sorted(expected_columns()))
+def test_the_lines_of_every_count_of_every_delivery(demo: Demo, deliveries: list[int], column: str) -> None:
+    base = column.removeprefix("human_")
+    total = 0
+    for delivery in deliveries:
+        with explain(demo, f"{MART}.{column}", delivery_id=delivery) as found:
+            (part,) = found.parts
+            lines = list(part.lines)
+        assert part.value == part.recount == published(demo, delivery)[column]
+        assert len(lines) == part.line_count == part.lines_shown
+        assert len({(line.source_file, line.source_line) for line in lines}) == len(lines), "a line twice"
+        assert None not in {line.line for line in lines}
+        total += len(lines)
+        if base in OF_EVENTS:
+            place = OF_EVENTS[base]
+            fields = [str(line.line).split("\t") for line in lines]
+            counted = len(lines) if place is None else len({field[place] for field in fields})
+            for line in lines[:: max(len(lines) // 40, 1)]:
+                assert str(line.line).encode() == lines_of_file(demo, line.source_file)[line.source_line - 1]
+            if base == "total_open_count":
+                assert {int(field[4], 16) for field in fields} <= {1}
+        else:
+            rows = [json.loads(str(line.line)) for line in lines]
+            counted = sum(row["delivery_id"] == delivery and OF_MESSAGES[base](row) for row in rows)
+            assert len({row["message_id"] for row in rows}) == len(rows)
+            for line, row in list(zip(lines, rows, strict=True))[:: max(len(lines) // 40, 1)]:
+                text = lines_of_file(demo, line.source_file)
+                fields_of_row = next(csv.DictReader([text[0].decode(), text[line.source_line - 1].decode()]))
+                assert int(fields_of_row["message_id"]) % 2**32 == row["message_id"]
+        assert counted == part.value, (delivery, column)
+    assert total or column == "complaint_count"
+
+
+def test_human_lines_are_some_of_all_lines(demo: Demo, deliveries: list[int]) -> None:
+    def places(column: str) -> set[tuple[str, int]]:
+        with explain(demo, f"{MART}.{column}", delivery_id=deliveries[-1]) as found:
+            return {(line.source_file, line.source_line) for line in found.parts[0].lines}
+
+    human, everything = places("human_total_click_count"), places("total_click_count")
+    assert human < everything
+
+
+@pytest.mark.parametrize("column", [*FORMULAS, *(f"human_{name}" for name in FORMULAS)])
+def test_formulas_lead_to_their_parts(demo: Demo, deliveries: list[int], column: str) -> None:
+    prefix = "human_" if column.startswith("human_") else ""
+    with explain(demo, f"{MART}.{column}", limit=3, delivery_id=deliveries[-1]) as found:
+        rate, *parts = found.parts
+        assert [part.column for part in parts] == [prefix + name for name in FORMULAS[column.removeprefix("human_")]]
+        first, second = (part.value for part in parts)
+        expected = first - second if "forward" in column else first / second
+        assert rate.value == pytest.approx(expected)
+        assert all(len(list(part.lines)) == 3 for part in parts)
+
+
+def test_an_estimate_leads_down_to_counts(demo: Demo, deliveries: list[int]) -> None:
+    with explain(demo, f"{MART}.estimated_reactivity", limit=0, delivery_id=deliveries[-1]) as found:
+        assert [part.column for part in found.parts] == [
+            "estimated_reactivity", "estimated_recipient_open_count", "recipient_click_count", "recipient_open_count",
+            "to_deliver_count",
+        ]  # fmt: skip
+
+
+def test_a_rate_of_another_mart_leads_to_the_mart_that_counts(demo: Demo, deliveries: list[int]) -> None:
+    with explain(demo, "rpt_delivery_rates.distinct_click_rate", limit=1, delivery_id=deliveries[-1]) as found:
+        parts = {f"{part.mart}.{part.column}" for part in found.parts[1:]}
+    assert parts == {f"{MART}.person_click_count", f"{MART}.success_count"}
+    with explain(demo, "delivery_dashboard.recipient_click_count", limit=1, delivery_id=deliveries[-1]) as found:
+        assert found.parts[0].count.distinct == "message_id"
+
+
+def test_labels_lead_to_their_reference_rows(demo: Demo) -> None:
+    (delivery, label), *_ = demo.query(
+        f"select delivery_id, delivery_label from reports.{MART} where delivery_label is not null order by 1"
+    )
+    with explain(demo, f"{MART}.delivery_label", delivery_id=delivery) as found:
+        (part,) = found.parts
+        newest = next(part.lines)
+    assert part.value == label == json.loads(newest.line)["label"]
+    assert str(delivery) in lines_of_file(demo, newest.source_file)[newest.source_line - 1].decode()
+    with explain(demo, f"{MART}.sent_at", limit=1, delivery_id=delivery) as found:
+        assert [(field.source, field.column) for field in found.fields if field.use != "rows"] == [
+            ("deliveries", "sent_at"), ("messages", "event_at"),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mart", "column", "keys"),
+    [
+        ("rpt_tracking_indicators_by_domain", "recipient_click_count", ("delivery_id", "mail_domain")),
+        ("rpt_tracking_indicators_by_domain", "human_total_open_count", ("delivery_id", "mail_domain")),
+        ("rpt_url_click_streams", "click_count", ("delivery_id", "url_id")),
+        ("rpt_url_click_streams_daily", "human_click_count", ("delivery_id", "url_id", "clicked_on")),
+        ("rpt_delivery_statistics", "soft_bounce_count", ("delivery_id", "mail_domain")),
+        ("rpt_delivery_failures_by_reason", "failure_count", ("delivery_id", "failure_reason")),
+        ("rpt_delivery_throughput", "success_count", ("bucket_at",)),
+        ("rpt_opens_by_device", "recipient_open_count", ("delivery_id", "device_class", "os_name", "browser_name")),
+        ("rpt_user_activity", "click_count", ("delivery_id", "bucket_at")),
+        ("rpt_browsers", "human_visitor_count", ("clicked_on", "browser_name", "browser_version")),
+    ],
+)
+def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[str, ...]) -> None:
+    rows = demo.query(f"select {column}, {', '.join(keys)} from reports.{mart} order by {column} desc, all limit 40")
+    for value, *row in rows[::13]:
+        with explain(demo, f"{mart}.{column}", **dict(zip(keys, row, strict=True))) as found:
+            (part,) = found.parts
+            lines = [line for line in part.lines if line.line]
+        assert part.value == part.recount == value
+        counted = {line.counted for line in lines} if part.count.distinct else lines
+        assert len(counted) == value
+
+
+def test_the_lines_behind_a_recipient(demo: Demo) -> None:
+    with (demo.landing / "truth" / "events_by_recipient.csv").open() as stream:
+        rows = sorted(csv.DictReader(stream), key=lambda row: -int(row["event_count"]))
+    for row in rows[:: len(rows) // 5]:
+        with explain(demo, "profile_tracking", recipient_id=row["recipient_id"]) as found:
+            (part,) = found.parts
+            lines = list(part.lines)
+        assert part.line_count == len(lines) == int(row["event_count"])
+        messages = {int(str(line.line).split("\t")[2], 16) for line in lines}
+        known = demo.query(f"select message_id from core.fct_messages where recipient_id = {row['recipient_id']}")
+        assert messages <= {message for (message,) in known}
+
+
+def test_lineage_reaches_the_raw_fields(demo: Demo, deliveries: list[int]) -> None:
+    with explain(demo, f"{MART}.human_total_click_count", limit=0, delivery_id=deliveries[-1]) as found:
+        fields = {(field.source, field.column): field for field in found.fields}
+        assert fields["tracked_urls", "url_type"].models[-1] == "stg_reference__tracked_urls"
+        assert fields["tracked_urls", "url_type"].models[0] == MART
+        assert ("tracking_logs", "user_agent") in fields, "the verdict rests on it"
+        assert any("url_type = 1" in condition for _, condition in found.filters)
+        assert f"reports.{MART}" in found.models
+        text = json.dumps(found.models)
+    assert str(demo.warehouse) not in text, "no path of this machine is published"
+
+
+@pytest.mark.parametrize(
+    ("target", "keys", "error", "words"),
+    [
+        ("rpt_tracking_indicator.total_click_count", {}, UnknownName, "did you mean rpt_tracking_indicators"),
+        (f"{MART}.recipient_clicks", {}, UnknownName, "did you mean recipient_click_count"),
+        (f"{MART}.total_click_count", {"delivery_id": 5}, NotThere, "no row for delivery_id 5"),
+        (f"{MART}.total_click_count", {"delivery_id": "x"}, UnknownName, "'x' is no BIGINT"),
+        (f"{MART}.total_click_count", {}, UnknownName, "--delivery …"),
+        (MART, {"delivery_id": 5}, UnknownName, "name a column"),
+        ("rpt_url_click_streams.click_count", {"mail_domain": "x"}, UnknownName, "no column 'mail_domain'"),
+        ("profile_tracking", {"recipient_id": 5}, NotThere, "no row for recipient_id 5"),
+        ("profile_tracking", {}, UnknownName, "--recipient ID"),
+        (f"{MART}.total_click_count; drop table x", {}, UnknownName, "has no column"),
+    ],
+)
+def test_what_cannot_be_explained(demo: Demo, target: str, keys: dict, error: type, words: str) -> None:
+    with pytest.raises(error, match=words.replace("(", r"\(")), explain(demo, target, **keys):
+        pass
+
+
+# -- the command
+
+
+@pytest.fixture(scope="module")
+def bare(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse folder with the published version and the landed rows, and nothing else."""
+    path = tmp_path_factory.mktemp("bare")
+    for name in ("published", "landed"):
+        (path / name).symlink_to(demo.warehouse / name)
+    return path
+
+
+def mtw(bare: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MTW_")}
+    environment |= {"MTW_WAREHOUSE_DIR": str(bare), "MTW_LANDING_DIR": "/nonexistent", "COLUMNS": "120"}
+    command = [str(Path(sys.executable).with_name("mtw")), "explain", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_table_says_how_many_of_how_many(bare: Path, demo: Demo, deliveries: list[int]) -> None:
+    total = published(demo, deliveries[-1])["total_click_count"]
+    done = mtw(bare, f"{MART}.total_click_count", "--delivery", str(deliveries[-1]), "--limit", "2")
+    assert done.returncode == 0, done.stderr
+    assert f"Raw lines: 2 of {total:,}" in done.stdout
+    assert f"{total}: the same" in done.stdout
+    for words in (
+        "Events of URL type 1 (email click).",
+        "D1 D2",
+        "landed.tracked_urls",
+        "url_type = 1",
+        "tracking_logs/",
+    ):
+        assert words in done.stdout, words
+
+
+def test_json_has_everything(bare: Path, demo: Demo, deliveries: list[int]) -> None:
+    done = mtw(bare, f"{MART}.recipient_click_count", "--delivery", str(deliveries[-1]), "--format", "json")
+    found = json.loads(done.stdout)
+    (part,) = found["parts"]
+    assert part["value"] == len({line["message_id"] for line in part["lines"]})
+    assert part["lines_total"] == part["lines_shown"] == len(part["lines"])
+    assert "\t" in part["lines"][0]["line"], "as it stood in the file"
+    assert found["models"] and found["fields"] and found["filters"]
+
+
+def test_csv_has_one_row_for_each_line(bare: Path, demo: Demo, deliveries: list[int]) -> None:
+    done = mtw(bare, f"{MART}.raw_reactivity", "--delivery", str(deliveries[-1]), "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    clicks = [row for row in rows if row["column"] == "recipient_click_count"]
+    assert len(clicks) == int(clicks[0]["lines_total"])
+    assert len({row["counted"] for row in clicks}) == int(clicks[0]["value"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("nothing.at_all",), 2), ((f"{MART}.nothing", "--delivery", "1"), 2), ((f"{MART}.sent_at", "--delivery", "5"), 1),
+        ((f"{MART}.sent_at", "--key", "x"), 2), (("profile_tracking", "--recipient", "5"), 1), ((MART,), 2),
+    ],
+)  # fmt: skip
+def test_exit_codes_with_one_line(bare: Path, arguments: tuple[str, ...], code: int) -> None:
+    done = mtw(bare, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_nothing_published_yet(tmp_path: Path) -> None:
+    done = mtw(tmp_path, f"{MART}.sent_at", "--delivery", "1")
+    assert (done.returncode, "run: mtw run" in done.stderr) == (1, True)
+
+
+# -- hostile text
+
+HOSTILE = '=cmd|"/c calc"!A1\x1b[2J'
+
+
+def hostile() -> Explanation:
+    part = Part(
+        "m", "c", HOSTILE, count=Count("fct_tracking_events", "true", "count(*)"), recount=HOSTILE, line_count=1,
+        lines_shown=1, lines=iter([RawLine("+file", 1, HOSTILE, "@x")]),
+    )  # fmt: skip
+    return Explanation("m", "c", {}, 1, datetime(2024, 1, 1), None, [part], [], [], {})
+
+
+def test_no_cell_of_csv_is_a_formula() -> None:
+    stream = io.StringIO()
+    write_csv(stream, hostile())
+    _, row = csv.reader(io.StringIO(stream.getvalue()))
+    assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
+    assert row[-1] == f"'{HOSTILE}"
+
+
+def test_json_keeps_the_text() -> None:
+    stream = io.StringIO()
+    write_json(stream, hostile())
+    assert "\x1b" not in stream.getvalue()
+    assert json.loads(stream.getvalue())["parts"][0]["lines"][0]["line"] == HOSTILE
+
+
+def test_a_terminal_gets_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from orchestration.explain_output import print_table
+
+    print_table(Console(highlight=False, markup=False, width=100), hostile())
+    assert "\x1b[2J" not in capsys.readouterr().out
