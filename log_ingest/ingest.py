@@ -22,6 +22,7 @@ from log_ingest.identify import newest_pointers
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.ledger_tables import write_ledger_tables
+from log_ingest.platform.take_tables import PlatformSource, take_platform
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
 from log_ingest.take_lines import LineIntake
@@ -42,11 +43,13 @@ def ingest(
     server_time_zones: Mapping[str, str] | None = None,
     seal_after: timedelta = SEAL_AFTER,
     accepts_drift: bool = False,
+    platform: PlatformSource | None = None,
 ) -> IngestReport:
     """Take in what is new below landing_dir. Running again with nothing new changes nothing.
 
     sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
     accepts_drift: take in files whose lines as a whole no longer have the known format, instead of holding them.
+    platform: the database that reference rows are read from, besides the files.
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
     if landing_dir.exists() and not landing_dir.is_dir():
@@ -63,6 +66,23 @@ def ingest(
             try:
                 settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones)
                 _take_all(landing_dir, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
+                if platform is not None:
+                    # After the files: a database that cannot be reached holds up nothing.
+                    take_platform(
+                        platform,
+                        landing,
+                        ledger,
+                        report,
+                        sources=sources,
+                        ingested_at=settings.ingested_at,
+                        progress=progress,
+                    )
+                if sources is None or "deliveries" in sources:
+                    batch_id, problems = content_links.land_new(
+                        landing, ledger, run_id=run_id, ingested_at=settings.ingested_at
+                    )
+                    report.batch_ids += [batch_id] if batch_id is not None else []
+                    report.problems += problems
                 write_ledger_tables(landing, ledger)
             finally:
                 landing.close()
@@ -130,10 +150,6 @@ def _take_all(
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
             rows.take(file)
         _note(report, entity.name, rows)
-        if entity.name == "deliveries":
-            batch_id, problems = content_links.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
-            report.batch_ids += [batch_id] if batch_id is not None else []
-            report.problems += problems
         progress.finish(entity.name)
 
 

@@ -192,6 +192,8 @@ class Commit:
     """By the path of a part that exists: the part of the same batch that takes its place."""
     extents: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per scope: the first and last position of the batch's lines (see the table batch_extents)."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """Small facts that become true with the batch, such as how far a table was read."""
 
 
 class Ledger:
@@ -275,6 +277,10 @@ class Ledger:
     def content(self, file_id: int) -> Content:
         return _content(self._db.execute("select * from contents where file_id = ?", [file_id]).fetchone())
 
+    def find_content(self, file_id: int) -> Content | None:
+        row = self._db.execute("select * from contents where file_id = ?", [file_id]).fetchone()
+        return _content(row) if row else None
+
     def contents_like(self, source: str, head: str, name: str) -> list[Content]:
         """Contents that may be the same as, or an earlier state of, a file with this head digest or this path."""
         rows = self._db.execute(
@@ -351,6 +357,8 @@ class Ledger:
             )
             for server, runs in commit.pointer_runs.items():
                 self._replace_runs(server, runs)
+            for name, value in commit.facts.items():
+                self.set_fact(name, value)
 
     # -- pointers
 

@@ -34,12 +34,16 @@ class SourceTotals:
 
 @dataclass
 class IngestReport:
-    """One ingest. problems: one line for each file that could not be taken, with what happened to it."""
+    """One ingest. problems: one line for each file that could not be taken, with what happened to it.
+
+    platform_problems: those of them that are about the marketing platform's database.
+    """
 
     run_id: str
     totals: dict[str, SourceTotals] = field(default_factory=dict)
     batch_ids: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    platform_problems: list[str] = field(default_factory=list)
     latest_batch_id: int = 0
 
     @property

@@ -1,10 +1,9 @@
 """Taking in reference files: CSV and Parquet rows become landed rows; every version is kept, dbt picks the newest.
 
-A file is taken whole or not at all: one batch holds it. Belongs here: that loop. Does not: casts and reasons
-(formats), what a file is (identify).
+A file is taken whole or not at all: one batch holds it. Belongs here: that loop. Does not: landing a block of
+rows (land_reference), what a file is (identify).
 """
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,14 +13,13 @@ import pyarrow.parquet as pq
 from log_ingest.catalog import ReferenceEntity
 from log_ingest.errors import UnreadableFileError
 from log_ingest.files import LandingFile, digest, read_chunks
-from log_ingest.formats import reference_rows
-from log_ingest.formats.csv_records import INPUT, BadRecord, RecordBlock, read_records
+from log_ingest.formats.csv_records import INPUT, RecordBlock, read_records
 from log_ingest.identify import identify, known_state
+from log_ingest.land_reference import RowLander
 from log_ingest.landing import Landing
-from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
+from log_ingest.ledger import Commit, Content, Ledger, PathState
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
-from log_ingest.set_aside import Aside, AsideRows
 
 PARQUET_ROWS = 100_000
 
@@ -96,64 +94,34 @@ class ReferenceIntake:
         self.totals.bytes += whole.size
 
     def _land(self, file: LandingFile, content: Content) -> None:
-        unit = self._landing.new_unit()
-        aside = AsideRows(self.entity.name)
-        tally = Tally()
-        modified_at = datetime.fromtimestamp(file.fingerprint.mtime_ns / 1e9, UTC).replace(tzinfo=None)
+        lander = RowLander(
+            self.entity,
+            self._landing,
+            file_id=content.file_id,
+            source_file=content.name,
+            file_modified_at=datetime.fromtimestamp(file.fingerprint.mtime_ns / 1e9, UTC).replace(tzinfo=None),
+            ingested_at=self._ingested_at,
+        )
         try:
             for block in _blocks(file):
                 columns = [name.removeprefix(INPUT) for name in block.table.column_names if name.startswith(INPUT)]
                 self._check_columns(columns, file)
                 self._progress.advance(self.entity.name, 0, block.records, 0)
-                parsed = reference_rows.parsed_sql(
-                    self.entity,
-                    columns,
-                    "reference_block",
-                    file_id=content.file_id,
-                    source_file=content.name,
-                    file_modified_at=modified_at,
-                    ingested_at=self._ingested_at,
-                )
-                self._landing.con.register("reference_block", block.table)
-                path = unit.new_path(self.entity.name)
-                accepted = unit.copy(reference_rows.accepted_sql(self.entity, parsed), path)
-                bad = list(block.bad)
-                if accepted < block.table.num_rows:
-                    refused = self._landing.con.execute(reference_rows.refused_sql(parsed)).fetchall()
-                    bad += [
-                        BadRecord(line, offset, _raw(block, line, offset), reason, detail)
-                        for line, offset, reason, detail in refused
-                    ]
-                self._landing.con.unregister("reference_block")
-                unit.add(self.entity.name, path, accepted)
-                aside.rows += [
-                    Aside(
-                        content.file_id,
-                        content.name,
-                        record.line_number,
-                        record.byte_offset,
-                        record.reason,
-                        record.raw,
-                        detail=record.detail,
-                    )
-                    for record in bad
-                ]
-                tally.add(Tally(block.records + block.blank, accepted, 0, len(bad), block.blank))
-            if aside.rows:
-                unit.add_table("set_aside", aside.table(self._ingested_at))
+                lander.land(block)
+            lander.finish()
         except BaseException:
-            unit.discard()
+            lander.unit.discard()
             raise
-        content.tally = tally
+        content.tally = tally = lander.tally
         commit = Commit(
             self.entity.name,
             self._run_id,
             accepted_count=tally.accepted,
             contents=[content],
             paths=[PathState(self.entity.name, file.name, file.fingerprint, "origin", content.file_id)],
-            takings={content.file_id: tally} if unit.parts else {},
+            takings={content.file_id: tally} if lander.unit.parts else {},
         )
-        batch_id = self._landing.commit(unit, commit)
+        batch_id = self._landing.commit(lander.unit, commit)
         if batch_id is not None:
             self.batch_ids.append(batch_id)
         self.totals.add_tally(tally)
@@ -205,14 +173,3 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
         return column.cast(pa.string())
     except pa.ArrowException:
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
-
-
-def _raw(block: RecordBlock, line: int, offset: int) -> bytes:
-    """The record's bytes; of a Parquet row, its values as JSON."""
-    if offset in block.starts:
-        start, end = block.starts[offset]
-        return block.data[start:end]
-    first = block.table["line_number"][0].as_py()
-    values = block.table.slice(line - first, 1).to_pylist()[0]
-    own = {name.removeprefix(INPUT): value for name, value in values.items() if name.startswith(INPUT)}
-    return json.dumps(own).encode()

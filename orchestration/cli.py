@@ -84,11 +84,17 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--full-reference", is_flag=True, help="Read the tables behind MTW_REFERENCE_URL whole, not what is new.")
 @click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
-def run(verbose: bool) -> None:
+def run(full_reference: bool, verbose: bool) -> None:
     """Take in what is new, build what it affects, check it and publish it."""
+    from dataclasses import replace
+
     with _one_line_errors():
-        _run(_settings(), verbose=verbose)
+        settings = _settings()
+        if full_reference and not settings.reference_url:
+            raise click.UsageError("--full-reference needs MTW_REFERENCE_URL: the database to read")
+        _run(replace(settings, reference_full=full_reference), verbose=verbose)
 
 
 def _run(settings: "Settings", *, verbose: bool) -> None:

@@ -88,7 +88,9 @@ class _IngestProgress:
         self._progress.update(self._task, detail=f"{self._lines:,} lines")
 
     def _draw(self) -> None:
-        part = f"{self._source} {bytes_shown(self._done)} of {bytes_shown(self._total)}, {self._lines:,} lines"
+        # How much of a table is new is known at its end.
+        total = f" of {bytes_shown(self._total)}" if self._total else ""
+        part = f"{self._source} {bytes_shown(self._done)}{total}, {self._lines:,} lines"
         self._progress.update(self._task, detail=part)
 
 

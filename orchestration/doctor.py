@@ -33,7 +33,7 @@ class Finding:
 
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
-    looks: list[Callable[[Settings], Iterator[Finding]]] = [_versions, _folders, _lock, _ledger, _published]
+    looks: list[Callable[[Settings], Iterator[Finding]]] = [_versions, _folders, _lock, _ledger, _platform, _published]
     return [finding for look in looks for finding in look(settings)]
 
 
@@ -92,6 +92,24 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         f"whole, last batch {last}" if whole else f"{settings.ledger_path} is damaged; stop runs and restore a backup"
     )
     yield Finding("ledger", whole, text)
+
+
+def _platform(settings: Settings) -> Iterator[Finding]:
+    if settings.reference_url is None:
+        return
+    from log_ingest.platform.take_tables import PlatformSource, look
+
+    try:
+        source = PlatformSource.load(settings.reference_url, settings.reference_mapping)
+    except IngestError as error:
+        yield Finding("platform database", False, str(error))
+        return
+    problems = look(source)
+    for problem in problems:
+        yield Finding("platform database", False, problem)
+    if not problems:
+        names = ", ".join(table.table for table in source.mapping.tables)
+        yield Finding("platform database", True, f"reachable; can be read: {names}")
 
 
 def _published(settings: Settings) -> Iterator[Finding]:

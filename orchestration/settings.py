@@ -45,6 +45,10 @@ class Settings:
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
     max_missing_rate: float = 0.01
+    reference_mapping: Path | None = None
+    """A mapping file of one's own; the shipped one where None."""
+    reference_full: bool = False
+    """This run reads whole tables of the platform. Not an environment variable: mtw run --full-reference."""
     dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
     dagster_home_override: Path | None = None
 
@@ -95,6 +99,7 @@ class Settings:
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
             accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
+            reference_mapping=path("MTW_REFERENCE_MAPPING", Path()) if text("MTW_REFERENCE_MAPPING") else None,
             # Not a promised setting: tests point it at a small project.
             dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
@@ -168,6 +173,8 @@ class Settings:
         }
         if self.reference_url:
             variables["MTW_REFERENCE_URL"] = self.reference_url
+        if self.reference_mapping:
+            variables["MTW_REFERENCE_MAPPING"] = str(self.reference_mapping)
         if self.publish_url:
             variables["MTW_PUBLISH_URL"] = self.publish_url
         return variables

@@ -9,6 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.postgres import database, postgres  # noqa: F401  (fixtures)
+
 ROOT = Path(__file__).parents[1]
 SAMPLE_EVENTS = 30_000
 SAMPLE_SEED = 20240501
@@ -33,10 +35,13 @@ def warehouse(tmp_path: Path) -> Path:
     return tmp_path / "warehouse"
 
 
-def mtw(*arguments: str, landing: Path, warehouse: Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def mtw(
+    *arguments: str, landing: Path, warehouse: Path, timeout: float = 600, settings: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would, in a process of its own, with nothing of this machine's settings."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
     environment |= {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "COLUMNS": "160"}
+    environment |= settings or {}
     return subprocess.run(
         [str(Path(sys.executable).with_name("mtw")), *arguments],
         cwd=ROOT,

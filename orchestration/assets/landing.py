@@ -28,6 +28,9 @@ OWNERS = ["team:data-platform"]
 LOGS_FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26), warn_window=timedelta(hours=4))
 """Servers hand over their logs hourly; one missed hour is usual, a whole day and its nightly rotation is not."""
 
+PLATFORM_CHECK = "platform_database_was_read"
+"""On the asset `batches`, where MTW_REFERENCE_URL is set."""
+
 BY_PRODUCTS = {
     "user_agents": "Grain: one distinct user agent ever seen, with the device, system and browser read from it once.",
     "content_links": "Grain: one link of one distinct HTML content of a delivery, in document order.",
@@ -87,17 +90,24 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="ingest",
         specs=[landed_spec(name) for name in SCHEMAS],
+        check_specs=[_platform_check_spec()] if settings.reference_url else None,
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
-        description="Takes in what is new in the landing folder: bytes to rows, one commit per batch.",
+        description="Takes in what is new in the landing folder and in the platform's database: one commit per batch.",
     )
-    def ingest(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def ingest(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         from log_ingest.ingest import ingest as take_in
+        from log_ingest.platform.take_tables import PlatformSource
 
         reporter = context.resources.reporter
         reporter.stage("ingest")
         check_landing_dir(settings.landing_dir)
         try:
+            platform = (
+                PlatformSource.load(settings.reference_url, settings.reference_mapping, is_full=settings.reference_full)
+                if settings.reference_url
+                else None
+            )
             report = take_in(
                 settings.landing_dir,
                 settings.warehouse_dir,
@@ -105,12 +115,15 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
                 progress=reporter.progress,
                 server_time_zones=settings.zone_by_server(),
                 accepts_drift=settings.accept_new_formats,
+                platform=platform,
             )
         except IngestError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         reporter.ingest_report = report
         for problem in report.problems:
             context.log.warning("ingest: %s", plain(problem, 500))
+        if platform is not None:
+            yield platform_check_result(report.platform_problems)
         try:
             if build_state.discard_unreadable_database(settings):
                 context.log.warning("the working database could not be opened; it is built again from the landed rows")
@@ -126,6 +139,31 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key=landed_key(name), metadata=_metadata(name, report))
 
     return ingest
+
+
+def _platform_check_spec() -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        PLATFORM_CHECK,
+        asset=landed_key("batches"),
+        description="Every table of the mapping was read in this run. Where not, the run goes on with the reference"
+        " rows that landed before, and says so.",
+    )
+
+
+def platform_check_result(problems: list[str]) -> dg.AssetCheckResult:
+    """A warning where the platform's database, or a table of it, was not read: the logs are published all the same."""
+    first = plain(problems[0], 400) if problems else ""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return dg.AssetCheckResult(
+        asset_key=landed_key("batches"),
+        check_name=PLATFORM_CHECK,
+        passed=not problems,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=first + more if problems else None,
+        metadata={"problems": dg.MetadataValue.md("\n".join(f"* {markdown(line, 500)}" for line in problems[:50]))}
+        if problems
+        else {},
+    )
 
 
 def check_landing_dir(landing_dir: Path) -> None:
