@@ -1,7 +1,8 @@
 """`make bench`: what ingest and a run cost, next to peers on the same files and next to a run with nothing new.
 
 Usage: python -m benchmarks [--events N] [--long-gigabytes G] [--tiny-files N] [--only PART]. Prints a table for each
-part; the goals stand beside the figures. Belongs here: which costs are compared. Does not: files (made_files), peers, measuring.
+part; the goals stand beside the figures.
+Belongs here: which costs are compared. Does not: files (made_files), peers, measuring.
 """
 
 import argparse
