@@ -10,3 +10,16 @@ class IngestError(Exception):
 
 class UnreadableFileError(Exception):
     """One landing file cannot be read whole (truncated, bad checksum, over the size cap); nothing of it is taken."""
+
+
+class UnreachableFileError(UnreadableFileError):
+    """One object cannot be had now (gone, changed, refused, connection lost). That says nothing of its content and
+    passes without the object changing: it is reported but not remembered, and the next run tries again."""
+
+
+class StorageError(Exception):
+    """A request to an object store failed. problem: why, and what to do, without the place."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+        self.problem = problem

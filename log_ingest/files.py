@@ -1,21 +1,27 @@
 """Finding landing files and reading their decompressed bytes.
 
-Belongs here: which directory entries are taken, their fingerprints, plain / gzip / zstd streams with their checks.
-Does not: lines (framing), what was seen before (ledger).
+Belongs here: which directory entries and objects are taken, their fingerprints, plain / gzip / zstd streams with their
+checks. Does not: lines (framing), what was seen before (ledger), requests to a store (object_store).
 """
 
 import gzip
 import hashlib
+import io
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
 
-from log_ingest.errors import UnreadableFileError
+from log_ingest.errors import IngestError, StorageError, UnreachableFileError, UnreadableFileError
+from log_ingest.storage import Location, ObjectUrl
+
+if TYPE_CHECKING:
+    from log_ingest.object_store import ObjectInfo, ObjectStore, StoredObject
 
 CHUNK_BYTES = 8 * 1024 * 1024
 HEAD_BYTES = 4096
@@ -28,7 +34,10 @@ BOMB_RATIO = 200
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What the directory says of a file. Equal: not opened again. Different: its content decides."""
+    """What the directory says of a file. Equal: not opened again. Different: its content decides.
+
+    Of an object: its size and time of writing, and in the place of the inode a number made of its ETag.
+    """
 
     size: int
     mtime_ns: int
@@ -38,9 +47,9 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class LandingFile:
-    """A regular file below the landing folder. name is its path below that folder, printable and unique."""
+    """A file or object below the landing location. name is its path below that, printable and unique."""
 
-    path: Path
+    path: "Path | StoredObject"
     name: str
     fingerprint: Fingerprint
 
@@ -61,6 +70,63 @@ class Digests:
 def printable_name(path: Path, root: Path) -> str:
     """The path below root as text that any store accepts; bytes that are not UTF-8 appear as backslash escapes."""
     return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class LandingPlace:
+    """The landing location of one ingest: a folder, or an open store."""
+
+    root: "Path | ObjectStore"
+
+    @classmethod
+    def open(cls, landing: Location) -> "LandingPlace":
+        """Raises IngestError where the location as a whole cannot be read."""
+        if isinstance(landing, ObjectUrl):
+            from log_ingest.object_store import ObjectStore
+
+            try:
+                store = ObjectStore(landing)
+                store.check()
+            except StorageError as error:
+                raise IngestError(f"the landing location {error}") from error
+            return cls(store)
+        if landing.exists() and not landing.is_dir():
+            raise IngestError(f"the landing folder {landing} is a file; set MTW_LANDING_DIR to a folder")
+        if not landing.is_dir():
+            raise IngestError(f"the landing folder {landing} does not exist; create it or set MTW_LANDING_DIR")
+        return cls(landing)
+
+    def discover(self, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
+        """The files below a folder whose names end in one of the suffixes, by name, and what was refused."""
+        if isinstance(self.root, Path):
+            return discover(self.root, folder, suffixes)
+        return _discover_objects(self.root, folder, suffixes)
+
+
+def _discover_objects(
+    store: "ObjectStore", folder: str, suffixes: tuple[str, ...]
+) -> tuple[list[LandingFile], list[str]]:
+    """Keys are taken literally: dots, doubled slashes and line ends in them mean nothing."""
+    from log_ingest.object_store import StoredObject
+
+    found: list[LandingFile] = []
+    below = len((store.url / "").prefix)
+    try:
+        for info in store.list(store.url / folder):
+            entry = info.key.rpartition("/")[2]
+            # Consoles mark a folder by an empty object whose key ends in a slash.
+            is_folder_mark = not entry and info.size == 0
+            if entry.lower().endswith(suffixes) and not entry.startswith(".") and not is_folder_mark:
+                found.append(LandingFile(StoredObject(store, info), info.key[below:], _fingerprint(info)))
+    except StorageError as error:
+        return [], [f"{error}; the folder was skipped"]
+    found.sort(key=lambda file: file.name)
+    return found, []
+
+
+def _fingerprint(info: "ObjectInfo") -> Fingerprint:
+    state = int.from_bytes(hashlib.sha256(info.etag.encode()).digest()[:8]) >> 1
+    return Fingerprint(info.size, int(info.modified_at.timestamp() * 1000) * 1_000_000, 0, state)
 
 
 def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
@@ -108,22 +174,24 @@ def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[L
     return found, problems
 
 
-def read_chunks(file: LandingFile, start: int = 0) -> Iterator[bytes]:
-    """The decompressed content from byte `start` on, in chunks of at most CHUNK_BYTES or a little more.
+def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """The decompressed content from byte `start` on, in chunks of at most chunk_bytes or a little more.
 
     Raises UnreadableFileError where the file cannot be read whole: truncated, bad checksum, garbage behind the
     last member, or a decompression bomb. A compressed file's error can come as late as its last chunk.
     """
     try:
-        if file.path.suffix == ".gz":
-            yield from _skip(_guard(_gzip_chunks(file.path), file.fingerprint.size), start)
-        elif file.path.suffix == ".zst":
-            yield from _skip(_guard(_zstd_chunks(file.path), file.fingerprint.size), start)
-        else:
-            with file.path.open("rb") as stream:
+        with file.path.open("rb") as stream:
+            if file.path.suffix == ".gz":
+                yield from _skip(_guard(_gzip_chunks(stream, chunk_bytes), file.fingerprint.size), start)
+            elif file.path.suffix == ".zst":
+                yield from _skip(_guard(_zstd_chunks(stream), file.fingerprint.size), start)
+            else:
                 stream.seek(start)
-                while chunk := stream.read(CHUNK_BYTES):
+                while chunk := stream.read(chunk_bytes):
                     yield chunk
+    except StorageError as error:
+        raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnreadableFileError(f"{file.name}: {text}; nothing more of it was taken") from error
@@ -148,33 +216,32 @@ def digest(file: LandingFile, prefixes: set[int]) -> Digests:
 def head_digest(file: LandingFile) -> str:
     """sha256 hex of the first HEAD_BYTES of the content (or of all of it, where it is shorter)."""
     head = b""
-    for chunk in read_chunks(file):
+    for chunk in read_chunks(file, chunk_bytes=HEAD_BYTES):
         head += chunk[: HEAD_BYTES - len(head)]
         if len(head) >= HEAD_BYTES:
             break
     return hashlib.sha256(head).hexdigest()
 
 
-def _gzip_chunks(path: Path) -> Iterator[bytes]:
-    with gzip.open(path, "rb") as stream:  # checks each member's CRC and length, reads them all
-        while chunk := stream.read(CHUNK_BYTES):
+def _gzip_chunks(file: io.BufferedIOBase, chunk_bytes: int) -> Iterator[bytes]:
+    with gzip.open(file, "rb") as stream:  # checks each member's CRC and length, reads them all
+        while chunk := stream.read(chunk_bytes):
             yield chunk
 
 
-def _zstd_chunks(path: Path) -> Iterator[bytes]:
+def _zstd_chunks(stream: io.BufferedIOBase) -> Iterator[bytes]:
     # The library's stream reader ends silently in the middle of a frame, so frames are followed here.
-    with path.open("rb") as stream:
-        frame = None
-        while data := stream.read(CHUNK_BYTES // 8):
-            while data:
-                frame = frame or zstandard.ZstdDecompressor().decompressobj()
-                if chunk := frame.decompress(data):
-                    yield chunk
-                data = b""
-                if frame.eof:
-                    data, frame = frame.unused_data, None
-        if frame is not None:
-            raise EOFError("the zstd file ends in the middle of a frame")
+    frame = None
+    while data := stream.read(CHUNK_BYTES // 8):
+        while data:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            if chunk := frame.decompress(data):
+                yield chunk
+            data = b""
+            if frame.eof:
+                data, frame = frame.unused_data, None
+    if frame is not None:
+        raise EOFError("the zstd file ends in the middle of a frame")
 
 
 def _guard(chunks: Iterator[bytes], compressed_size: int) -> Iterator[bytes]:

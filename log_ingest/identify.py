@@ -4,7 +4,7 @@ Content decides, never path or inode. Belongs here: that decision. Does not: rea
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -63,9 +63,9 @@ def identify(file: LandingFile, source: str, ledger: Ledger, pending: Iterable[C
     ]
     if grown:
         best = max(grown, key=lambda content: content.framed_bytes)
-        best.head_digest = head
-        best.digest, best.content_bytes = seen.whole, seen.size
-        return Identity("grown", best, seen.size)
+        # A copy: if the file cannot be read after all, what is known stays as it is.
+        known = replace(best, head_digest=head, digest=seen.whole, content_bytes=seen.size)
+        return Identity("grown", known, seen.size)
     return Identity("new", fresh, seen.size)
 
 

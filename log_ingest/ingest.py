@@ -14,8 +14,8 @@ import duckdb
 
 from log_ingest import content_links, user_agents
 from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES, REFERENCE_SUFFIXES
-from log_ingest.errors import IngestError
-from log_ingest.files import LandingFile, discover
+from log_ingest.errors import IngestError, StorageError
+from log_ingest.files import LandingFile, LandingPlace
 from log_ingest.formats.line_format import ParseSettings
 from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.identify import newest_pointers
@@ -25,6 +25,7 @@ from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import PlatformSource, take_platform
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
+from log_ingest.storage import Location, reason
 from log_ingest.take_lines import LineIntake
 from log_ingest.take_reference import ReferenceIntake
 
@@ -34,10 +35,11 @@ SEAL_AFTER = timedelta(hours=6)
 
 
 def ingest(
-    landing_dir: Path,
+    landing_dir: Location,
     warehouse_dir: Path,
     *,
     run_id: str,
+    landed_dir: Location | None = None,
     sources: Collection[str] | None = None,
     progress: Progress | None = None,
     server_time_zones: Mapping[str, str] | None = None,
@@ -47,25 +49,23 @@ def ingest(
 ) -> IngestReport:
     """Take in what is new below landing_dir. Running again with nothing new changes nothing.
 
+    landed_dir: where the rows go, None: into the warehouse.
     sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
     accepts_drift: take in files whose lines as a whole no longer have the known format, instead of holding them.
     platform: the database that reference rows are read from, besides the files.
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
-    if landing_dir.exists() and not landing_dir.is_dir():
-        raise IngestError(f"the landing folder {landing_dir} is a file; set MTW_LANDING_DIR to a folder")
-    if not landing_dir.is_dir():
-        raise IngestError(f"the landing folder {landing_dir} does not exist; create it or set MTW_LANDING_DIR")
+    place = LandingPlace.open(landing_dir)
     zones = _checked_zones(server_time_zones or {})
     progress = progress or NullProgress()
     report = IngestReport(run_id)
     try:
         with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
             ledger.start_run(run_id)
-            landing = Landing(warehouse_dir, ledger)
+            landing = Landing(warehouse_dir, ledger, landed_dir)
             try:
                 settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones)
-                _take_all(landing_dir, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
+                _take_all(place, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
                 if platform is not None:
                     # After the files: a database that cannot be reached holds up nothing.
                     take_platform(
@@ -89,7 +89,9 @@ def ingest(
             report.latest_batch_id = ledger.last_batch_id()
             ledger.finish_run(run_id, "done")
     except duckdb.Error as error:
-        raise IngestError(f"ingest failed: {str(error).splitlines()[0]}") from error
+        raise IngestError(f"ingest failed: {reason(error)}") from error
+    except StorageError as error:
+        raise IngestError(f"ingest failed: {error}") from error
     except sqlite3.Error as error:
         raise IngestError(
             f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then run again"
@@ -105,7 +107,7 @@ def ingest(
 
 
 def _take_all(
-    landing_dir: Path,
+    place: LandingPlace,
     landing: Landing,
     ledger: Ledger,
     report: IngestReport,
@@ -119,7 +121,7 @@ def _take_all(
     for source in LINE_SOURCES:
         if sources is not None and source.name not in sources:
             continue
-        files = _found(landing_dir, source.folder, source.suffixes, report)
+        files = _found(place, source.folder, source.suffixes, report)
         progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))
         lines = LineIntake(
             source,
@@ -144,7 +146,7 @@ def _take_all(
     for entity in REFERENCE_ENTITIES:
         if sources is not None and entity.name not in sources:
             continue
-        files = _found(landing_dir, entity.folder, REFERENCE_SUFFIXES, report)
+        files = _found(place, entity.folder, REFERENCE_SUFFIXES, report)
         progress.start(entity.name, sum(file.fingerprint.size for file in files), len(files))
         rows = ReferenceIntake(entity, landing, ledger, run_id=report.run_id, ingested_at=now, progress=progress)
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
@@ -153,8 +155,8 @@ def _take_all(
         progress.finish(entity.name)
 
 
-def _found(landing_dir: Path, folder: str, suffixes: tuple[str, ...], report: IngestReport) -> list[LandingFile]:
-    files, problems = discover(landing_dir, folder, suffixes)
+def _found(place: LandingPlace, folder: str, suffixes: tuple[str, ...], report: IngestReport) -> list[LandingFile]:
+    files, problems = place.discover(folder, suffixes)
     report.problems += problems
     return files
 

@@ -1,11 +1,10 @@
 """Landed Parquet: writing parts so that a batch appears whole or not at all, and reading them back.
 
-Belongs here: the landed folder's layout, temp names, fsync, rename, the base files, clearing what no ledger row
-names. Does not: what is in the rows (formats), what was decided (ledger).
+Belongs here: the landed folder's layout, temp names, the base files, the order of a commit. Does not: what is in the
+rows (formats), what was decided (ledger), how a file gets into a folder or a bucket (landed_places).
 """
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -15,31 +14,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS
-from log_ingest.errors import IngestError
+from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
-
-_GLOB_CHARACTERS = "*?[]{}"
+from log_ingest.storage import Location
 
 
 class Landing:
     """The landed folder of one warehouse, with a DuckDB connection (in memory) that parses and writes.
 
-    Raises IngestError where the folder cannot be used.
+    landed: where it is, None: in the warehouse. Raises IngestError where the folder cannot be used.
     """
 
-    def __init__(self, warehouse_dir: Path, ledger: Ledger) -> None:
-        if any(character in str(warehouse_dir) for character in _GLOB_CHARACTERS):
-            raise IngestError(f"{warehouse_dir}: a warehouse path may not contain any of {_GLOB_CHARACTERS}; move it")
-        self.root = warehouse_dir / "landed"
-        self._temp = self.root / ".temp"
+    def __init__(self, warehouse_dir: Path, ledger: Ledger, landed: Location | None = None) -> None:
+        own = warehouse_dir / "landed"
+        self.place = landed_place(landed or own, warehouse_dir)
+        self.root = self.place.root
+        self._temp = self.place.temp
         self._ledger = ledger
+        if self.root != own or ledger.fact(OWNER_FACT):
+            claim(self.place, ledger)
+        clear(self.place, ledger)
+        self._write_base_files()
         self.con = duckdb.connect(":memory:")
         self.con.execute("set TimeZone = 'UTC'")
         self.con.execute("set preserve_insertion_order = true")
         self.con.execute("set enable_progress_bar = false")
-        self._clear_uncommitted()
-        self._write_base_files()
+        self.place.attach_to(self.con)
 
     def close(self) -> None:
         self.con.close()
@@ -60,16 +61,14 @@ class Landing:
             batch_id = self._ledger.last_batch_id() + 1
             commit.replaced = unit.place_replacements(batch_id)
             for source in sorted({source for source, _ in unit.parts}):
-                target = self.root / source / f"batch_id={batch_id}"
-                (unit.folder / source).rename(target)
-                _fsync(target.parent)
+                self.place.take_batch(unit.folder / source, f"{source}/batch_id={batch_id}")
             commit.parts = [
                 Part(f"{source}/batch_id={batch_id}/{part.path}", part.digest, part.row_count)
                 for source, part in unit.parts
             ]
         self._ledger.commit(batch_id, commit)
         for path in commit.replaced:
-            (self.root / path).unlink(missing_ok=True)
+            self.place.remove(path)
         if batch_id is not None:
             self.write_batches()
         unit.discard()
@@ -89,36 +88,24 @@ class Landing:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """A table of what the ledger knows, as one file beside the sources' folders, swapped as a whole."""
-        _write_whole(table, self.root / f"{name}.parquet", self._temp)
-
-    def _clear_uncommitted(self) -> None:
-        """Remove temp files, and what a run that died next to its ledger row left: folders of batches that do not
-        exist, files that took the place of others or gave it up.
-        """
-        shutil.rmtree(self._temp, ignore_errors=True)
-        known: dict[str, set[str]] = {}
-        for part in self._ledger.parts():
-            folder, _, name = part["path"].rpartition("/")
-            known.setdefault(folder, set()).add(name)
-        for source in LANDED_SCHEMAS:
-            for folder in (self.root / source).glob("batch_id=*"):
-                if folder.name == "batch_id=0":
-                    continue
-                names = known.get(f"{source}/{folder.name}")
-                if names is None:
-                    shutil.rmtree(folder)
-                    continue
-                for path in folder.iterdir():
-                    if path.name not in names:
-                        path.unlink()
+        self._write_whole(table, f"{name}.parquet")
 
     def _write_base_files(self) -> None:
         for source, schema in LANDED_SCHEMAS.items():
-            path = self.root / source / "batch_id=0" / "part-0.parquet"
+            path = f"{source}/batch_id=0/part-0.parquet"
             # Readers take the columns of a source from this file: one that an older catalogue wrote is replaced.
-            if not path.exists() or not pq.read_schema(path).equals(schema):
-                _write_whole(schema.empty_table(), path, self._temp)
+            if self.place.has(path):
+                with self.place.open(path) as stream:
+                    if pq.read_schema(stream).equals(schema):
+                        continue
+            self._write_whole(schema.empty_table(), path)
         self.write_batches()
+
+    def _write_whole(self, table: pa.Table, path: str) -> None:
+        self._temp.mkdir(parents=True, exist_ok=True)
+        draft = self._temp / uuid4().hex
+        pq.write_table(table, draft, compression="zstd")
+        self.place.take(draft, path)
 
 
 class Unit:
@@ -163,12 +150,12 @@ class Unit:
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
             return
-        _fsync(path)
+        fsync(path)
         self.parts.append((source, Part(path.name, _digest(path), row_count)))
 
     def replace(self, part: str, path: Path, row_count: int) -> None:
         """Let a written part take the place of one that exists (its ledger path), in the same batch."""
-        _fsync(path)
+        fsync(path)
         self.replacements[part] = Part(str(path), _digest(path), row_count)
 
     def place_replacements(self, batch_id: int) -> dict[str, Part]:
@@ -176,9 +163,7 @@ class Unit:
         placed = {}
         for old, part in self.replacements.items():
             name = old.removesuffix(".parquet").split("-r")[0] + f"-r{batch_id}.parquet"
-            target = self._landing.root / name
-            Path(part.path).rename(target)
-            _fsync(target.parent)
+            self._landing.place.take(Path(part.path), name)
             placed[old] = Part(name, part.digest, part.row_count)
         return placed
 
@@ -191,24 +176,6 @@ class Unit:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _write_whole(table: pa.Table, path: Path, temp: Path) -> None:
-    temp.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = temp / uuid4().hex
-    pq.write_table(table, draft, compression="zstd")
-    _fsync(draft)
-    draft.rename(path)
-    _fsync(path.parent)
-
-
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -22,6 +22,7 @@ from log_ingest.ledger import Commit, Ledger, Tally
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.set_aside import DETAILS
 from log_ingest.sqltext import literal
+from log_ingest.storage import Location
 
 NEVER_READ_AGAIN = ("line_too_long", "continued", "unterminated", "invalid_utf8")
 """Reasons that no change of a format can cure."""
@@ -52,15 +53,17 @@ def replay(
     source: str | None = None,
     reason: str | None = None,
     server_time_zones: Mapping[str, str] | None = None,
+    landed_dir: Location | None = None,
 ) -> ReplayReport:
     """Read quarantined lines again (all, or those of a source or with a reason code), and held files at the next run.
 
-    The caller holds the warehouse's lock. Raises IngestError where the ledger or the landed folder is unusable.
+    landed_dir: as ingest was given. The caller holds the warehouse's lock.
+    Raises IngestError where the ledger or the landed folder is unusable.
     """
     report = ReplayReport()
     settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), dict(server_time_zones or {}))
     with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
-        landing = Landing(warehouse_dir, ledger)
+        landing = Landing(warehouse_dir, ledger, landed_dir)
         try:
             for line_source in LINE_SOURCES:
                 if source in (None, line_source.name):

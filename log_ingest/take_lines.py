@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from log_ingest.catalog import LineSource
-from log_ingest.errors import UnreadableFileError
+from log_ingest.errors import UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
 from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
 from log_ingest.framing import Block, Framer, text_array, unfit
@@ -92,6 +92,8 @@ class LineIntake:
             identity = identify(file, self.source.name, self._ledger, self._contents.values())
             sealed = is_sealed(file, newest, state, self._seal_after)
             self._take_identified(file, identity, sealed)
+        except UnreachableFileError as error:
+            self.problems.append(str(error))
         except UnreadableFileError as error:
             self.problems.append(str(error))
             self._commit.paths.append(
@@ -126,7 +128,7 @@ class LineIntake:
 
     def _check_drift(self, file: LandingFile) -> None:
         """Raises UnreadableFileError where the format of the whole file has changed: better late than wrong."""
-        beginning = next(iter(read_chunks(file)), b"")[:DRIFT_BYTES].rpartition(b"\n")[0]
+        beginning = next(iter(read_chunks(file, chunk_bytes=DRIFT_BYTES)), b"")[:DRIFT_BYTES].rpartition(b"\n")[0]
         if reason := self._format.drift([line for line in beginning.splitlines() if line]):
             raise UnreadableFileError(
                 f"{file.name}: {reason}; the file is held. If the new format is meant, set MTW_ACCEPT_NEW_FORMATS=1"
@@ -141,6 +143,7 @@ class LineIntake:
         scale = file.fingerprint.size / size if size else 1.0
         chunks = _after_prefix(_bounded(read_chunks(file), size), prefix, running)
         framer = Framer(chunks, prefix, content.tally.lines + pending + 1, is_sealed=sealed)
+        is_untouched = False
         try:
             for block in framer:
                 running.update(block.data)
@@ -155,15 +158,20 @@ class LineIntake:
                     content.digest, content.content_bytes = content.framed_digest, content.framed_bytes
                     self._finish_part()
                     self._commit_batch()
+        except UnreadableFileError:
+            # Before anything new was framed, `running` may be amid the prefix: what is known of the content stays.
+            is_untouched = content.framed_bytes == prefix
+            raise
         finally:
-            content.framed_digest = running.hexdigest()
-            running.update(framer.held)
-            content.digest = running.hexdigest()
-            content.held_bytes = len(framer.held)
-            content.content_bytes = content.framed_bytes + content.held_bytes
-            self._contents[content.file_id] = content
-            self.totals.bytes += content.content_bytes - prefix
-            self.totals.held_bytes += content.held_bytes
+            if not is_untouched:
+                content.framed_digest = running.hexdigest()
+                running.update(framer.held)
+                content.digest = running.hexdigest()
+                content.held_bytes = len(framer.held)
+                content.content_bytes = content.framed_bytes + content.held_bytes
+                self._contents[content.file_id] = content
+                self.totals.bytes += content.content_bytes - prefix
+                self.totals.held_bytes += content.held_bytes
 
     # -- lines
 

@@ -6,12 +6,13 @@ rows (land_reference), what a file is (identify).
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import ReferenceEntity
-from log_ingest.errors import UnreadableFileError
+from log_ingest.errors import StorageError, UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, digest, read_chunks
 from log_ingest.formats.csv_records import INPUT, RecordBlock, read_records
 from log_ingest.identify import identify, known_state
@@ -56,6 +57,8 @@ class ReferenceIntake:
         else:
             try:
                 self._take(file)
+            except UnreachableFileError as error:
+                self.problems.append(str(error))
             except UnreadableFileError as error:
                 self.problems.append(str(error))
                 self._ledger.note_paths([PathState(name, file.name, file.fingerprint, "problem", problem=str(error))])
@@ -143,7 +146,8 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
     """Parquet rows as text, so that one set of rules reads both. line_number is the row's number from 1."""
     row = 0
     try:
-        with pq.ParquetFile(file.path) as parquet:
+        source = file.path if isinstance(file.path, Path) else file.path.open_at_random()
+        with pq.ParquetFile(source) as parquet:
             for batch in parquet.iter_batches(PARQUET_ROWS):
                 table = pa.Table.from_batches([batch])
                 names = [name.strip().lower() for name in table.column_names]
@@ -158,6 +162,8 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
                     records=len(batch),
                 )
                 row += len(batch)
+    except StorageError as error:
+        raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnreadableFileError(f"{file.name}: {str(error).splitlines()[0]}; nothing of it was taken") from error
 

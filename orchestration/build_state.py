@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from log_ingest.storage import let_read
 from orchestration import publish
 from orchestration.settings import Settings
 
@@ -115,6 +116,7 @@ def discard_unreadable_database(settings: Settings, patience_seconds: float = 60
     while True:
         try:
             with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+                let_read(connection, settings.landed_dir)
                 connection.execute("select count(*) from duckdb_columns()").fetchall()
             return False
         except duckdb.Error as error:

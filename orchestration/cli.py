@@ -50,7 +50,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 # By name: importing these classes would take longer than most commands.
-_SAYS_WHAT_TO_DO = {"SettingsError", "DbtError", "PublishError", "IngestError", "PipelineLocked"}
+_SAYS_WHAT_TO_DO = {"SettingsError", "DbtError", "PublishError", "IngestError", "StorageError", "PipelineLocked"}
 
 
 def _settings() -> "Settings":
@@ -104,12 +104,13 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     from orchestration.lock import holder
 
     started = time.monotonic()
-    if settings.landing_dir.exists() and not settings.landing_dir.is_dir():
-        fail(f"landing folder {settings.landing_dir} is a file; set MTW_LANDING_DIR to the folder where logs arrive")
-    if not settings.landing_dir.is_dir():
+    landing = settings.landing_dir
+    if isinstance(landing, Path) and landing.exists() and not landing.is_dir():
+        fail(f"landing folder {landing} is a file; set MTW_LANDING_DIR to the folder where logs arrive")
+    if isinstance(landing, Path) and not landing.is_dir():
         fail(
-            f"landing folder {settings.landing_dir} does not exist; set MTW_LANDING_DIR to where the log files "
-            f"arrive, or make a sample there with: mtw sample {settings.landing_dir}"
+            f"landing folder {landing} does not exist; set MTW_LANDING_DIR to where the log files "
+            f"arrive, or make a sample there with: mtw sample {landing}"
         )
     busy = holder(settings.lock_path)
     if busy:
@@ -182,6 +183,8 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
 def sample(events: int, seed: int, directory: Path) -> None:
     """Write a realistic landing folder into DIRECTORY, with a truth/ folder of independently computed results."""
     with _one_line_errors():
+        if str(directory).startswith("s3:/"):
+            fail("a sample is written into a local folder; write it there, then copy it to the bucket")
         if directory.is_dir() and any(directory.iterdir()):
             fail(f"{directory} is not empty; name a folder that is empty or does not exist")
         _write_sample(directory, events, seed)
@@ -390,6 +393,7 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
                 source=source,
                 reason=reason,
                 server_time_zones=settings.zone_by_server(),
+                landed_dir=settings.landed_dir,
             )
         out = _console()
         facts: list[tuple[str, object]] = [
@@ -469,9 +473,11 @@ def demo(events: int, verbose: bool) -> None:
         settings = _settings()
         out = _console()
         published = _from_here(settings.published_database)  # now: a run may change the working directory
-        if not settings.landing_dir.is_dir() or not any(settings.landing_dir.iterdir()):
-            out.print(f"Writing a sample of {events:,} events into {_from_here(settings.landing_dir)}")
-            _write_sample(settings.landing_dir, events, 1)
+        landing = settings.landing_dir
+        # What is in a bucket is taken as it is.
+        if isinstance(landing, Path) and (not landing.is_dir() or not any(landing.iterdir())):
+            out.print(f"Writing a sample of {events:,} events into {_from_here(landing)}")
+            _write_sample(landing, events, 1)
         _run(settings, verbose=verbose)
 
         from log_ingest.status import collect

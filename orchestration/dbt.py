@@ -20,6 +20,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource
 from packaging.version import Version
 
+from log_ingest.storage import storage_problem
 from orchestration.build_state import build_digest
 from orchestration.publish import SCHEMAS
 from orchestration.settings import Settings, without_secrets
@@ -198,7 +199,7 @@ def failure(target: Path) -> str:
     first = bad[0]
     # Message lines beyond the first carry SQL and data.
     lines = [line.strip() for line in str(first.get("message") or "").splitlines() if line.strip()]
-    message = " ".join(lines[:2]) if lines else first["status"]
+    message = storage_problem("\n".join(lines)) or (" ".join(lines[:2]) if lines else first["status"])
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     name = ".".join(first["unique_id"].split(".")[2:3])
     return f"dbt {first['unique_id'].split('.')[0]} {name} failed: {plain(message, 300)}{more}; look into {target}"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import duckdb
 
-from log_ingest.errors import IngestError
+from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger
+from log_ingest.storage import ObjectUrl
 from orchestration import publish
 from orchestration.console import bytes_shown
 from orchestration.lock import holder
@@ -46,7 +47,9 @@ def _versions(settings: Settings) -> Iterator[Finding]:
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     landing = settings.landing_dir
-    if not landing.is_dir():
+    if isinstance(landing, ObjectUrl):
+        yield _bucket("landing location", landing)
+    elif not landing.is_dir():
         yield Finding(
             "landing folder", False, f"{landing} does not exist; set MTW_LANDING_DIR, or: mtw sample {landing}"
         )
@@ -54,6 +57,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         yield Finding("landing folder", False, f"{landing} cannot be read; give this user read permission")
     else:
         yield Finding("landing folder", True, str(landing))
+    if isinstance(settings.landed_dir, ObjectUrl):
+        yield _bucket("landed location", settings.landed_dir)
     for topic, folder in (("warehouse folder", settings.warehouse_dir), ("DAGSTER_HOME", settings.dagster_home)):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
@@ -67,6 +72,16 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         free >= LEAST_FREE_BYTES,
         f"{bytes_shown(free)} free" + ("" if free >= LEAST_FREE_BYTES else "; a run needs at least 1 GB: free some"),
     )
+
+
+def _bucket(topic: str, url: ObjectUrl) -> Finding:
+    try:
+        from log_ingest.object_store import ObjectStore
+
+        ObjectStore(url).check()
+    except (IngestError, StorageError) as error:
+        return Finding(topic, False, str(error))
+    return Finding(topic, True, f"{url} can be listed")
 
 
 def _existing(folder: Path) -> Path:

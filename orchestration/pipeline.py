@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from log_ingest.storage import storage_problem
 from orchestration.definitions import build_defs
 from orchestration.home import prepare_dagster_home
 from orchestration.reporting import RunReporter
@@ -144,7 +145,7 @@ def _innermost(error: object) -> str:
     while getattr(error, "cause", None) is not None:
         error = error.cause  # type: ignore[attr-defined]
     message = str(getattr(error, "message", "") or "").strip()
-    first = message.splitlines()[0] if message else ""
+    first = storage_problem(message) or (message.splitlines()[0] if message else "")
     # "package.module.SomeError: what happened": people need what happened.
     name, separator, rest = first.partition(": ")
     return rest if separator and " " not in name and rest else first

@@ -24,8 +24,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
 from orchestration import restatements
+from log_ingest.storage import Location, let_read, reason
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
@@ -122,11 +124,12 @@ def publish(
     batch_id: int,
     build_digest: str,
     extra: Sequence[MetaTable] = (),
+    landed: Location | None = None,
     keep: int = KEPT_VERSIONS,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
-    extra: tables of the schema meta to publish beside them.
+    extra: tables of the schema meta to publish beside them. landed: where landed rows are, for views that read them.
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -142,7 +145,7 @@ def publish(
             (building / "marts").mkdir(parents=True)
             compared_with = published_dir / "current" / "marts.duckdb" if former else None
             publication = _write(
-                working_database, building, version, run_id, batch_id, build_digest, extra, compared_with
+                working_database, building, version, run_id, batch_id, build_digest, extra, compared_with, landed
             )
             _verify(building, publication)
             _sync_tree(building)
@@ -158,9 +161,8 @@ def publish(
         _sync_directory(published_dir)
     except PublishError as error:
         raise PublishError(f"{error}; {stays}") from error
-    except (duckdb.Error, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PublishError(f"publishing into {published_dir} failed ({reason}); {stays}") from error
+    except (duckdb.Error, StorageError, OSError) as error:
+        raise PublishError(f"publishing into {published_dir} failed ({reason(error)}); {stays}") from error
     _prune(versions_dir, publication.version, keep)
     return publication
 
@@ -184,6 +186,7 @@ def _write(
     build_digest: str,
     extra: Sequence[MetaTable],
     former: Path | None,
+    landed: Location | None,
 ) -> Publication:
     if not working_database.is_file():
         raise PublishError(f"the working database {working_database} does not exist")
@@ -191,6 +194,8 @@ def _write(
     source = working_database.stem
     spill = building / "spill"
     with _connection() as connection:
+        if landed is not None:
+            let_read(connection, landed)
         connection.execute(f"set temp_directory = {literal(str(spill))}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")

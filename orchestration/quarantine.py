@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
-from log_ingest.sqltext import literal
+from log_ingest.storage import Location, let_read, rows_sql
+from log_ingest.storage import reason as why
 from orchestration.text import plain
 
 
@@ -27,7 +27,7 @@ class QuarantinedLine:
 
 
 def reasons(
-    landed_dir: Path, *, source: str | None = None, reason: str | None = None
+    landed_dir: Location, *, source: str | None = None, reason: str | None = None
 ) -> list[tuple[str, str, int, int]]:
     """(source, reason, lines, files), most lines first."""
     with _rows(landed_dir) as (connection, rows):
@@ -38,7 +38,7 @@ def reasons(
         ).fetchall()
 
 
-def newest(landed_dir: Path, *, source: str | None, reason: str | None, limit: int) -> list[QuarantinedLine]:
+def newest(landed_dir: Location, *, source: str | None, reason: str | None, limit: int) -> list[QuarantinedLine]:
     """The lines that were set aside last."""
     with _rows(landed_dir) as (connection, rows):
         found = connection.execute(
@@ -49,7 +49,7 @@ def newest(landed_dir: Path, *, source: str | None, reason: str | None, limit: i
     return [QuarantinedLine(*row) for row in found]
 
 
-def find(landed_dir: Path, source_file: str, line_number: int) -> list[QuarantinedLine]:
+def find(landed_dir: Location, source_file: str, line_number: int) -> list[QuarantinedLine]:
     """The quarantined rows of one line; several where different contents arrived under the same name."""
     with _rows(landed_dir) as (connection, rows):
         found = connection.execute(
@@ -65,14 +65,14 @@ _COLUMNS = "source, source_file, line_number, byte_offset, reason, coalesce(deta
 
 
 @contextlib.contextmanager
-def _rows(landed_dir: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    folder = landed_dir / "set_aside"
-    if not folder.is_dir():
-        raise RuntimeError(f"nothing was taken in yet ({folder} does not exist); run: mtw run")
-    pattern = literal(f"{folder}/batch_id=*/*.parquet")
+def _rows(landed_dir: Location) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     with contextlib.closing(duckdb.connect()) as connection:
-        yield (
-            connection,
-            f"(select * from read_parquet({pattern}, hive_partitioning = true, hive_types = {{'batch_id': bigint}})"  # noqa: S608
-            " where disposition = 'quarantined')",
-        )
+        let_read(connection, landed_dir)
+        rows = rows_sql(landed_dir, "set_aside")
+        try:
+            connection.execute(f"describe from {rows}")
+        except duckdb.Error as error:
+            if "No files found" in str(error):
+                raise RuntimeError(f"nothing was taken in yet ({landed_dir} is empty); run: mtw run") from error
+            raise RuntimeError(f"{why(error)}; check the landed location") from error
+        yield connection, f"(select * from {rows} where disposition = 'quarantined')"  # noqa: S608 (quoted)

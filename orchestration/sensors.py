@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from log_ingest.errors import IngestError, StorageError
+from log_ingest.storage import Location, ObjectUrl
 from orchestration.resources import JOB_NAME, fail_dead_runs
 from orchestration.schedules import run_under_way
 from orchestration.settings import Settings
@@ -22,9 +24,19 @@ class LandingFingerprint:
     total_bytes: int
 
 
-def landing_fingerprint(landing_dir: Path) -> LandingFingerprint:
-    """Count, newest change and size of the regular files below a folder; links are not followed."""
+def landing_fingerprint(landing_dir: Location) -> LandingFingerprint:
+    """Count, newest change and size of the regular files below a folder, or of the objects below a prefix.
+
+    Links are not followed. Raises StorageError where a bucket cannot be listed.
+    """
     count = newest = total = 0
+    if isinstance(landing_dir, ObjectUrl):
+        from log_ingest.object_store import ObjectStore
+
+        for info in ObjectStore(landing_dir).list(landing_dir):
+            changed = int(info.modified_at.timestamp()) * 1_000_000_000
+            count, newest, total = count + 1, max(newest, changed), total + info.size
+        return LandingFingerprint(count, newest, total)
     for folder, _, names in os.walk(landing_dir):
         for name in names:
             try:
@@ -46,9 +58,12 @@ def build_landing_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Starts a pipeline run when files were added to the landing folder or have grown.",
     )
     def landing_folder(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        if not settings.landing_dir.is_dir():
+        if isinstance(settings.landing_dir, Path) and not settings.landing_dir.is_dir():
             return dg.SkipReason(f"landing folder {settings.landing_dir} does not exist")
-        now = json.dumps(asdict(landing_fingerprint(settings.landing_dir)))
+        try:
+            now = json.dumps(asdict(landing_fingerprint(settings.landing_dir)))
+        except (IngestError, StorageError) as error:
+            return dg.SkipReason(f"the landing location {plain(str(error), 400)}")
         if now == context.cursor:
             return dg.SkipReason("nothing has changed in the landing folder")
         fail_dead_runs(settings, context.instance)

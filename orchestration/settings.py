@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 
+from log_ingest.storage import Location, ObjectUrl, parse_location
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """The checkout: holds workspace.yaml, dbt_project and .env."""
 
@@ -33,10 +35,14 @@ def without_secrets(text: str) -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Every setting, paths absolute. reference_url and publish_url may hold a password: repr leaves them out."""
+    """Every setting, paths absolute; landing and landed location may be s3:// URLs.
 
-    landing_dir: Path
+    reference_url and publish_url may hold a password: repr leaves them out.
+    """
+
+    landing_dir: Location
     warehouse_dir: Path
+    landed_override: Location | None = None
     engine: str = "duckdb"
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
@@ -71,12 +77,21 @@ class Settings:
         def text(name: str, default: str | None = None) -> str | None:
             return environ.get(name) or from_file.get(name) or default
 
+        def location(name: str) -> Location | None:
+            found = [(environ.get(name), Path.cwd()), (from_file.get(name), dotenv.parent.absolute())]
+            value, base = next(((value, base) for value, base in found if value), (None, None))
+            if not value or base is None:
+                return None
+            try:
+                return parse_location(value, base)
+            except ValueError as error:
+                raise SettingsError(f"{name} {error}") from error
+
         def path(name: str, default: Path) -> Path:
-            if environ.get(name):
-                return Path(environ[name]).expanduser().absolute()
-            if from_file.get(name):
-                return (dotenv.parent.absolute() / Path(str(from_file[name])).expanduser()).absolute()
-            return default
+            found = location(name)
+            if isinstance(found, ObjectUrl):
+                raise SettingsError(f"{name} has to be a local folder; landing and landed files may be in a bucket")
+            return found or default
 
         engine = text("MTW_ENGINE", "duckdb") or ""
         if engine not in ENGINES:
@@ -89,8 +104,9 @@ class Settings:
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
             ) from error
         settings = cls(
-            landing_dir=path("MTW_LANDING_DIR", PROJECT_DIR / "data" / "landing"),
+            landing_dir=location("MTW_LANDING_DIR") or PROJECT_DIR / "data" / "landing",
             warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
+            landed_override=location("MTW_LANDED_DIR"),
             engine=engine,
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
@@ -105,10 +121,13 @@ class Settings:
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
         )
         settings.zone_by_server()
-        if settings.landing_dir.resolve().is_relative_to(settings.warehouse_dir.resolve()):
-            raise SettingsError(
-                "MTW_LANDING_DIR lies inside MTW_WAREHOUSE_DIR; keep what arrives apart from what the pipeline owns"
-            )
+        for name, owned in (("MTW_WAREHOUSE_DIR", settings.warehouse_dir), ("MTW_LANDED_DIR", settings.landed_dir)):
+            if _lies_in(settings.landing_dir, owned):
+                raise SettingsError(
+                    f"MTW_LANDING_DIR lies inside {name}; keep what arrives apart from what the pipeline owns"
+                )
+        if _lies_in(settings.landed_dir, settings.landing_dir):
+            raise SettingsError("MTW_LANDED_DIR lies inside MTW_LANDING_DIR, where nothing is ever written; move it")
         return settings
 
     def zone_by_server(self) -> dict[str, str]:
@@ -129,8 +148,8 @@ class Settings:
         return self.warehouse_dir / "ledger.sqlite"
 
     @property
-    def landed_dir(self) -> Path:
-        return self.warehouse_dir / "landed"
+    def landed_dir(self) -> Location:
+        return self.landed_override or self.warehouse_dir / "landed"
 
     @property
     def working_database(self) -> Path:
@@ -162,6 +181,8 @@ class Settings:
         variables = {
             "MTW_LANDING_DIR": str(self.landing_dir),
             "MTW_WAREHOUSE_DIR": str(self.warehouse_dir),
+            # Empty where it follows from the warehouse.
+            "MTW_LANDED_DIR": str(self.landed_override or ""),
             "MTW_ENGINE": self.engine,
             "MTW_TIME_ZONE": self.time_zone,
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
@@ -194,3 +215,9 @@ def _share(name: str, text: str | None) -> float:
             f"{name} is {text!r}; write a share between 0 and 1, such as 0.01 for one line in a hundred"
         )
     return share
+
+
+def _lies_in(inner: Location, outer: Location) -> bool:
+    if isinstance(inner, Path) and isinstance(outer, Path):
+        return inner.resolve().is_relative_to(outer.resolve())
+    return f"{inner}/".startswith(f"{outer}/")

@@ -1,4 +1,7 @@
-"""The invariants that hold after every ingest, whatever was fed to it. Each raises AssertionError with the file."""
+"""The invariants that hold after every ingest, whatever was fed to it. Each raises AssertionError with the file.
+
+`at` is where the landed rows are, None: in the warehouse folder.
+"""
 
 import hashlib
 from collections import defaultdict
@@ -9,6 +12,8 @@ import duckdb
 from log_ingest.formats.trackinglogd import Trackinglogd
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
+from log_ingest.object_store import ObjectStore
+from log_ingest.storage import Location, ObjectUrl, let_read
 
 FIELDS = (
     "log_id, logged_at_text, message_id_text, delivery_id_text, url_id_text, forced_delivery_id, visitor_id,"
@@ -16,18 +21,29 @@ FIELDS = (
 )
 
 
-def landed(warehouse: Path, source: str) -> str:
-    return f"read_parquet('{warehouse}/landed/{source}/*/*.parquet')"
+def landed(warehouse: Path, source: str, at: Location | None = None) -> str:
+    return f"read_parquet('{at or warehouse / 'landed'}/{source}/*/*.parquet')"
 
 
-def assert_accounted(warehouse: Path) -> None:
+def query(sql: str, at: Location | None = None) -> list[tuple]:
+    with duckdb.connect() as con:
+        if at:
+            let_read(con, at)
+        return con.execute(sql).fetchall()
+
+
+def assert_accounted(warehouse: Path, at: Location | None = None) -> None:
     """Invariants 1 and 2: every line has one disposition, and the stored bytes of a log reproduce its digest."""
     with Ledger(warehouse / LEDGER_NAME, read_only=True) as ledger:
         contents = ledger.contents()
+        parts = {part["path"]: part["digest"] for part in ledger.parts()}
+    found = _file_digests(warehouse, at)
+    kept = {path: digest for path, digest in found.items() if "/" in path and "/batch_id=0/" not in path}
+    assert kept == parts, "landed files are not those of the ledger"
     # A reference extract may say again what an older one said; a log never does.
     digests = [content.digest for content in contents if content.source == "tracking_logs"]
     assert len(set(digests)) == len(digests), "one content is stored twice"
-    stored = _stored_lines(warehouse)
+    stored = _stored_lines(warehouse, at)
     for content in contents:
         tally = content.tally
         parts = tally.accepted + tally.duplicate + tally.quarantined + tally.blank
@@ -45,46 +61,53 @@ def assert_accounted(warehouse: Path) -> None:
     assert not stored, "rows of files that the ledger does not know"
 
 
-def _stored_lines(warehouse: Path) -> dict[int, list[tuple[int, bytes]]]:
-    con = duckdb.connect()
+def _stored_lines(warehouse: Path, at: Location | None) -> dict[int, list[tuple[int, bytes]]]:
     found: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-    rows = con.execute(
+    rows = query(
         f"select file_id, byte_offset, concat_ws(chr(9), {FIELDS}), terminator"
-        f" from {landed(warehouse, 'tracking_logs')}"
-    ).fetchall()
+        f" from {landed(warehouse, 'tracking_logs', at)}",
+        at,
+    )
     for file_id, offset, line, terminator in rows:
         found[file_id].append((offset, line.encode() + terminator.encode()))
-    rows = con.execute(
-        f"select file_id, byte_offset, raw, terminator from {landed(warehouse, 'set_aside')}"
-        " where source = 'tracking_logs'"
-    ).fetchall()
+    rows = query(
+        f"select file_id, byte_offset, raw, terminator from {landed(warehouse, 'set_aside', at)}"
+        " where source = 'tracking_logs'",
+        at,
+    )
     for file_id, offset, raw, terminator in rows:
         found[file_id].append((offset, raw + terminator.encode()))
     return found
 
 
-def assert_rerun_changes_nothing(landing: Path, warehouse: Path) -> None:
+def assert_rerun_changes_nothing(landing: Location, warehouse: Path, at: Location | None = None) -> None:
     """Invariant 3, for landed data."""
-    before = _file_digests(warehouse)
-    report = ingest(landing, warehouse, run_id="again")
+    before = _file_digests(warehouse, at)
+    report = ingest(landing, warehouse, run_id="again", landed_dir=at)
     assert not report.has_new, report
-    assert _file_digests(warehouse) == before
+    assert _file_digests(warehouse, at) == before
 
 
-def _file_digests(warehouse: Path) -> dict[str, str]:
+def _file_digests(warehouse: Path, at: Location | None) -> dict[str, str]:
+    """sha256 of every landed Parquet file, by its path in the ledger."""
+    if isinstance(at, ObjectUrl):
+        store, below = ObjectStore(at), len((at / "").prefix)
+        return {
+            info.key[below:]: hashlib.sha256(store.get(info, 0).read()).hexdigest()
+            for info in store.list(at)
+            if info.key.endswith(".parquet")
+        }
+    root = at or warehouse / "landed"
     return {
-        str(path.relative_to(warehouse)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((warehouse / "landed").rglob("*.parquet"))
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*.parquet"))
     }
 
 
-def events(warehouse: Path) -> list[tuple]:
+def events(warehouse: Path, at: Location | None = None) -> list[tuple]:
     """Invariant 4: what a line says, whatever file it came in. Sorted."""
-    return (
-        duckdb.connect()
-        .execute(
-            f"select {Trackinglogd.identity}, server, pointer, occurred_at, message_id, delivery_id, url_id,"
-            f" visitor_id, ip from {landed(warehouse, 'tracking_logs')} order by all"
-        )
-        .fetchall()
+    return query(
+        f"select {Trackinglogd.identity}, server, pointer, occurred_at, message_id, delivery_id, url_id,"
+        f" visitor_id, ip from {landed(warehouse, 'tracking_logs', at)} order by all",
+        at,
     )

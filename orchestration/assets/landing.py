@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS, LEDGER_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.errors import IngestError
+from log_ingest.storage import Location
 from orchestration import build_state
 from orchestration.publish import PublishError
 from orchestration.resources import POOL
@@ -111,6 +112,7 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
             report = take_in(
                 settings.landing_dir,
                 settings.warehouse_dir,
+                landed_dir=settings.landed_dir,
                 run_id=context.run.run_id,
                 progress=reporter.progress,
                 server_time_zones=settings.zone_by_server(),
@@ -166,9 +168,9 @@ def platform_check_result(problems: list[str]) -> dg.AssetCheckResult:
     )
 
 
-def check_landing_dir(landing_dir: Path) -> None:
-    """Raises dagster.Failure with one line where the landing folder is missing or unreadable."""
-    if not landing_dir.is_dir():
+def check_landing_dir(landing_dir: Location) -> None:
+    """Raises dagster.Failure with one line where the landing folder is missing; ingest looks at a bucket itself."""
+    if isinstance(landing_dir, Path) and not landing_dir.is_dir():
         raise dg.Failure(missing_landing_dir(landing_dir), allow_retries=False)
 
 

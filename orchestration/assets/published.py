@@ -64,6 +64,7 @@ def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence
                 batch_id=build.batch_id,
                 build_digest=build.build_digest,
                 extra=extra,
+                landed=settings.landed_dir,
             )
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error

@@ -14,6 +14,7 @@ from log_ingest.audit import damaged_parts
 from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
+from log_ingest.storage import let_read, rows_sql
 from orchestration import build_state, publish
 from orchestration.assets.landing import landed_key
 from orchestration.checks import intake, suites
@@ -120,6 +121,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             rebuilds = plan.full_refresh or build_state.last_build(settings) is None
             damaged = damaged_parts(settings.landed_dir, ledger, after=0 if rebuilds else after)
         with contextlib.closing(duckdb.connect()) as connection:
+            let_read(connection, settings.landed_dir)
             for suite in found:
                 key = landed_key(suite.table)
                 if (key, EXPECTATIONS) in wanted:
@@ -145,12 +147,8 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
 
 def _rows(settings: Settings, source: str, after: int) -> str:
-    """SQL for the landed rows of a source in batches after one; file names are literals, so nothing is expanded."""
-    pattern = literal(str(settings.landed_dir / source) + "/batch_id=*/*.parquet")
-    return (
-        f"(select * from read_parquet({pattern}, hive_partitioning = true, hive_types = {{'batch_id': bigint}})"  # noqa: S608
-        f" where batch_id > {int(after)})"
-    )
+    """SQL for the landed rows of a source in batches after one."""
+    return f"(select * from {rows_sql(settings.landed_dir, source)} where batch_id > {int(after)})"  # noqa: S608 (quoted)
 
 
 def _run_suite(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from log_ingest.sqltext import identifier
+from log_ingest.storage import let_read
 from orchestration.checks import suites
 from orchestration.checks.landed import EXPECTATIONS, sample
 from orchestration.checks.verdicts import check_result
@@ -46,6 +47,7 @@ def build_mart_checks(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.As
         context.resources.reporter.stage("check marts")
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
+            let_read(connection, settings.landed_dir)
             for suite in found:
                 if mart_key(suite) in wanted:
                     yield run_mart_suite(connection, suite)

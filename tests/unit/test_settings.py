@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from log_ingest.storage import ObjectUrl
 from orchestration.settings import PROJECT_DIR, Settings, SettingsError, without_secrets
 
 
@@ -36,6 +37,25 @@ def test_the_environment_wins_over_the_env_file_whose_paths_start_at_its_folder(
     assert settings.time_zone == "Europe/Paris"
 
 
+def test_locations_in_a_bucket_stay_urls(tmp_path):
+    environ = {"MTW_LANDING_DIR": "s3://in/a//b/", "MTW_LANDED_DIR": "S3://out", "MTW_WAREHOUSE_DIR": str(tmp_path)}
+    settings = load(environ)
+    assert (str(settings.landing_dir), str(settings.landed_dir)) == ("s3://in/a//b", "s3://out")
+    assert settings.landing_dir == ObjectUrl("in", "a//b")
+    assert Settings.load(settings.environment(), dotenv=Path("/nonexistent")).landed_dir == ObjectUrl("out")
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("MTW_LANDING_DIR=s3://in/x\nMTW_LANDED_DIR=kept\n")
+    settings = load({}, dotenv)
+    assert (settings.landing_dir, settings.landed_dir) == (ObjectUrl("in", "x"), tmp_path / "kept")
+
+
+def test_the_landed_location_follows_the_warehouse_of_whoever_asks(tmp_path, monkeypatch):
+    """A child process that is given another warehouse must not keep the landed folder of the first."""
+    environment = load({"MTW_WAREHOUSE_DIR": str(tmp_path / "a")}).environment()
+    moved = Settings.load(environment | {"MTW_WAREHOUSE_DIR": str(tmp_path / "b")}, dotenv=Path("/nonexistent"))
+    assert moved.landed_dir == tmp_path / "b" / "landed"
+
+
 def test_an_empty_variable_is_an_unset_one():
     assert load({"MTW_TIME_ZONE": "", "MTW_ENGINE": ""}).time_zone == "UTC"
 
@@ -58,6 +78,15 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
         ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
         ({"MTW_WAREHOUSE_DIR": "/srv/w", "MTW_LANDING_DIR": "/srv/w/landing"}, "inside MTW_WAREHOUSE_DIR"),
+        ({"MTW_LANDING_DIR": "s3://lake/w/in", "MTW_LANDED_DIR": "s3://lake/w"}, "inside MTW_LANDED_DIR"),
+        (
+            {"MTW_LANDING_DIR": "s3://lake", "MTW_LANDED_DIR": "s3://lake/landed"},
+            "MTW_LANDED_DIR lies inside MTW_LANDING_DIR",
+        ),
+        ({"MTW_WAREHOUSE_DIR": "s3://lake/w"}, "MTW_WAREHOUSE_DIR has to be a local folder"),
+        ({"MTW_LANDING_DIR": "gs://lake/w"}, "MTW_LANDING_DIR has a scheme other than s3://"),
+        ({"MTW_LANDING_DIR": "s3:/lake/w"}, "MTW_LANDING_DIR has a scheme other than s3://"),
+        ({"MTW_LANDING_DIR": "s3://"}, "MTW_LANDING_DIR is no s3://bucket/prefix"),
     ],
 )
 def test_an_unusable_value_is_refused_in_one_line(environ, says):
@@ -73,6 +102,12 @@ def test_a_secret_is_in_no_representation():
     )
     assert settings.reference_url is not None
     assert "s3cret" not in repr(settings) + str(settings)
+
+
+def test_credentials_in_a_location_are_refused_and_not_repeated():
+    with pytest.raises(SettingsError, match="AWS_ variables") as caught:
+        load({"MTW_LANDING_DIR": "s3://AKIAME:s3cret@bucket/prefix"})
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
