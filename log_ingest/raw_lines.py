@@ -21,7 +21,8 @@ def line_sources() -> list[str]:
 
 
 def line_sql(source: str) -> str:
-    """SQL of a row's line without its terminator, as it stood in the file."""
+    """SQL of a row's line without its terminator, as it stood in the file; `line` where the source keeps it whole, on
+    the first row of several that one line gave."""
     if "line" in LANDED_SCHEMAS[source].names:
         return "line"
     # NULL where the line had no such field: concat_ws leaves it out, as the line did.

@@ -363,13 +363,19 @@ class _Explainer:
         for source in sources:
             if not (self._landed / source).is_dir():
                 continue
+            rows_of_source = landed_rows(self._landed, source)
             text = line_sql(source) if is_event else reference_row_sql(source)
             same = "" if is_event else " and landed.ingested_at = wanted.ingested_at"
+            if text == "line":
+                # A line that holds several events stands on the first of its rows.
+                text = (
+                    f"coalesce(landed.line, (select max(first.line) from {rows_of_source} as first"
+                    " where first.file_id = landed.file_id and first.line_number = landed.line_number))"
+                )
             # File and line first: they rise within a file, so that only the row groups of these lines are read.
             texts.append(
-                "select wanted.n, landed.line"
-                f" from wanted inner join (select *, {text} as line from {landed_rows(self._landed, source)}) as landed"
-                f" on landed.source_file = wanted.source_file and landed.line_number = wanted.source_line"
+                f"select wanted.n, {text} as line from wanted inner join {rows_of_source} as landed"
+                " on landed.source_file = wanted.source_file and landed.line_number = wanted.source_line"
                 f" and landed.{key} = wanted.key{same}"
             )
         found = " union all ".join(texts) or "select 0 as n, '' as line where false"
