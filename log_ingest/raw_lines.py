@@ -3,11 +3,10 @@
 Belongs here: how each kind of landed row becomes text again. Does not: which rows are wanted.
 """
 
-from collections.abc import Collection
-from pathlib import Path
 
 from log_ingest.catalog import LANDED_SCHEMAS, REFERENCE_ENTITIES
-from log_ingest.sqltext import identifier, literal
+from log_ingest.sqltext import identifier
+from log_ingest.storage import Location, rows_sql
 
 _TRACKING_LOG_FIELDS = (
     *("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text", "forced_delivery_id"),
@@ -38,9 +37,6 @@ def reference_row_sql(entity_name: str) -> str:
     return f"cast(json_merge_patch('{{}}', to_json(struct_pack({fields}))) as varchar)"
 
 
-def landed_rows(landed_dir: Path, source: str, columns: Collection[str] = ()) -> str:
+def landed_rows(landed_dir: Location, source: str) -> str:
     """SQL that reads all landed rows of a source."""
-    pattern = literal(f"{landed_dir}/{source}/*/*.parquet")
-    selected = ", ".join(identifier(name) for name in columns) or "*"
-    options = "hive_partitioning = true, hive_types = {'batch_id': bigint}"
-    return f"(select {selected} from read_parquet({pattern}, {options}))"
+    return f"(select * from {rows_sql(landed_dir, source)})"

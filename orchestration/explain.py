@@ -18,6 +18,7 @@ import duckdb
 from log_ingest.catalog import REFERENCE_ENTITIES
 from log_ingest.raw_lines import landed_rows, line_sources, line_sql, reference_row_sql
 from log_ingest.sqltext import identifier
+from log_ingest.storage import Location, let_read
 from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
 from orchestration.publish import UNDESCRIBED
 
@@ -111,7 +112,7 @@ class Explanation:
 
 @contextlib.contextmanager
 def explained(
-    database: Path, landed_dir: Path, target: str, keys: Mapping[str, str], limit: int | None
+    database: Path, landed_dir: Location, target: str, keys: Mapping[str, str], limit: int | None
 ) -> Iterator[Explanation]:
     """Explain `mart.column` (or `mart`, of marts of events) for the row with these keys. The lines of its parts are
     read inside the context. limit: lines to give for each part; None: all.
@@ -121,11 +122,12 @@ def explained(
     if not database.exists():
         raise NotThere("nothing is published yet; run: mtw run")
     with contextlib.closing(duckdb.connect(str(database.resolve()), read_only=True)) as connection:
+        let_read(connection, landed_dir)
         yield _Explainer(connection, landed_dir, limit).explain(target, keys)
 
 
 class _Explainer:
-    def __init__(self, connection: duckdb.DuckDBPyConnection, landed_dir: Path, limit: int | None) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, landed_dir: Location, limit: int | None) -> None:
         self._db, self._landed, self._limit = connection, landed_dir, limit
         self._columns: dict[Table, dict[str, tuple[str, str]]] = {}
         rows = self._rows(
@@ -361,8 +363,6 @@ class _Explainer:
         sources = line_sources() if is_event else ["messages"]
         texts = []
         for source in sources:
-            if not (self._landed / source).is_dir():
-                continue
             rows_of_source = landed_rows(self._landed, source)
             text = line_sql(source) if is_event else reference_row_sql(source)
             same = "" if is_event else " and landed.ingested_at = wanted.ingested_at"
@@ -401,7 +401,7 @@ class _Explainer:
             columns = sorted({name for source, name in fed if source == entity.name} - set(entity.key))
             known = [name for name in ("delivery_id", "url_id", "recipient_id", "mail_domain") if name in keys]
             own = [name for name in known if name in {c.name for c in entity.columns}]
-            if not columns or not own or not (self._landed / entity.name).is_dir():
+            if not columns or not own:
                 continue
             condition = " and ".join(f"{identifier(name)} = ?" for name in own)
             chosen = [keys[name] for name in own]

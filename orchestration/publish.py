@@ -26,8 +26,8 @@ import pyarrow as pa
 
 from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
-from orchestration import restatements
 from log_ingest.storage import Location, let_read, reason
+from orchestration import restatements
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
