@@ -3,20 +3,21 @@
 Belongs here: how each kind of landed row becomes text again. Does not: which rows are wanted.
 """
 
-
-from log_ingest.catalog import LANDED_SCHEMAS, REFERENCE_ENTITIES
+from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.formats.registry import LINE_FORMATS
+from log_ingest.formats.trackinglogd import RAW_FIELDS
 from log_ingest.sqltext import identifier
 from log_ingest.storage import Location, rows_sql
 
-_TRACKING_LOG_FIELDS = (
-    *("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text", "forced_delivery_id"),
-    *("visitor_id", "content_kind", "params", "user_agent", "ip", "forwarded_for", "extra"),
-)
-
 
 def line_sources() -> list[str]:
-    """The landed sources whose rows are lines of log files, each known by its event_key."""
-    return [name for name, schema in LANDED_SCHEMAS.items() if "event_key" in schema.names]
+    """The landed sources whose rows are lines of log files."""
+    return [source.name for source in LINE_SOURCES]
+
+
+def key_sql(source: str) -> str:
+    """SQL of the event_key of a row of a line source."""
+    return LINE_FORMATS[source].identity
 
 
 def line_sql(source: str) -> str:
@@ -25,7 +26,7 @@ def line_sql(source: str) -> str:
     if "line" in LANDED_SCHEMAS[source].names:
         return "line"
     # NULL where the line had no such field: concat_ws leaves it out, as the line did.
-    return f"concat_ws(chr(9), {', '.join(_TRACKING_LOG_FIELDS)})"
+    return f"concat_ws(chr(9), {', '.join(RAW_FIELDS)})"
 
 
 def reference_row_sql(entity_name: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest.catalog import REFERENCE_ENTITIES
-from log_ingest.raw_lines import landed_rows, line_sources, line_sql, reference_row_sql
+from log_ingest.raw_lines import key_sql, landed_rows, line_sources, line_sql, reference_row_sql
 from log_ingest.sqltext import identifier
 from log_ingest.storage import Location, let_read
 from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
@@ -376,7 +376,7 @@ class _Explainer:
             texts.append(
                 f"select wanted.n, {text} as line from wanted inner join {rows_of_source} as landed"
                 " on landed.source_file = wanted.source_file and landed.line_number = wanted.source_line"
-                f" and landed.{key} = wanted.key{same}"
+                f" and {key_sql(source) if is_event else f'landed.{key}'} = wanted.key{same}"
             )
         found = " union all ".join(texts) or "select 0 as n, '' as line where false"
         cursor.execute(f"create or replace temp table found as {found}")
