@@ -3,7 +3,6 @@
 Belongs here: everything about calling dbt that is not an asset. Does not: models, or when to build them.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
@@ -42,19 +41,9 @@ def dbt_args(*, full_refresh: bool) -> list[str]:
     return ["build", "--exclude-resource-type", "unit_test", *(["--full-refresh"] if full_refresh else [])]
 
 
-KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "true"}
-"""For dbt in a process of its own. In this process, the metadata fetchers would leave the database open."""
-
-
-@contextlib.contextmanager
-def keeps_open() -> Iterator[None]:
-    """What is started inside gets KEEP_OPEN in its environment; this process does not keep it."""
-    os.environ.update(KEEP_OPEN)
-    try:
-        yield
-    finally:
-        for name in KEEP_OPEN:
-            os.environ.pop(name, None)
+FLAGS = ("--no-use-colors",)
+KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "True"}
+"""For dbt in a process of its own alone: in this one, the adapter of dagster-dbt would leave the database open."""
 
 
 class InstalledDbt(DbtCliResource):
@@ -73,8 +62,9 @@ def dbt_resource(settings: Settings) -> InstalledDbt:
         project_dir=str(settings.dbt_project_dir),
         profiles_dir=str(settings.dbt_project_dir),
         target=settings.engine,
-        dbt_executable=str(DBT_EXECUTABLE),
-        global_config_flags=["--no-use-colors"],
+        # Dagster gives dbt the environment of this process, so `env` adds what only dbt is to have.
+        dbt_executable="/usr/bin/env",
+        global_config_flags=[*(f"{name}={value}" for name, value in KEEP_OPEN.items()), str(DBT_EXECUTABLE), *FLAGS],
     )
 
 

@@ -19,7 +19,6 @@ from orchestration.dbt import (
     dbt_args,
     dbt_resource,
     failure,
-    keeps_open,
     load_manifest,
     prepare_target,
 )
@@ -55,13 +54,12 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         settings.working_database.parent.mkdir(parents=True, exist_ok=True)
         build_state.forget_build(settings)
         whole = not context.is_subset
-        with keeps_open():
-            invocation = dbt_resource(settings).cli(
-                dbt_args(full_refresh=plan.full_refresh and whole),
-                context=context,
-                target_path=target,
-                raise_on_error=False,
-            )
+        invocation = dbt_resource(settings).cli(
+            dbt_args(full_refresh=plan.full_refresh and whole),
+            context=context,
+            target_path=target,
+            raise_on_error=False,
+        )
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
         # Draining first: the metadata fetchers below spin while dbt runs, at the cost of what dbt needs.
         events = []
