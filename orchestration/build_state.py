@@ -60,7 +60,9 @@ def hidden_digest(settings: Settings) -> str:
 
 
 def _digest(settings: Settings, root: Path) -> str:
-    digest = hashlib.sha256(f"{publish.FORMAT_VERSION} {settings.engine} {settings.time_zone}\n".encode())
+    digest = hashlib.sha256(
+        f"{publish.FORMAT_VERSION} {settings.engine} {settings.time_zone} {settings.web_tracking_mode}\n".encode()
+    )
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if name not in _NOT_PART_OF_THE_PROJECT)
         for name in sorted(names):

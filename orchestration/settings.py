@@ -21,6 +21,9 @@ PROJECT_DIR = Path(__file__).resolve().parent.parent
 ENGINES = ("duckdb",)
 """dbt targets that MTW_ENGINE may name."""
 
+WEB_TRACKING_MODES = ("session", "permanent", "anonymous")
+"""What MTW_WEB_TRACKING_MODE may be; the models say what each keeps."""
+
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -47,6 +50,7 @@ class Settings:
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
     time_zone: str = "UTC"
+    web_tracking_mode: str = "permanent"
     server_time_zones: str = ""
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
@@ -103,6 +107,11 @@ class Settings:
             raise SettingsError(
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
             ) from error
+        web_tracking_mode = text("MTW_WEB_TRACKING_MODE", "permanent") or ""
+        if web_tracking_mode not in WEB_TRACKING_MODES:
+            raise SettingsError(
+                f"MTW_WEB_TRACKING_MODE is {web_tracking_mode!r}; set it to one of: {', '.join(WEB_TRACKING_MODES)}"
+            )
         settings = cls(
             landing_dir=location("MTW_LANDING_DIR") or PROJECT_DIR / "data" / "landing",
             warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
@@ -111,6 +120,7 @@ class Settings:
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             time_zone=time_zone,
+            web_tracking_mode=web_tracking_mode,
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
@@ -185,6 +195,7 @@ class Settings:
             "MTW_LANDED_DIR": str(self.landed_override or ""),
             "MTW_ENGINE": self.engine,
             "MTW_TIME_ZONE": self.time_zone,
+            "MTW_WEB_TRACKING_MODE": self.web_tracking_mode,
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),

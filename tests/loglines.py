@@ -16,6 +16,7 @@ def line(
     message: int | str = 1,
     delivery: int | str = 0x1AEAB4B6,
     url: int | str = 1,
+    forced: int | str = 0,
     visitor: str = VISITOR,
     kind: str = "h",
     params: str = "",
@@ -23,8 +24,8 @@ def line(
     ip: str = "52.46.20.64",
 ) -> bytes:
     """One line with its LF. Ids given as numbers are written in hex, as text verbatim."""
-    ids = [f"{value:x}" if isinstance(value, int) else value for value in (message, delivery, url)]
-    fields = [f"{server}0x{pointer:016X}", at, *ids, "0", visitor, kind, params, agent, ip]
+    ids = [f"{value:x}" if isinstance(value, int) else value for value in (message, delivery, url, forced)]
+    fields = [f"{server}0x{pointer:016X}", at, *ids, visitor, kind, params, agent, ip]
     return "\t".join(fields).encode() + b"\n"
 
 

@@ -23,3 +23,8 @@
         when url_type = 5 then 'transactions'
     end
 {%- endmacro %}
+
+{# A page with a tag was loaded: its URL is of type web or transaction, or nothing but its tag is known of it. #}
+{% macro is_web_hit() -%}
+    coalesce(url_type in (4, 5), tag is not null)
+{%- endmacro %}

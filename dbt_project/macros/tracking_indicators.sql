@@ -28,6 +28,8 @@ event_counts as (
             as human_mirror_page_click_count,
         cast(count(*) filter (where url_type = 1) as bigint) as total_click_count,
         cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count,
+        {{ web_counts('') }},
+        {{ web_counts('human_', 'and not is_machine') }},
         cast(count(*) filter (where network is not null) as bigint) as share_count,
         cast(count(*) filter (where network is not null and not is_machine) as bigint) as human_share_count
         {%- for network in networks() %},
@@ -108,6 +110,12 @@ counts as (
         coalesce(person_counts.human_person_click_count, 0) as human_person_click_count,
         coalesce(event_counts.total_click_count, 0) as total_click_count,
         coalesce(event_counts.human_total_click_count, 0) as human_total_click_count,
+        {% for form in ['', 'human_'] -%}
+        coalesce(event_counts.{{ form }}page_visit_count, 0) as {{ form }}page_visit_count,
+        coalesce(event_counts.{{ form }}transaction_count, 0) as {{ form }}transaction_count,
+        coalesce(event_counts.{{ form }}transaction_amount, 0) as {{ form }}transaction_amount,
+        coalesce(event_counts.{{ form }}article_count, 0) as {{ form }}article_count,
+        {% endfor -%}
         coalesce(event_counts.share_count, 0) as share_count,
         coalesce(event_counts.human_share_count, 0) as human_share_count
         {%- for network in networks() %},
@@ -162,6 +170,23 @@ select
     {% endfor -%}
     {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
     {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
-    {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity
+    {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity,
+    {% for form in ['', 'human_'] -%}
+    {{ form }}page_visit_count,
+    {{ form }}transaction_count,
+    cast({{ form }}transaction_amount as decimal(38, 4)) as {{ form }}transaction_amount,
+    {{ form }}article_count,
+    {{ ratio(form ~ 'transaction_amount', form ~ 'transaction_count') }} as {{ form }}average_transaction_amount,
+    {{ ratio(form ~ 'article_count', form ~ 'transaction_count') }} as {{ form }}average_articles_per_transaction,
+    {{ ratio(form ~ 'transaction_amount', 'to_deliver_count') }} as {{ form }}average_amount_per_message{{ ',' if not loop.last }}
+    {% endfor -%}
 from estimated
+{%- endmacro %}
+
+{# Pages and purchases. What is bought for an amount that cannot be read is still bought. #}
+{% macro web_counts(form, condition='') -%}
+    cast(count(*) filter (where url_type in (4, 5) {{ condition }}) as bigint) as {{ form }}page_visit_count,
+        cast(count(*) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}transaction_count,
+        sum(amount) filter (where url_type = 5 {{ condition }}) as {{ form }}transaction_amount,
+        cast(sum(article_count) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}article_count
 {%- endmacro %}

@@ -1,4 +1,5 @@
--- Every accepted line up to where the events have been read is one event: none lost, none doubled.
+-- Every accepted line up to where the events have been read is one event, or a web hit that is not kept: none
+-- lost, none doubled.
 with
 
 read_to as (
@@ -14,11 +15,19 @@ lines as (
 events as (
     select count(*) as event_count from {{ ref('fct_tracking_events') }}
     where source = 'tracking_log'
+),
+
+web_hits as (
+    select count(*) as left_out_count from {{ ref('int_web_hits__attributed') }}
+    where source = 'tracking_log'
+        and outcome in ('unattributed', 'opted_out')
 )
 
 select
     lines.line_count,
-    events.event_count
+    events.event_count,
+    web_hits.left_out_count
 from lines
 cross join events
-where lines.line_count <> events.event_count
+cross join web_hits
+where lines.line_count <> events.event_count + web_hits.left_out_count

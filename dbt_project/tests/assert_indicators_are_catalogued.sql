@@ -6,7 +6,7 @@ mart_columns as (
     select column_name from information_schema.columns
     where table_schema = 'reports'
         and table_name = 'rpt_tracking_indicators'
-        and data_type in ('BIGINT', 'DOUBLE')
+        and (data_type in ('BIGINT', 'DOUBLE') or data_type like 'DECIMAL%')
         and column_name <> 'delivery_id'
 ),
 

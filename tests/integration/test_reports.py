@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -229,7 +230,8 @@ class Built:
             found = con.execute(f"select * from reports.{name}")
             columns = [column[0] for column in found.description]
             types = {column[0]: str(column[1]) for column in found.description}
-            assert not {kind for kind in types.values() if kind == "HUGEINT" or kind.startswith("DECIMAL")}, types
+            sums = {kind for name, kind in types.items() if not name.endswith("transaction_amount")}
+            assert not {kind for kind in sums if kind == "HUGEINT" or kind.startswith("DECIMAL")}, types
             return columns, [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
     def local(self, at: datetime) -> datetime:
@@ -363,6 +365,8 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         **both("person_click_count", clicking_visitors, events),
         **both("total_click_count", of_type(1), events),
         **both("share_count", lambda events: sum(event.network in NETWORKS for event in events), events),
+        **both("page_visit_count", of_type(4, 5), events),
+        **both("transaction_count", of_type(5), events),
     }
     for network in NETWORKS:
         row |= both(f"{network}_share_count", lambda some, n=network: sum(e.network == n for e in some), events)
@@ -373,6 +377,11 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         row[f"{human}raw_reactivity"] = percent(
             row[f"{human}recipient_click_count"], row[f"{human}recipient_open_count"]
         )
+        # Nothing in this world says for how much; tests/integration/test_web_tracking.py does.
+        row |= {f"{human}transaction_amount": Decimal("0.0000"), f"{human}article_count": 0}
+        row[f"{human}average_transaction_amount"] = percent(0, row[f"{human}transaction_count"])
+        row[f"{human}average_articles_per_transaction"] = percent(0, row[f"{human}transaction_count"])
+        row[f"{human}average_amount_per_message"] = percent(0, row["to_deliver_count"])
     row["estimated_reactivity"] = percent(row["recipient_click_count"], row["estimated_recipient_open_count"])
     return row
 
@@ -768,6 +777,8 @@ def test_delivery_dashboard(built: Built) -> None:
     for name in ("recipient_open", "total_open", "recipient_click", "person_click", "total_click", "opt_out_click"):
         main += [f"{name}_count", f"human_{name}_count"]
     main += ["mirror_page_click_count", "human_mirror_page_click_count", "raw_reactivity", "human_raw_reactivity"]
+    for name in ("page_visit_count", "transaction_count", "transaction_amount"):
+        main += [name, f"human_{name}"]
     with connect(built.warehouse) as con:
         ingested = dict(
             con.execute("select delivery_id, max(ingested_at) from core.fct_tracking_events group by 1").fetchall()

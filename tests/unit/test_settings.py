@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from log_ingest.storage import ObjectUrl
+from orchestration.build_state import build_digest, hidden_digest
 from orchestration.settings import PROJECT_DIR, Settings, SettingsError, without_secrets
 
 
@@ -60,6 +61,14 @@ def test_an_empty_variable_is_an_unset_one():
     assert load({"MTW_TIME_ZONE": "", "MTW_ENGINE": ""}).time_zone == "UTC"
 
 
+def test_the_web_tracking_mode_reaches_dbt_and_rebuilds():
+    chosen, default = load({"MTW_WEB_TRACKING_MODE": "session"}), load()
+    assert default.environment()["MTW_WEB_TRACKING_MODE"] == "permanent"
+    assert chosen.environment()["MTW_WEB_TRACKING_MODE"] == "session"
+    assert build_digest(chosen) != build_digest(default)
+    assert hidden_digest(chosen) != hidden_digest(default)
+
+
 def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = load({"MTW_WAREHOUSE_DIR": "w", "DAGSTER_HOME": "h"})
@@ -76,6 +85,7 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
     [
         ({"MTW_ENGINE": "orcale"}, "MTW_ENGINE is 'orcale'; set it to one of: duckdb"),
         ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
+        ({"MTW_WEB_TRACKING_MODE": "cookie"}, "set it to one of: session, permanent, anonymous"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
         ({"MTW_WAREHOUSE_DIR": "/srv/w", "MTW_LANDING_DIR": "/srv/w/landing"}, "inside MTW_WAREHOUSE_DIR"),
         ({"MTW_LANDING_DIR": "s3://lake/w/in", "MTW_LANDED_DIR": "s3://lake/w"}, "inside MTW_LANDED_DIR"),

@@ -38,11 +38,11 @@
     {{ return(false) }}
 {%- endmacro %}
 
-{# The SQL of a model and of the views below it, and the content of the seeds they read. When it differs from
+{# The SQL of a model and of the views below it, settings that its meta names, and the content of the seeds they read. When it differs from
    the one recorded with the rows, the rows are out of date whatever arrived. Macros are not in it. #}
 {% macro model_fingerprint(unique_id) -%}
     {%- set node = graph.nodes[unique_id] -%}
-    {%- set parts = [node.raw_code] -%}
+    {%- set parts = [node.raw_code, node.config.get('meta', {}).get('setting', '')] -%}
     {%- for upstream in node.depends_on.nodes if upstream in graph.nodes -%}
         {%- set below = graph.nodes[upstream] -%}
         {%- if below.resource_type == 'seed' -%}

@@ -13,6 +13,9 @@ select
     visitor_id,
     content_kind,
     params,
+    -- Cheap first: few lines have one.
+    case when params ilike '%tagid=%' then {{ query_parameter('params', 'tagid') }} end as tag,
+    false as is_opted_out,
     user_agent_key,
     ip_address,
     ingested_at,

@@ -10,7 +10,8 @@
 {#- What a line says and never changes. Everything else is derived from it and can be derived again. -#}
 {%- set base_columns -%}
 event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_delivery_id, url_id,
-    forced_delivery_id, visitor_id, content_kind, params, user_agent_key, ip_address, ingested_at, source_file, source_line, batch_id
+    forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, user_agent_key, ip_address, ingested_at, source_file,
+    source_line, batch_id
 {%- endset -%}
 
 with
@@ -41,6 +42,27 @@ tracked_urls as (
     where url_id <> 1
 ),
 
+-- A row of another type describes no web page.
+web_tags as (
+    select
+        tag_id,
+        url_id,
+        url_type,
+        changed_in_run
+    from {{ ref('int_web_tags__current') }}
+    where url_type in (4, 5)
+),
+
+web_tag_urls as (
+    select
+        url_id,
+        min(tag_id) as tag_id,
+        min_by(url_type, tag_id) as url_type
+    from web_tags
+    where url_id not in (0, 1)
+    group by url_id
+),
+
 user_agents as (
     select * from {{ ref('int_user_agents__judged') }}
 ),
@@ -58,6 +80,15 @@ ruleset as (
     select max(ruleset_version) as ruleset_version from rules
 ),
 {% if is_incremental() %}
+-- Of any type: one that describes no web page any more is news too.
+changed_web_tags as (
+    select
+        tag_id,
+        url_id
+    from {{ ref('int_web_tags__current') }}
+    where changed_in_run > {{ mark_run() }}
+),
+
 -- Stored events whose derived columns may no longer hold, by cause. Each branch names the stored table anew:
 -- one CTE over it would be held in memory as a whole.
 touched as (
@@ -87,7 +118,7 @@ touched as (
         stored.message_id
     from {{ this }} as stored
     inner join tracked_urls
-        on stored.url_id = tracked_urls.url_id
+        on stored.resolved_url_id = tracked_urls.url_id
             and stored.delivery_id = tracked_urls.delivery_id
     where tracked_urls.changed_in_run > {{ mark_run() }}
         and stored.url_type is distinct from tracked_urls.url_type
@@ -97,10 +128,22 @@ touched as (
         stored.message_id
     from {{ this }} as stored
     inner join tracked_urls
-        on stored.url_id = tracked_urls.url_id
+        on stored.resolved_url_id = tracked_urls.url_id
             and tracked_urls.delivery_id = 0
     where tracked_urls.changed_in_run > {{ mark_run() }}
         and stored.url_type is distinct from tracked_urls.url_type
+    union all
+    -- The web tag that they name, whose URL they are on, or that gave them their type, arrived later or was changed.
+    select
+        event_key,
+        message_id
+    from {{ this }}
+    where url_id <> 1
+        and (
+            tag_id in (select tag_id from changed_web_tags)
+            or tag_name in (select tag_id from changed_web_tags)
+            or nullif(url_id, 0) in (select url_id from changed_web_tags)
+        )
     union all
     -- Their user agent was parsed later, or anew.
     select
@@ -179,7 +222,35 @@ placed as (
             and base.pointer = contested.pointer
 ),
 
--- Only messages with several clicks can hold a burst.
+-- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag may say
+-- itself what it is.
+typed as (
+    select
+        placed.*,
+        {{ tag_name('placed.tag') }} as tag_name,
+        coalesce(named_tags.tag_id, web_tag_urls.tag_id) as tag_id,
+        coalesce(nullif(placed.url_id, 0), named_tags.url_id, 0) as resolved_url_id,
+        case
+            when placed.url_id = 1 then 2
+            else coalesce(
+                own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
+                {{ tag_url_type('placed.tag') }}
+            )
+        end as url_type
+    from placed
+    left join web_tags as named_tags
+        on {{ tag_name('placed.tag') }} = named_tags.tag_id
+    left join web_tag_urls
+        on placed.url_id = web_tag_urls.url_id
+    left join tracked_urls as own_urls
+        on placed.delivery_id = own_urls.delivery_id
+            and coalesce(nullif(placed.url_id, 0), named_tags.url_id) = own_urls.url_id
+    left join tracked_urls as shared_urls
+        on coalesce(nullif(placed.url_id, 0), named_tags.url_id) = shared_urls.url_id
+            and shared_urls.delivery_id = 0
+),
+
+-- Only messages with several clicks can hold a burst. Pages fire their tags together: web hits are none.
 clicks as (
     select
         event_key,
@@ -187,8 +258,9 @@ clicks as (
         url_id,
         {{ epoch_microseconds('occurred_at') }} as occurred_at_us,
         date_trunc('second', occurred_at) as occurred_in_second
-    from base
+    from typed
     where url_id <> 1
+        and not {{ is_web_hit() }}
         and message_id in (
             select candidates.message_id
             from base as candidates
@@ -270,7 +342,7 @@ burst_rule as (
 
 judged as (
     select
-        placed.*,
+        typed.*,
         user_agents.device_class,
         user_agents.os_name,
         user_agents.os_version,
@@ -283,12 +355,12 @@ judged as (
         burst_rule.confidence as burst_confidence,
         bursts.event_key is not null
         and burst_rule.priority < coalesce(user_agents.machine_priority, burst_rule.priority + 1) as is_burst
-    from placed
+    from typed
     cross join burst_rule
     left join user_agents
-        on placed.user_agent_key = user_agents.user_agent_key
+        on typed.user_agent_key = user_agents.user_agent_key
     left join bursts
-        on placed.event_key = bursts.event_key
+        on typed.event_key = bursts.event_key
 )
 
 select
@@ -306,10 +378,13 @@ select
     judged.delivery_id,
     judged.recipient_id,
     judged.url_id,
-    case
-        when judged.url_id = 1 then 2
-        else coalesce(own_urls.url_type, shared_urls.url_type)
-    end as url_type,
+    judged.resolved_url_id,
+    judged.url_type,
+    {{ is_web_hit() }} as is_web_hit,
+    judged.tag,
+    judged.tag_name,
+    judged.tag_id,
+    judged.is_opted_out,
     judged.forced_delivery_id,
     judged.visitor_id,
     judged.content_kind,
@@ -334,9 +409,3 @@ select
     cast({{ current_run() }} as bigint) as changed_in_run
 from judged
 cross join ruleset
-left join tracked_urls as own_urls
-    on judged.delivery_id = own_urls.delivery_id
-        and judged.url_id = own_urls.url_id
-left join tracked_urls as shared_urls
-    on judged.url_id = shared_urls.url_id
-        and shared_urls.delivery_id = 0

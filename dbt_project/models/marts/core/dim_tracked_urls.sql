@@ -13,11 +13,40 @@ declared as (
     from {{ ref('int_tracked_urls__current') }}
 ),
 
+-- A page belongs to no delivery. Tags without a URL have the id that their hits got.
+web_tags as (
+    select
+        coalesce(nullif(url_id, 0), {{ undeclared_tag_url_id('tag_id', 'url_type') }}) as url_id,
+        min(tag_id) as tag,
+        min_by(coalesce(nullif(trim(label), ''), tag_id), tag_id) as label,
+        min_by(url_type, tag_id) as url_type
+    from {{ ref('int_web_tags__current') }}
+    where url_type in (4, 5)
+    group by coalesce(nullif(url_id, 0), {{ undeclared_tag_url_id('tag_id', 'url_type') }})
+),
+
 events as (
     select
         delivery_id,
-        url_id
+        url_id,
+        url_type,
+        tag
     from {{ ref('fct_tracking_events') }}
+),
+
+-- Whatever hit it is taken from: the id is made of the name and the type.
+undeclared_tags as (
+    select
+        events.url_id,
+        min({{ tag_name('events.tag') }}) as tag,
+        min(events.url_type) as url_type
+    from events
+    left join web_tags
+        on events.url_id = web_tags.url_id
+    where events.tag is not null
+        and events.url_id = {{ undeclared_tag_url_id(tag_name('events.tag'), 'events.url_type') }}
+        and web_tags.url_id is null
+    group by events.url_id
 ),
 
 members as (
@@ -25,6 +54,11 @@ members as (
         delivery_id,
         url_id
     from declared
+    union
+    select
+        0 as delivery_id,
+        url_id
+    from web_tags
     union
     select
         delivery_id,
@@ -38,7 +72,8 @@ select
     case
         when members.url_id = 1 then 'Open'
         when own_urls.url_id is not null then own_urls.label
-        else shared_urls.label
+        when shared_urls.url_id is not null then shared_urls.label
+        else coalesce(web_tags.label, undeclared_tags.tag)
     end as label,
     case
         when members.url_id = 1 then null
@@ -52,7 +87,7 @@ select
     end as category,
     case
         when members.url_id = 1 then 2
-        else coalesce(own_urls.url_type, shared_urls.url_type)
+        else coalesce(own_urls.url_type, shared_urls.url_type, web_tags.url_type, undeclared_tags.url_type)
     end as url_type,
     case
         when members.url_id = 1 then null
@@ -64,8 +99,12 @@ select
         when own_urls.url_id is not null then own_urls.tracking_mode
         else shared_urls.tracking_mode
     end as tracking_mode,
-    members.url_id <> 1 and own_urls.url_id is null and shared_urls.url_id is not null as is_shared,
-    members.url_id <> 1 and own_urls.url_id is null and shared_urls.url_id is null as is_unknown
+    case when members.url_id <> 1 then coalesce(web_tags.tag, undeclared_tags.tag) end as tag,
+    members.url_id <> 1
+    and own_urls.url_id is null
+    and coalesce(shared_urls.url_id, web_tags.url_id) is not null as is_shared,
+    members.url_id <> 1
+    and coalesce(own_urls.url_id, shared_urls.url_id, web_tags.url_id) is null as is_unknown
 from members
 left join declared as own_urls
     on members.delivery_id = own_urls.delivery_id
@@ -73,3 +112,7 @@ left join declared as own_urls
 left join declared as shared_urls
     on members.url_id = shared_urls.url_id
         and shared_urls.delivery_id = 0
+left join web_tags
+    on members.url_id = web_tags.url_id
+left join undeclared_tags
+    on members.url_id = undeclared_tags.url_id

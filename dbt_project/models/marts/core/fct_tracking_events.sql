@@ -1,5 +1,19 @@
 {{ config(materialized='view') }}
 
 select
-    {{ tracking_event_columns() }}
+    {{ tracking_event_columns() }},
+    cast(null as varchar) as attribution,
+    cast(null as varchar) as tag,
+    cast(null as decimal(18, 4)) as amount,
+    cast(null as varchar) as amount_flag,
+    cast(null as bigint) as article_count,
+    cast(null as varchar) as article_count_flag,
+    cast(null as varchar) as custom_params
 from {{ ref('int_tracking_events__judged') }}
+where not is_web_hit
+union all
+select
+    {{ tracking_event_columns() }},
+    {{ web_event_columns() }}
+from {{ ref('int_web_hits__attributed') }}
+where attribution is not null

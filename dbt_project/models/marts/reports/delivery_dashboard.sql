@@ -108,6 +108,12 @@ select
     indicators.raw_reactivity,
     indicators.human_raw_reactivity,
     indicators.estimated_reactivity,
+    indicators.page_visit_count,
+    indicators.human_page_visit_count,
+    indicators.transaction_count,
+    indicators.human_transaction_count,
+    indicators.transaction_amount,
+    indicators.human_transaction_amount,
     activity.last_event_at,
     activity.last_ingested_at
 from summary

@@ -45,6 +45,8 @@ events as (
         tracked.url_type,
         tracked.visitor_id,
         tracked.is_machine,
+        tracked.amount,
+        tracked.article_count,
         network_links.network
     from {{ ref('fct_tracking_events') }} as tracked
     left join network_links

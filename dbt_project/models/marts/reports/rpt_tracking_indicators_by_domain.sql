@@ -27,7 +27,9 @@ tracked as (
         url_id,
         url_type,
         visitor_id,
-        is_machine
+        is_machine,
+        amount,
+        article_count
     from {{ ref('fct_tracking_events') }}
     where {{ in_scope() }}
 ),
@@ -60,6 +62,8 @@ events as (
         tracked.url_type,
         tracked.visitor_id,
         tracked.is_machine,
+        tracked.amount,
+        tracked.article_count,
         network_links.network
     from tracked
     left join messages

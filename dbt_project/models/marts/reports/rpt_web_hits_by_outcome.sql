@@ -1,0 +1,35 @@
+with
+
+hits as (
+    select
+        outcome,
+        is_machine
+    from {{ ref('int_web_hits__attributed') }}
+    where outcome <> 'no_web_hit'
+),
+
+outcomes as (
+    select
+        outcome,
+        is_kept
+    from (
+        values
+        ('session', true),
+        ('forced', true),
+        ('last_delivery', true),
+        ('anonymous', true),
+        ('unattributed', false),
+        ('opted_out', false)
+    ) as listed (outcome, is_kept) -- noqa: AL05
+)
+
+select
+    outcomes.outcome,
+    outcomes.is_kept,
+    '{{ var("web_tracking_mode") }}' as web_tracking_mode,
+    cast(count(hits.outcome) as bigint) as web_hit_count,
+    cast(count(*) filter (where not hits.is_machine) as bigint) as human_web_hit_count
+from outcomes
+left join hits
+    on outcomes.outcome = hits.outcome
+group by outcomes.outcome, outcomes.is_kept

@@ -1,0 +1,13 @@
+select
+    path_label,
+    step_number,
+    url_id,
+    nullif(trim(traffic_source), '') as traffic_source,
+    extra,
+    row_hash,
+    file_modified_at,
+    source_file,
+    line_number,
+    ingested_at,
+    batch_id
+from {{ source('landed', 'web_paths') }}
