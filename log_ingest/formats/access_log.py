@@ -115,7 +115,9 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
     # 7 on what a site appended, quoted or not.
     return rf"""
     with candidates as (
+        -- Sorting packs the few lines that are left into full vectors: what follows costs half.
         select *, regexp_matches(line, {literal(_SHAPE)}) as is_line from {lines} where contains(line, '{_MARK}')
+        order by row
     ),
     cut as (
         select
@@ -152,6 +154,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
                 ) as occurred_at,
             -- A virtual host stands before the address, with a port or without; a chain of proxies in its place.
             case
+                when len(before) = 3 then before[1]
                 when ends_with(before[1], ',') then rtrim(before[1], ',')
                 when regexp_full_match(before[2], {literal(_ADDRESS)})
                     or (regexp_matches(before[1], ':[0-9]+$') and not regexp_full_match(before[1], {literal(_ADDRESS)}))
@@ -168,7 +171,8 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             substr(target, {len(_MARK) + 1}) as tail,
             regexp_extract(tail, '^[^?&=;%+ ]*') as random_part,
             regexp_extract(tail, {literal(_ID)}) as id_head,
-            regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '') as query,
+            case when contains(tail, 'tagid')
+                then regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '') end as query,
             regexp_replace(
                 case when contains(query, '=') then query else {_decoded("replace(query, '%25', '%')")} end,
                 '(?i)&amp;', '&', 'g'
@@ -191,8 +195,13 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
                 when regexp_full_match(random_part, '[0-9]+') then 'web'
             end as hit_kind,
             string_split(
-                regexp_replace(regexp_replace(id_head, {literal(_ID_NAME)}, ''), {literal("(?i)" + _COMMA)}, ',', 'g'),
-                ','
+                case
+                    -- `?id=`
+                    when not contains(id_head, '%') then substr(id_head, 5)
+                    else regexp_replace(
+                        regexp_replace(id_head, {literal(_ID_NAME)}, ''), {literal("(?i)" + _COMMA)}, ',', 'g'
+                    )
+                end, ','
             ) as ids,
             {_decoded(_parameter("tagid"))} as tag_text,
             {_parameter("jobid")} as job,
@@ -255,7 +264,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             when hit_kind is null then '{_NOT_TRACKING}'
             when not is_web and id_head = '' then
                 case when regexp_matches(tail, {literal(_ID_NAME)}) then 'bad_id' else 'missing_id' end
-            when is_web and tag_text = '' then 'missing_tagid'
+            when is_web and coalesce(tag_text, '') = '' then 'missing_tagid'
             when is_web and regexp_matches(tag_text, '[\x00-\x1f\x7f]') then 'bad_tagid'
             when is_web and not regexp_full_match(job, '(?:{_HEX_ID})?') then 'bad_jobid'
             when message_id is null or delivery_id is null or url_id is null
