@@ -1,9 +1,9 @@
 r"""The access log of a web server (Apache, nginx): tracking requests among all others, in vectorised SQL.
 
-A line is `address identity user [time] "request" status bytes`, then optionally referrer, user agent and whatever a site
-appends, each in double quotes or bare; a virtual host may stand before all of it. Tracking requests are `/r/?id=…` (an
-open or a click) and `/r/<anything>?tagid=…` (web tracking). What a mail gateway does to a query and leaves no doubt
-about is undone here; what it does to a field that is kept as logged (params) is not.
+A line is `address identity user [time] "request" status bytes`, then optionally referrer, user agent and whatever a
+site appends, in double quotes or bare; a virtual host may stand before all of it. Tracking requests are `/r/?id=…` (an
+open or a click) and `/r/<anything>?tagid=…` (web tracking). What a mail gateway did to a query is undone where that
+leaves no doubt; parameter values stay percent-encoded as logged.
 
 What the redirection server would log decides which requests count: GET and HEAD, and POST of a link (one-click
 unsubscribe); answered with content or with a temporary redirect. A permanent redirect is none: it sends the same
@@ -139,7 +139,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             regexp_replace(q[2], ' +HTTP/[0-9.]+$', '') as asked,
             try_cast(split_part(ltrim(q[3]), ' ', 1) as bigint) as status,
             {_unescaped("q[6]")} as user_agent_text,
-            ';' || replace(array_to_string(q[7:], ';'), '; ', ';') || ';' as appended
+            replace(';' || array_to_string(q[7:], ';') || ';', '; ', ';') as appended
         from cut
     ),
     targets as (
@@ -171,8 +171,10 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             substr(target, {len(_MARK) + 1}) as tail,
             regexp_extract(tail, '^[^?&=;%+ ]*') as random_part,
             regexp_extract(tail, {literal(_ID)}) as id_head,
-            case when contains(tail, 'tagid')
-                then regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '') end as query,
+            case
+                when contains(tail, 'tagid')
+                    then regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '')
+            end as query,
             regexp_replace(
                 case when contains(query, '=') then query else {_decoded("replace(query, '%25', '%')")} end,
                 '(?i)&amp;', '&', 'g'
@@ -297,9 +299,10 @@ def _unescaped(field: str) -> str:
 
 def _cookies(appended: str) -> str:
     """The appended fields as ;name=value;name=value; also where a server logged the whole header percent-encoded."""
-    names = "(?:uuid230|nlid|acoptout)"
+    # A cookie of another name may hold what looks like one of ours: it has its = in front.
+    whole = ";[^;=]*(?:uuid230|nlid|acoptout)%3[Dd]"
     return (
-        f"case when not regexp_matches({appended}, ';{names}=') and regexp_matches({appended}, '{names}%3[Dd]')"
+        f"case when regexp_matches({appended}, '{whole}')"
         f" then replace({_decoded(appended)}, '; ', ';') else {appended} end"
     )
 
