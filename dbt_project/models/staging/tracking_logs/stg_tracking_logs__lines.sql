@@ -11,7 +11,7 @@ select
     message_id,
     delivery_id,
     url_id,
-    nullif(nullif(forced_delivery_id, ''), '0') as forced_delivery_id,
+    nullif({{ hex_to_bigint('forced_delivery_id') }}, 0) as forced_delivery_id,
     nullif(visitor_id, '') as visitor_id,
     lower(substr(content_kind, 1, 1)) as content_kind,
     nullif(params, '') as params,
