@@ -201,10 +201,13 @@ class LineIntake:
         self._taking(content).lines += lines
         self._placed.append(_Placed(block, content, self._part_rows))
         if len(keep):
+            text = text_array(block, keep)
             self._tables.append(
                 pa.table(
                     {
-                        "line": text_array(block, keep),
+                        "line": text,
+                        # The same bytes again, for what is kept as bytes: encoding the text would copy it.
+                        "raw": text.view(pa.binary_view()),
                         "row": self._part_rows + keep,
                         "line_number": block.first_line + keep,
                         "byte_offset": block.offset + block.starts[keep],
@@ -311,7 +314,7 @@ class LineIntake:
         count = self._unit.copy(
             f"select file_id, source_file, line_number, {self._settings.arrived} as ingested_at, disposition,"
             f" {literal(self.source.name)} as source, byte_offset, reason, detail, server, pointer,"
-            f" encode(line) as raw, {terminator_sql()} as terminator"
+            f" raw, {terminator_sql()} as terminator"
             " from rest join part_lines using (row) where disposition <> 'quarantined'",
             path,
         )

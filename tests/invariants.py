@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.formats.trackinglogd import Trackinglogd
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
@@ -41,15 +42,15 @@ def assert_accounted(warehouse: Path, at: Location | None = None) -> None:
     kept = {path: digest for path, digest in found.items() if "/" in path and "/batch_id=0/" not in path}
     assert kept == parts, "landed files are not those of the ledger"
     # A reference extract may say again what an older one said; a log never does.
-    digests = [content.digest for content in contents if content.source == "tracking_logs"]
+    digests = [content.digest for content in contents if content.source in LINE_FORMATS]
     assert len(set(digests)) == len(digests), "one content is stored twice"
     stored = _stored_lines(warehouse, at)
     for content in contents:
         tally = content.tally
-        parts = tally.accepted + tally.duplicate + tally.quarantined + tally.blank
+        parts = tally.accepted + tally.duplicate + tally.quarantined + tally.blank + tally.not_tracking
         assert parts == tally.lines, content
         assert content.framed_bytes + content.held_bytes == content.content_bytes, content
-        if content.source != "tracking_logs":
+        if content.source not in LINE_FORMATS:
             continue
         offset, digest = 0, hashlib.sha256()
         for start, line in sorted(stored.pop(content.file_id, [])):
@@ -63,16 +64,19 @@ def assert_accounted(warehouse: Path, at: Location | None = None) -> None:
 
 def _stored_lines(warehouse: Path, at: Location | None) -> dict[int, list[tuple[int, bytes]]]:
     found: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
-    rows = query(
-        f"select file_id, byte_offset, concat_ws(chr(9), {FIELDS}), terminator"
-        f" from {landed(warehouse, 'tracking_logs', at)}",
-        at,
-    )
-    for file_id, offset, line, terminator in rows:
-        found[file_id].append((offset, line.encode() + terminator.encode()))
+    for source in LINE_FORMATS:
+        # A line that gives several rows stands on the first of them.
+        text = f"concat_ws(chr(9), {FIELDS})" if source == "tracking_logs" else "line"
+        rows = query(
+            f"select file_id, byte_offset, {text} as text, terminator from {landed(warehouse, source, at)}"
+            " where text is not null",
+            at,
+        )
+        for file_id, offset, line, terminator in rows:
+            found[file_id].append((offset, line.encode() + terminator.encode()))
     rows = query(
         f"select file_id, byte_offset, raw, terminator from {landed(warehouse, 'set_aside', at)}"
-        " where source = 'tracking_logs'",
+        f" where source in ({', '.join(repr(source) for source in LINE_FORMATS)})",
         at,
     )
     for file_id, offset, raw, terminator in rows:

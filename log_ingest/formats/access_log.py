@@ -1,9 +1,9 @@
 r"""The access log of a web server (Apache, nginx): tracking requests among all others, in vectorised SQL.
 
-A line is `address identity user [time] "request" status bytes`, then optionally referrer, user agent and whatever a site
-appends, each in double quotes or bare; a virtual host may stand before all of it. Tracking requests are `/r/?id=…` (an
-open or a click) and `/r/<anything>?tagid=…` (web tracking). What a mail gateway does to a query and leaves no doubt
-about is undone here; what it does to a field that is kept as logged (params) is not.
+A line is `address identity user [time] "request" status bytes`, then optionally referrer, user agent and whatever a
+site appends, in double quotes or bare; a virtual host may stand before all of it. Tracking requests are `/r/?id=…` (an
+open or a click) and `/r/<anything>?tagid=…` (web tracking). What a mail gateway did to a query is undone where that
+leaves no doubt; parameter values stay percent-encoded as logged.
 
 What the redirection server would log decides which requests count: GET and HEAD, and POST of a link (one-click
 unsubscribe); answered with content or with a temporary redirect. A permanent redirect is none: it sends the same
@@ -115,7 +115,9 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
     # 7 on what a site appended, quoted or not.
     return rf"""
     with candidates as (
+        -- Sorting packs the few lines that are left into full vectors: what follows costs half.
         select *, regexp_matches(line, {literal(_SHAPE)}) as is_line from {lines} where contains(line, '{_MARK}')
+        order by row
     ),
     cut as (
         select
@@ -137,7 +139,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             regexp_replace(q[2], ' +HTTP/[0-9.]+$', '') as asked,
             try_cast(split_part(ltrim(q[3]), ' ', 1) as bigint) as status,
             {_unescaped("q[6]")} as user_agent_text,
-            ';' || replace(array_to_string(q[7:], ';'), '; ', ';') || ';' as appended
+            replace(';' || array_to_string(q[7:], ';') || ';', '; ', ';') as appended
         from cut
     ),
     targets as (
@@ -152,6 +154,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
                 ) as occurred_at,
             -- A virtual host stands before the address, with a port or without; a chain of proxies in its place.
             case
+                when len(before) = 3 then before[1]
                 when ends_with(before[1], ',') then rtrim(before[1], ',')
                 when regexp_full_match(before[2], {literal(_ADDRESS)})
                     or (regexp_matches(before[1], ':[0-9]+$') and not regexp_full_match(before[1], {literal(_ADDRESS)}))
@@ -168,7 +171,10 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             substr(target, {len(_MARK) + 1}) as tail,
             regexp_extract(tail, '^[^?&=;%+ ]*') as random_part,
             regexp_extract(tail, {literal(_ID)}) as id_head,
-            regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '') as query,
+            case
+                when contains(tail, 'tagid')
+                    then regexp_replace(substr(tail, length(random_part) + 1), {literal("(?i)^" + _BEGIN)}, '')
+            end as query,
             regexp_replace(
                 case when contains(query, '=') then query else {_decoded("replace(query, '%25', '%')")} end,
                 '(?i)&amp;', '&', 'g'
@@ -191,8 +197,13 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
                 when regexp_full_match(random_part, '[0-9]+') then 'web'
             end as hit_kind,
             string_split(
-                regexp_replace(regexp_replace(id_head, {literal(_ID_NAME)}, ''), {literal("(?i)" + _COMMA)}, ',', 'g'),
-                ','
+                case
+                    -- `?id=`
+                    when not contains(id_head, '%') then substr(id_head, 5)
+                    else regexp_replace(
+                        regexp_replace(id_head, {literal(_ID_NAME)}, ''), {literal("(?i)" + _COMMA)}, ',', 'g'
+                    )
+                end, ','
             ) as ids,
             {_decoded(_parameter("tagid"))} as tag_text,
             {_parameter("jobid")} as job,
@@ -255,7 +266,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             when hit_kind is null then '{_NOT_TRACKING}'
             when not is_web and id_head = '' then
                 case when regexp_matches(tail, {literal(_ID_NAME)}) then 'bad_id' else 'missing_id' end
-            when is_web and tag_text = '' then 'missing_tagid'
+            when is_web and coalesce(tag_text, '') = '' then 'missing_tagid'
             when is_web and regexp_matches(tag_text, '[\x00-\x1f\x7f]') then 'bad_tagid'
             when is_web and not regexp_full_match(job, '(?:{_HEX_ID})?') then 'bad_jobid'
             when message_id is null or delivery_id is null or url_id is null
@@ -288,9 +299,10 @@ def _unescaped(field: str) -> str:
 
 def _cookies(appended: str) -> str:
     """The appended fields as ;name=value;name=value; also where a server logged the whole header percent-encoded."""
-    names = "(?:uuid230|nlid|acoptout)"
+    # A cookie of another name may hold what looks like one of ours: it has its = in front.
+    whole = ";[^;=]*(?:uuid230|nlid|acoptout)%3[Dd]"
     return (
-        f"case when not regexp_matches({appended}, ';{names}=') and regexp_matches({appended}, '{names}%3[Dd]')"
+        f"case when regexp_matches({appended}, '{whole}')"
         f" then replace({_decoded(appended)}, '; ', ';') else {appended} end"
     )
 

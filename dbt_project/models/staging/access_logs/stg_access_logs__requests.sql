@@ -1,0 +1,28 @@
+select
+    -- The md5 of the line.
+    event_key,
+    site,
+    hit_kind,
+    occurred_at,
+    time_flag,
+    message_id,
+    delivery_id,
+    url_id,
+    forced_delivery_id,
+    visitor_id,
+    lower(content_kind) as content_kind,
+    params,
+    tag,
+    has_session,
+    is_opted_out,
+    method as request_method,
+    status as response_status,
+    user_agent,
+    md5(user_agent) as user_agent_key,
+    ip as ip_address,
+    forwarded_for,
+    ingested_at,
+    source_file,
+    line_number as source_line,
+    batch_id
+from {{ source('landed', 'access_logs') }}
