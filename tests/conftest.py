@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from log_ingest.storage import Location
 from tests.postgres import database, postgres  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def warehouse(tmp_path: Path) -> Path:
 
 
 def mtw(
-    *arguments: str, landing: Path, warehouse: Path, timeout: float = 600, settings: dict[str, str] | None = None
+    *arguments: str, landing: Location, warehouse: Path, timeout: float = 600, settings: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would, in a process of its own, with nothing of this machine's settings."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}

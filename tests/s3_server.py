@@ -3,6 +3,7 @@
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from threading import Thread
 from typing import Any
 
@@ -89,8 +90,10 @@ class S3Server:
     def make_bucket(self, name: str) -> None:
         _backend().create_bucket(name, "eu-central-1")
 
-    def put(self, url: ObjectUrl, content: bytes) -> None:
-        _backend().put_object(url.bucket, url.prefix, content)
+    def put(self, url: ObjectUrl, content: bytes, *, modified_at: float | None = None) -> None:
+        key = _backend().put_object(url.bucket, url.prefix, content)
+        if modified_at is not None:
+            key.last_modified = datetime.fromtimestamp(modified_at, UTC).replace(tzinfo=None)
 
     def get(self, url: ObjectUrl) -> bytes:
         return _backend().get_object(url.bucket, url.prefix).value

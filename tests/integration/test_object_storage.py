@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 import zstandard
 
@@ -21,7 +23,7 @@ from log_ingest.ledger import Ledger
 from log_ingest.report import IngestReport, SourceTotals
 from log_ingest.status import collect
 from log_ingest.storage import ObjectUrl
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Demo, mtw
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs, numbered
 from tests.s3_server import KEY_ID, SECRET, Request, S3Server, before, break_off, cut, refuse
@@ -650,14 +652,109 @@ def test_any_order_of_arrival_gives_the_same_events(lake: Lake, tmp_path: Path) 
     assert collect(lake.warehouse).last_batch_id > 1
 
 
-def test_no_secret_is_in_anything_that_is_written(lake: Lake, tmp_path: Path) -> None:
-    lake.log("a/x.log", *numbered(50))
-    lake.run()
-    assert SECRET not in os.environ.get("MTW_LANDED_DIR", "")
-    for path in lake.warehouse.rglob("*"):
+# -- the whole pipeline
+
+
+@dataclass
+class BucketDemo:
+    """The files of the demo in a bucket, and what `mtw run` made of them with both locations in it."""
+
+    server: S3Server
+    warehouse: Path
+    output: str = ""
+
+    def mtw(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        settings = {"MTW_LANDED_DIR": "s3://demo-lake/landed", **self.server.environment()}
+        landing = ObjectUrl("demo-lake", "in")
+        return mtw(*arguments, landing=landing, warehouse=self.warehouse, settings=settings)
+
+
+@pytest.fixture(scope="module")
+def bucket_demo(server: S3Server, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> BucketDemo:
+    server.faults.clear()
+    server.make_bucket("demo-lake")
+    for path in demo.landing.rglob("*"):
         if path.is_file():
-            content = path.read_bytes()
-            assert SECRET.encode() not in content and KEY_ID.encode() not in content, path
-    for key in lake.server.keys(lake.landed.bucket):
-        content = lake.server.get(ObjectUrl(lake.landed.bucket, key))
-        assert SECRET.encode() not in content and KEY_ID.encode() not in content, key
+            url = ObjectUrl("demo-lake", f"in/{path.relative_to(demo.landing)}")
+            server.put(url, path.read_bytes(), modified_at=path.stat().st_mtime)
+    found = BucketDemo(server, tmp_path_factory.mktemp("bucket") / "warehouse")
+    done = found.mtw("run", "--verbose")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found.output = done.stdout + done.stderr
+    return found
+
+
+RUN_FACTS = {"ingested_at", "first_ingested_at", "last_ingested_at", "first_seen_at", "recorded_at", "file_modified_at"}
+
+
+def test_a_whole_run_in_a_bucket_publishes_what_the_same_run_in_folders_does(
+    bucket_demo: BucketDemo, demo: Demo
+) -> None:
+    with duckdb.connect() as con:
+        tables = {}
+        for name, warehouse in (("folders", demo.warehouse), ("bucket", bucket_demo.warehouse)):
+            file = os.path.realpath(warehouse / "published" / "marts.duckdb")
+            con.execute(f"attach '{file}' as {name} (read_only)")
+            tables[name] = con.execute(
+                f"select schema_name, table_name from duckdb_tables() where database_name = '{name}' order by all"
+            ).fetchall()
+        assert tables["folders"] == tables["bucket"]
+        compared = 0
+        for schema, table in tables["folders"]:
+            if (schema, table) == ("meta", "publication"):
+                continue
+            columns = [row[0] for row in con.execute(f"describe folders.{schema}.{table}").fetchall()]
+            selected = ", ".join(f'"{column}"' for column in columns if column not in RUN_FACTS)
+            left, right = (f"select {selected} from {name}.{schema}.{table}" for name in ("folders", "bucket"))
+            differing = con.execute(
+                f"(({left}) except all ({right})) union all (({right}) except all ({left})) limit 3"
+            ).fetchall()
+            assert differing == [], (schema, table)
+            compared += con.execute(f"select count(*) from ({left})").fetchall()[0][0]
+    assert compared > 50_000
+
+
+def test_no_secret_is_in_anything_that_is_written(bucket_demo: BucketDemo) -> None:
+    found = [path for path in bucket_demo.warehouse.rglob("*") if path.is_file()]
+    contents = {str(path): path.read_bytes() for path in found}
+    for key in bucket_demo.server.keys("demo-lake"):
+        contents[key] = bucket_demo.server.get(ObjectUrl("demo-lake", key))
+    contents["output"] = bucket_demo.output.encode()
+    assert len(contents) > 60
+    for name, content in contents.items():
+        assert SECRET.encode() not in content and KEY_ID.encode() not in content, name
+
+
+def test_the_commands_read_a_bucket(bucket_demo: BucketDemo, demo: Demo) -> None:
+    listed = bucket_demo.mtw("quarantine", "list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "field_count" in listed.stdout
+    doctor = bucket_demo.mtw("doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert "s3://demo-lake/landed can be listed" in doctor.stdout
+    delivery = demo.query("select min(delivery_id) from reports.rpt_tracking_indicators where total_click_count > 0")[
+        0
+    ][0]
+    arguments = ("explain", "rpt_tracking_indicators.total_click_count", "--delivery", str(delivery))
+    explained = bucket_demo.mtw(*arguments)
+    assert (explained.returncode, explained.stderr) == (0, "")
+    assert explained.stdout == mtw(*arguments, landing=demo.landing, warehouse=demo.warehouse).stdout
+    replayed = bucket_demo.mtw("quarantine", "replay")
+    assert replayed.returncode == 0, replayed.stderr
+    assert_accounted(bucket_demo.warehouse, ObjectUrl("demo-lake", "landed"))
+
+
+def test_a_part_that_rots_in_the_bucket_stops_the_run_and_is_named(bucket_demo: BucketDemo) -> None:
+    keys = bucket_demo.server.keys("demo-lake")
+    part = next(key for key in keys if key.startswith("landed/messages/batch_id=") and "batch_id=0/" not in key)
+    url = ObjectUrl("demo-lake", part)
+    whole = bucket_demo.server.get(url)
+    bucket_demo.server.put(url, whole[:-20] + b"x" * 20)
+    # Without it, all landed rows are read again.
+    (bucket_demo.warehouse / "work" / "warehouse.duckdb").unlink()
+    failed = bucket_demo.mtw("run")
+    assert failed.returncode == 1
+    assert part.removeprefix("landed/") in failed.stdout + failed.stderr
+    bucket_demo.server.put(url, whole)
+    mended = bucket_demo.mtw("run")
+    assert mended.returncode == 0, mended.stderr
