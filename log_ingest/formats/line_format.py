@@ -32,6 +32,8 @@ class LineFormat(Protocol):
 
     has_pointers: lines carry pointers of a server (columns server, pointer) that rise by one, so that missing
     lines are provable. Otherwise lines are placed by occurred_at. gives_one_row: no line gives several rows.
+    Of a format that gives several, the rows of a line follow one another, and the first holds its text in the column
+    `line` (NULL on the others).
     """
 
     has_pointers: bool

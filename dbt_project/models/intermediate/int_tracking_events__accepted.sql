@@ -9,6 +9,7 @@ select
     message_id,
     delivery_id as logged_delivery_id,
     url_id,
+    cast(null as bigint) as known_url_type,
     forced_delivery_id,
     visitor_id,
     content_kind,
@@ -23,7 +24,8 @@ select
     ingested_at,
     source_file,
     source_line,
-    batch_id
+    batch_id,
+    cast(null as bigint) as changed_in_run
 from {{ ref('stg_tracking_logs__lines') }}
 union all
 select
@@ -37,6 +39,7 @@ select
     message_id,
     delivery_id as logged_delivery_id,
     url_id,
+    cast(null as bigint) as known_url_type,
     forced_delivery_id,
     visitor_id,
     content_kind,
@@ -50,5 +53,40 @@ select
     ingested_at,
     source_file,
     source_line,
-    batch_id
+    batch_id,
+    cast(null as bigint) as changed_in_run
 from {{ ref('stg_access_logs__requests') }}
+union all
+select
+    event_key,
+    'esp_event' as source,
+    provider as server,
+    cast(null as bigint) as pointer,
+    occurred_at,
+    time_flag,
+    message_id,
+    delivery_id as logged_delivery_id,
+    url_id,
+    -- An unsubscription is an opt-out, whatever the way: no link of the content.
+    case when event_kind = 'unsubscribe' then 3 end as known_url_type,
+    cast(null as bigint) as forced_delivery_id,
+    -- A provider sees no cookie: what it tells of one message counts as one person.
+    case
+        when message_id <> 0 then 'esp-' || cast(message_id as varchar)
+        else 'esp-' || md5(address)
+    end as visitor_id,
+    cast(null as varchar) as content_kind,
+    cast(null as varchar) as params,
+    cast(null as varchar) as tag,
+    false as is_opted_out,
+    false as has_session,
+    cast(null as varchar) as request_method,
+    user_agent_key,
+    ip_address,
+    ingested_at,
+    source_file,
+    source_line,
+    batch_id,
+    changed_in_run
+from {{ ref('int_esp_events__resolved') }}
+where {{ is_esp_tracking() }}

@@ -10,8 +10,8 @@
 {#- What a line says and never changes. Everything else is derived from it and can be derived again. -#}
 {%- set base_columns -%}
 event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_delivery_id, url_id,
-    forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, user_agent_key, ip_address, ingested_at, source_file,
-    source_line, batch_id
+    known_url_type, forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, user_agent_key, ip_address,
+    ingested_at, source_file, source_line, batch_id
 {%- endset -%}
 
 with
@@ -20,6 +20,10 @@ arrived as (
     select {{ base_columns }}
     from {{ ref('int_tracking_events__accepted') }}
     where {{ has_arrived() }}
+        {% if is_incremental() -%}
+        -- The message and link of a provider's event are looked up: what comes out anew comes again.
+        or changed_in_run > {{ mark_run() }}
+        {%- endif %}
 ),
 
 messages as (
@@ -97,7 +101,15 @@ touched as (
         event_key,
         message_id
     from {{ this }}
-    where (server, pointer) in (select (server, pointer) from arrived)
+    where (server, pointer) in (select (server, pointer) from arrived where pointer is not null)
+    union all
+    -- It is about another message now: the former one is judged without it.
+    select
+        event_key,
+        message_id
+    from {{ this }}
+    where source = 'esp_event'
+        and event_key in (select event_key from arrived)
     union all
     -- Their message arrived later, or was moved. A mere change of its status touches nothing here.
     select
@@ -167,8 +179,11 @@ base as (
     select {{ base_columns }} from arrived
     union all
     select {{ base_columns }} from {{ this }}
-    where message_id in (select message_id from touched_messages)
+    where (
+        message_id in (select message_id from touched_messages)
         or event_key in (select event_key from touched)
+    )
+    and not (source = 'esp_event' and event_key in (select event_key from arrived where source = 'esp_event'))
 ),
 
 contested as (
@@ -185,7 +200,7 @@ contested as (
             server,
             pointer
         from {{ this }}
-        where (server, pointer) in (select (server, pointer) from base)
+        where (server, pointer) in (select (server, pointer) from base where pointer is not null)
     )
     group by server, pointer
     having count(*) > 1
@@ -233,7 +248,7 @@ typed as (
         case
             when placed.url_id = 1 then 2
             else coalesce(
-                own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
+                placed.known_url_type, own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
                 {{ tag_url_type('placed.tag') }}
             )
         end as url_type
@@ -254,12 +269,14 @@ typed as (
 clicks as (
     select
         event_key,
-        message_id,
+        -- The provider tells of the same clicks as our own logs: neither adds to the other's bursts.
+        case when source = 'esp_event' then -message_id else message_id end as message_id,
         url_id,
         {{ epoch_microseconds('occurred_at') }} as occurred_at_us,
         date_trunc('second', occurred_at) as occurred_in_second
     from typed
     where url_id <> 1
+        and known_url_type is null
         and not {{ is_web_hit() }}
         and message_id in (
             select candidates.message_id
@@ -379,6 +396,7 @@ select
     judged.recipient_id,
     judged.url_id,
     judged.resolved_url_id,
+    judged.known_url_type,
     judged.url_type,
     {{ is_web_hit() }} as is_web_hit,
     judged.tag,

@@ -20,12 +20,15 @@ declared as (
 
 events as (
     select delivery_id from {{ ref('fct_tracking_events') }}
+    union
+    select delivery_id from {{ ref('fct_esp_events') }}
 ),
 
 messages as (
     select
         delivery_id,
-        event_at
+        -- When it was sent, not when the provider told what became of it.
+        coalesce(reference_event_at, event_at) as event_at
     from {{ ref('fct_messages') }}
 ),
 

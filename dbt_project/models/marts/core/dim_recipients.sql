@@ -21,6 +21,10 @@ messages as (
     select recipient_id from {{ ref('fct_messages') }}
 ),
 
+esp_events as (
+    select recipient_id from {{ ref('fct_esp_events') }}
+),
+
 subscriptions as (
     select recipient_id from {{ ref('fct_subscriptions') }}
 ),
@@ -31,6 +35,8 @@ members as (
     select recipient_id from events
     union
     select recipient_id from messages
+    union
+    select recipient_id from esp_events
     union
     select recipient_id from subscriptions
 )

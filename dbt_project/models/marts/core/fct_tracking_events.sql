@@ -9,7 +9,7 @@ select
     cast(null as bigint) as article_count,
     cast(null as varchar) as article_count_flag,
     cast(null as varchar) as custom_params
-from {{ ref('int_tracking_events__judged') }}
+from {{ ref('int_tracking_events__counted') }}
 where not is_web_hit
 union all
 select

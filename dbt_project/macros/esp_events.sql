@@ -1,0 +1,26 @@
+{# What the events of e-mail service providers are told apart and joined by. #}
+
+{# An address for comparison. #}
+{% macro address_key(address) -%}
+    nullif(lower(trim({{ address }})), '')
+{%- endmacro %}
+
+{# A link without what differs from one recipient to the next: query, fragment and what follows a placeholder; case and
+   a final slash do not count. #}
+{% macro link_base(url) -%}
+    {%- set cut = namespace(sql=url) -%}
+    {%- for mark in ['?', '#', '<%', '$('] -%}
+        {%- set cut.sql = "split_part(" ~ cut.sql ~ ", '" ~ mark ~ "', 1)" -%}
+    {%- endfor -%}
+    nullif(regexp_replace(lower(trim({{ cut.sql }})), '/+$', ''), '')
+{%- endmacro %}
+
+{# Whether a placeholder stands in the path, so that the base is but the beginning of it. #}
+{% macro has_personal_path(url) -%}
+    (instr(split_part({{ url }}, '?', 1), '<%') > 0 or instr(split_part({{ url }}, '?', 1), '$(') > 0)
+{%- endmacro %}
+
+{# Kinds that are tracking events: acts on the message, not what became of it. #}
+{% macro is_esp_tracking() -%}
+    event_kind in ('open', 'click', 'unsubscribe')
+{%- endmacro %}
