@@ -248,7 +248,8 @@ typed as (
         case
             when placed.url_id = 1 then 2
             else coalesce(
-                placed.known_url_type, own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
+                placed.known_url_type,
+                own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
                 {{ tag_url_type('placed.tag') }}
             )
         end as url_type
@@ -278,7 +279,7 @@ clicks as (
     where url_id <> 1
         and known_url_type is null
         and not {{ is_web_hit() }}
-        and message_id in (
+        and typed.message_id in (
             select candidates.message_id
             from base as candidates
             where candidates.url_id <> 1 and candidates.message_id <> 0
