@@ -1,5 +1,5 @@
--- Every accepted line up to where the events have been read is one event, or a web hit that is not kept: none
--- lost, none doubled.
+-- Every accepted line up to where the events have been read is one event, or a web hit that is not kept, source by
+-- source: none lost, none doubled.
 with
 
 read_to as (
@@ -8,26 +8,52 @@ read_to as (
 ),
 
 lines as (
-    select count(*) as line_count from {{ ref('stg_tracking_logs__lines') }}
+    select
+        'tracking_log' as source,
+        batch_id
+    from {{ ref('stg_tracking_logs__lines') }}
+    union all
+    select
+        'access_log' as source,
+        batch_id
+    from {{ ref('stg_access_logs__requests') }}
+    union all
+    select
+        'esp_event' as source,
+        batch_id
+    from {{ ref('stg_esp_events__events') }}
+    where {{ is_esp_tracking() }}
+),
+
+read_lines as (
+    select
+        source,
+        count(*) as line_count
+    from lines
     where batch_id <= (select read_to.batch_id from read_to)
+    group by source
 ),
 
 events as (
-    select count(*) as event_count from {{ ref('fct_tracking_events') }}
-    where source = 'tracking_log'
+    select source from {{ ref('fct_tracking_events') }}
+    union all
+    select source from {{ ref('int_web_hits__attributed') }}
+    where outcome in ('unattributed', 'opted_out')
 ),
 
-web_hits as (
-    select count(*) as left_out_count from {{ ref('int_web_hits__attributed') }}
-    where source = 'tracking_log'
-        and outcome in ('unattributed', 'opted_out')
+counted_events as (
+    select
+        source,
+        count(*) as event_count
+    from events
+    group by source
 )
 
 select
-    lines.line_count,
-    events.event_count,
-    web_hits.left_out_count
-from lines
-cross join events
-cross join web_hits
-where lines.line_count <> events.event_count + web_hits.left_out_count
+    coalesce(read_lines.source, counted_events.source) as source,
+    read_lines.line_count,
+    counted_events.event_count
+from read_lines
+full outer join counted_events
+    on read_lines.source = counted_events.source
+where coalesce(read_lines.line_count, 0) <> coalesce(counted_events.event_count, 0)

@@ -10,8 +10,8 @@
 {#- What a line says and never changes. Everything else is derived from it and can be derived again. -#}
 {%- set base_columns -%}
 event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_delivery_id, url_id,
-    known_url_type, forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, user_agent_key, ip_address,
-    ingested_at, source_file, source_line, batch_id
+    known_url_type, forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, request_method,
+    user_agent_key, ip_address, ingested_at, source_file, source_line, batch_id
 {%- endset -%}
 
 with
@@ -202,6 +202,7 @@ contested as (
         from {{ this }}
         where (server, pointer) in (select (server, pointer) from base where pointer is not null)
     )
+    where pointer is not null
     group by server, pointer
     having count(*) > 1
 ),
@@ -215,6 +216,7 @@ contested as (
         server,
         pointer
     from base
+    where pointer is not null
     group by server, pointer
     having count(*) > 1
 ),
@@ -349,6 +351,18 @@ bursts as (
             and clicks.occurred_in_second = crowded_seconds.occurred_in_second
 ),
 
+-- A request that asks for no content: no person sees what it gets.
+method_rules as (
+    select
+        pattern,
+        min_by(rule, priority) as rule,
+        min_by(confidence, priority) as confidence,
+        min(priority) as priority
+    from rules
+    where kind = 'request_method'
+    group by pattern
+),
+
 burst_rule as (
     select
         min_by(rule, priority) as rule,
@@ -358,7 +372,7 @@ burst_rule as (
     where kind in ('burst_events', 'burst_links')
 ),
 
-judged as (
+weighed as (
     select
         typed.*,
         user_agents.device_class,
@@ -369,16 +383,29 @@ judged as (
         user_agents.mail_proxy,
         user_agents.machine_rule,
         user_agents.machine_confidence,
+        user_agents.machine_priority,
         burst_rule.rule as burst_rule,
         burst_rule.confidence as burst_confidence,
-        bursts.event_key is not null
-        and burst_rule.priority < coalesce(user_agents.machine_priority, burst_rule.priority + 1) as is_burst
+        case when bursts.event_key is not null then burst_rule.priority end as burst_priority,
+        method_rules.rule as method_rule,
+        method_rules.confidence as method_confidence,
+        method_rules.priority as method_priority
     from typed
     cross join burst_rule
+    left join method_rules
+        on typed.request_method = method_rules.pattern
     left join user_agents
         on typed.user_agent_key = user_agents.user_agent_key
     left join bursts
         on typed.event_key = bursts.event_key
+),
+
+-- Of the rules that hold the one with the least priority is the verdict; least() leaves out what is NULL.
+judged as (
+    select
+        *,
+        least(machine_priority, method_priority, burst_priority) as verdict_priority
+    from weighed
 )
 
 select
@@ -408,6 +435,7 @@ select
     judged.visitor_id,
     judged.content_kind,
     judged.params,
+    judged.request_method,
     judged.user_agent_key,
     judged.ip_address,
     coalesce(judged.device_class, 'unknown') as device_class,
@@ -416,10 +444,17 @@ select
     judged.browser_name,
     judged.browser_version,
     judged.mail_proxy,
-    judged.is_burst or judged.machine_rule is not null as is_machine,
-    case when judged.is_burst then judged.burst_rule else judged.machine_rule end as machine_rule,
-    case when judged.is_burst then judged.burst_confidence else judged.machine_confidence end
-        as machine_confidence,
+    judged.verdict_priority is not null as is_machine,
+    case judged.verdict_priority
+        when judged.machine_priority then judged.machine_rule
+        when judged.method_priority then judged.method_rule
+        when judged.burst_priority then judged.burst_rule
+    end as machine_rule,
+    case judged.verdict_priority
+        when judged.machine_priority then judged.machine_confidence
+        when judged.method_priority then judged.method_confidence
+        when judged.burst_priority then judged.burst_confidence
+    end as machine_confidence,
     cast(ruleset.ruleset_version as bigint) as ruleset_version,
     judged.ingested_at,
     judged.source_file,
