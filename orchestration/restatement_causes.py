@@ -38,6 +38,8 @@ class Count:
     where: str
     distinct: str
     is_human: bool = False
+    is_sum: bool = False
+    """It adds up a column of the rows: their number does not account for it."""
     part_of: tuple[str, ...] = ()
 
     @property

@@ -221,9 +221,10 @@ class _Comparison:
             f" from marts.meta.indicator_counts where mart = {literal(MART)} order by all"
         ):
             distinct = measure.removeprefix("count(distinct ").removesuffix(")") if "distinct" in measure else ""
-            found[name] = Count(name, fact, where, distinct, part_of=tuple(part_of.split()))
+            is_sum = "sum(" in measure
+            found[name] = Count(name, fact, where, distinct, is_sum=is_sum, part_of=tuple(part_of.split()))
             if fact == "fct_tracking_events" and f"human_{name}" in columns:
-                found[f"human_{name}"] = Count(f"human_{name}", fact, where, distinct, is_human=True)
+                found[f"human_{name}"] = Count(f"human_{name}", fact, where, distinct, is_human=True, is_sum=is_sum)
         return found
 
     def _causes_of_counts(
@@ -239,7 +240,7 @@ class _Comparison:
                 if (delivery_id, count.name) in changed:
                     old, new = changed[delivery_id, count.name]
                     # What the rows do not account for was done by the models. A delivery that is gone counts nothing.
-                    accounted = (new or 0) - (old or 0) == delta
+                    accounted = bool(found) if count.is_sum else (new or 0) - (old or 0) == delta
                     causes[delivery_id, count.name] = found | ({} if accounted else {unexplained: 0})
                 elif count.part_of and delta:
                     causes[delivery_id, count.name] = found

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
 
+from tests.accesslines import access_log, request
 from tests.loglines import BROWSER, line, logs
 from tests.marts import assert_same_tables, build_marts, connect, tables
 
@@ -44,6 +45,8 @@ class Event:
     visitor: str
     params: str
     human: bool
+    opted_out: bool
+    source: str
 
     @property
     def key(self) -> str:
@@ -72,7 +75,32 @@ class World:
             len(self.events), at=at.isoformat(timespec="microseconds"), message=message, delivery=delivery, url=url,
             forced=forced, visitor=visitor, params=params, agent=BROWSER if human else MACHINE,
         )  # fmt: skip
-        self.events.append(Event(text, at, message, delivery, url, forced, visitor, params, human))
+        self.events.append(
+            Event(text, at, message, delivery, url, forced, visitor, params, human, False, "tracking_logs")
+        )
+
+    def is_requested(
+        self, at: datetime, *, message: int = 0, delivery: int = 0, url: int = 0, forced: int = 0,
+        visitor: str = "", params: str = "", human: bool = True, opted_out: bool = False,
+    ) -> None:  # fmt: skip
+        """The same in an access log, which shows cookies. A page has no url: its tag is in params."""
+        at = at.replace(microsecond=0)
+        cookies = [f"uuid230={visitor}"] if visitor else []
+        cookies += ["acoptout=1"] if opted_out else []
+        if url:
+            target = f"/r/?id=h{message:x},{delivery:x},{url:x}"
+        else:
+            cookies += [f"nlid={message:x}|{delivery:x}"] if message or delivery else []
+            params += f"&jobid={forced:x}" if forced else ""
+            target = f"/r/{len(self.events)}?{params}"
+        text = request(
+            target, at=at.strftime("%d/%b/%Y:%H:%M:%S +0000"), agent=BROWSER if human else MACHINE,
+            appended=f' "{"; ".join(cookies) or "-"}"', size=len(self.events),
+        ).encode() + b"\n"  # fmt: skip
+        params = params if not url else ""
+        self.events.append(
+            Event(text, at, message, delivery, url, forced, visitor, params, human, opted_out, "access_logs")
+        )
 
 
 def grow(world: World, seed: int) -> None:
@@ -131,7 +159,7 @@ def grow(world: World, seed: int) -> None:
     tags = [f"{name}{seed}" for name in ("home", "home", "cart", "cart", "both", "bare", "plain", "odd", "moved")]
     tags += [f"fly{seed}|w|shop", f"fly{seed}|t|shop", f" fly{seed} |T|", f"cart{seed}|w|x", f"nobody{seed}", "|w|x"]
     amounts = ["10", "12,5", "0.10", "19.990000000000002", "-3.00", "1e5", "ten", "1.234,5", "", "99999999999999999"]
-    for _ in range(260):
+    for _ in range(320):
         # A coarse clock, so that much happens at the same moment.
         at = START + timedelta(seconds=rng.randrange(240))
         if rng.random() < 0.04:
@@ -146,6 +174,15 @@ def grow(world: World, seed: int) -> None:
             )  # fmt: skip
             continue
         session = rng.random() < 0.2
+        if rng.random() < 0.3:
+            said = {"visitor": visitor, "human": human, "opted_out": rng.random() < 0.04}
+            if rng.random() < 0.2:
+                world.is_requested(at, message=message, delivery=delivery, url=rng.choice([1, *links]), **said)
+            else:
+                ids = {"message": message, "delivery": delivery} if session else {"forced": rng.choice([0, 0, base])}
+                text = f"tagid={quote(rng.choice(tags[:-1]))}&amount={rng.choice(amounts)}&rcpid=id%3D{base + 1}"
+                world.is_requested(at, params=text if rng.random() < 0.3 else text.partition("&")[0], **ids, **said)
+            continue
         given = []
         url = 0
         if rng.random() < 0.6:
@@ -225,6 +262,12 @@ def by_hand(world: World) -> None:
     world.happens(minute(10), url=HAND + 100, visitor=C, params="case=before_open")
     world.happens(minute(11), url=1, **second, visitor=C)
     world.happens(minute(12), url=HAND + 100, params="case=no_cookie")
+    # One who refuses: pages from then on are dropped, in a session or not; messages are not web tracking.
+    world.is_requested(minute(13), **first, visitor=D, params="tagid=page&case=in_session")
+    world.is_requested(minute(14), visitor=D, params="tagid=page&case=refuses", opted_out=True)
+    world.is_requested(minute(15), **first, visitor=D, params="tagid=page&case=refused_in_session")
+    world.happens(minute(16), url=HAND + 101, **first, visitor=D, params="case=refused_elsewhere&amount=5")
+    world.happens(minute(17), **click, **first, visitor=D)
 
 
 def test_small_cases(built: "Built") -> None:
@@ -243,6 +286,7 @@ def test_small_cases(built: "Built") -> None:
         "stranger_named": (*none, HAND + 30) if anonymous else None,
         "before_open": (*none, 0) if anonymous else None,
         "no_cookie": (*none, 0) if anonymous else None,
+        "in_session": ("session", HAND + 1, HAND + 10, HAND + 20),
     }
     rows = built.query(
         "select json_extract_string(custom_params, '$.case'), attribution, message_id, delivery_id, recipient_id"
@@ -254,9 +298,9 @@ def test_small_cases(built: "Built") -> None:
         " average_articles_per_transaction, average_amount_per_message, recipient_open_count"
         f" from reports.rpt_tracking_indicators where delivery_id = {HAND + 10}"
     ) == [
-        (1, 1, Decimal("10.5000"), 2, 10.5, 2.0, 10.5, 1)
+        (2, 1, Decimal("10.5000"), 2, 10.5, 2.0, 10.5, 1)
         if built.mode == "session"
-        else (4, 2, Decimal("10.7000"), 2, 5.35, 1.0, 10.7, 1)
+        else (5, 2, Decimal("10.7000"), 2, 5.35, 1.0, 10.7, 1)
     ]
     # Nothing to deliver is known of the forced one.
     assert built.query(
@@ -342,7 +386,11 @@ class Reference:
             return None
         name, equals, value = text.partition("=")
         value = value.strip()
-        cut = len(event.params) == 64 and event.params.split("&")[-1].startswith("rcpid=")
+        cut = (
+            event.source == "tracking_logs"
+            and len(event.params) == 64
+            and event.params.split("&")[-1].startswith("rcpid=")
+        )
         if cut or not equals:
             return 0
         if not value:
@@ -366,6 +414,7 @@ def weigh(world: World, mode: str) -> list[Hit]:
     hits = []
     for event in filter(known.is_hit, world.events):
         own_delivery = known.delivery(event)
+        refusals = [other.at for other in by_visitor[event.visitor] if other.opted_out and other.in_range]
         others = [other for other in by_visitor[event.visitor] if other.in_range] if event.in_range else []
         before = [other for other in others if known.delivery(other) and other.at <= event.at]
         last = max(before, key=lambda other: (other.at, other.key), default=None)
@@ -375,7 +424,9 @@ def weigh(world: World, mode: str) -> list[Hit]:
             if other.at > event.at and known.recipient(other) and known.page(other)[1] in (1, 3, 6, 11)
         ]
         later = min(clicks, key=lambda other: (other.at, other.key), default=None)
-        if own_delivery:
+        if event.opted_out or any(event.at >= at for at in refusals):
+            found = ("opted_out", 0, 0, 0)
+        elif own_delivery:
             found = ("session", event.message, own_delivery, known.recipient(event))
         elif event.forced:
             cookie = known.recipient(last) if last and mode != "session" else 0
@@ -390,7 +441,7 @@ def weigh(world: World, mode: str) -> list[Hit]:
             found = ("unattributed", 0, 0, 0)
         outcome, message, delivery, recipient = found
         named = known.named(event)
-        if named is not None and outcome != "unattributed":
+        if named is not None and outcome not in ("unattributed", "opted_out"):
             recipient = named
         url, url_type, _ = known.page(event)
         hits.append(Hit(event, outcome, message, delivery, recipient, url, url_type, parameters(event.params)))
@@ -425,7 +476,8 @@ def articles_of(hit: Hit) -> tuple[int | None, str | None]:
 
 
 def cut(hit: Hit, name: str) -> bool:
-    return len(hit.event.params) == 64 and hit.event.params.split("&")[-1].startswith(f"{name}=")
+    is_cut = hit.event.source == "tracking_logs" and len(hit.event.params) == 64
+    return is_cut and hit.event.params.split("&")[-1].startswith(f"{name}=")
 
 
 # -- the warehouses
@@ -456,6 +508,12 @@ def world() -> World:
     return world
 
 
+def write_lines(landing: Path, name: str, events: list[Event]) -> None:
+    logs(landing, f"a/{name}.log", *(event.text for event in events if event.source == "tracking_logs"))
+    requests = [event.text.decode().rstrip("\n") for event in events if event.source == "access_logs"]
+    access_log(landing, f"site/{name}", *requests)
+
+
 def write_reference(landing: Path, name: str, part: dict[str, Iterable[tuple[int, dict]]]) -> None:
     """One file per row version: its time is its place among the versions, whenever it arrives."""
     for entity, rows in part.items():
@@ -473,7 +531,7 @@ def write_reference(landing: Path, name: str, part: dict[str, Iterable[tuple[int
 @pytest.fixture(scope="module")
 def landing(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     landing = tmp_path_factory.mktemp("web") / "landing"
-    logs(landing, "a/0x0000000000000000.log", *(event.text for event in world.events))
+    write_lines(landing, "0", world.events)
     for entity, rows in world.reference.items():
         groups = defaultdict(list)
         for row in rows:
@@ -514,7 +572,7 @@ def built(request: pytest.FixtureRequest, world: World, warehouse_of: Callable[[
 
 def test_the_world_is_not_trivial(built: Built) -> None:
     outcomes = Counter(hit.outcome for hit in built.hits)
-    wanted = {"session", "forced", *{"session": ["unattributed"], "permanent": ["unattributed", "last_delivery"]}.get(
+    wanted = {"session", "forced", "opted_out", *{"session": ["unattributed"], "permanent": ["unattributed", "last_delivery"]}.get(
         built.mode, ["last_delivery", "anonymous"]
     )}  # fmt: skip
     assert outcomes.keys() == wanted
@@ -755,13 +813,13 @@ def test_any_order_gives_the_same(world: World, warehouse_of: Callable[[str], Pa
     landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
     landing.mkdir()
     rng = random.Random(5)
-    lines = [event.text for event in world.events]
-    rng.shuffle(lines)
+    events = list(world.events)
+    rng.shuffle(events)
     rows = [(entity, version, row) for entity, rows in world.reference.items() for version, row in enumerate(rows)]
     rng.shuffle(rows)
     for run in range(3):
         # The first run has no reference at all; the last brings few lines.
-        logs(landing, f"a/{run}.log", *[lines[0::2], lines[1::4], lines[3::4]][run])
+        write_lines(landing, str(run), [events[0::2], events[1::4], events[3::4]][run])
         part = defaultdict(list)
         for entity, version, row in rows[run - 1 :: 2] if run else []:
             part[entity].append((version, row))

@@ -44,7 +44,8 @@ select
     visitor_id,
     content_kind,
     params,
-    tag,
+    -- Not the landed one: whatever logged it, a tag is read by one rule.
+    case when hit_kind = 'web' then {{ query_parameter('params', 'tagid') }} end as tag,
     is_opted_out,
     has_session,
     request_method,
