@@ -29,7 +29,8 @@ own_urls as (
         source_url,
         category,
         url_type,
-        link_position as declared_position
+        link_position as declared_position,
+        {{ is_web_hit() }} as is_page
     from {{ ref('dim_tracked_urls') }}
     where {{ in_scope() }}
         and url_id <> 1
@@ -55,12 +56,13 @@ shared_urls as (
         source_url,
         category,
         url_type,
-        link_position as declared_position
+        link_position as declared_position,
+        {{ is_web_hit() }} as is_page
     from {{ ref('dim_tracked_urls') }}
     where delivery_id = 0
         and url_id <> 1
         and not is_unknown
-        and coalesce(url_type, 1) not in (4, 5)
+        and not {{ is_web_hit() }}
 ),
 
 known_urls as (
@@ -133,7 +135,7 @@ open_urls as (
             and known_urls.url_id = named_places.url_id
     where named_places.url_id is null
         and known_urls.source_url is not null
-        and coalesce(known_urls.url_type, 1) not in (4, 5)
+        and not known_urls.is_page
 ),
 
 same_addresses as (
@@ -222,7 +224,7 @@ links as (
             and known_urls.url_id = positions.url_id
     where (known_urls.is_own or positions.link_position is not null)
         -- Pages with a web-tracking tag are no links of a content.
-        and coalesce(known_urls.url_type, 1) not in (4, 5)
+        and not coalesce(known_urls.is_page, false)
 ),
 
 counted as (
