@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from log_ingest.catalog import REFERENCE_ENTITIES, ReferenceEntity
 from log_ingest.errors import IngestError
