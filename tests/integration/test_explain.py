@@ -300,8 +300,9 @@ def test_csv_has_one_row_for_each_line(bare: Path, demo: Demo, deliveries: list[
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("nothing.at_all",), 2), ((f"{MART}.nothing", "--delivery", "1"), 2), ((f"{MART}.sent_at", "--delivery", "5"), 1),
-        ((f"{MART}.sent_at", "--key", "x"), 2), (("profile_tracking", "--recipient", "5"), 1), ((MART,), 2),
+        (("nothing.at_all",), 2), ((f"{MART}.nothing", "--delivery", "1"), 2), ((MART,), 2),
+        ((f"{MART}.sent_at", "--delivery", "5"), 1), ((f"{MART}.sent_at", "--key", "x"), 2),
+        (("profile_tracking", "--recipient", "5"), 1),
     ],
 )  # fmt: skip
 def test_exit_codes_with_one_line(bare: Path, arguments: tuple[str, ...], code: int) -> None:
