@@ -245,14 +245,19 @@ class _Explainer:
             yield part
             if part.count is not None or part.reference_entity:
                 continue
-            for edge in self._edges.get((here, name), ()):
-                below = edge.source, edge.source_column
-                is_row_of_mart = edge.use == VALUE and edge.source[0] == "reports"
-                if not (edge.use == FORMULA or is_row_of_mart) or below in seen or edge.source not in self._columns:
-                    continue
-                if set(self._grain(edge.source)) <= set(known):
+            for below in self._numbers_below(here, name):
+                if below not in seen and set(self._grain(below[0])) <= set(known):
                     seen.add(below)
                     queue.append(below)
+
+    def _numbers_below(self, table: Table, column: str) -> list[tuple[Table, str]]:
+        """The published numbers that a column is computed from, row by row: of its own row, or of another report's."""
+        return [
+            (edge.source, edge.source_column)
+            for edge in self._edges.get((table, column), ())
+            if (edge.use == FORMULA or (edge.use == VALUE and edge.source[0] == "reports"))
+            and edge.source in self._columns
+        ]
 
     def _part(self, table: Table, column: str, keys: Mapping[str, object]) -> Part | None:
         if "event_key" in self._columns[table]:
@@ -265,9 +270,9 @@ class _Explainer:
         definition, facts = self._definition(table, column, home)
         part = Part(table[1], column, found[0][0], definition, facts)
         count = self._count(home) if home else None
-        if count is not None:
+        if count is not None and self._finds_its_rows(table, count):
             self._count_lines(part, table, count, keys)
-        elif not any(e.use == FORMULA for e in self._edges.get((table, column), ())):
+        elif not self._numbers_below(table, column):
             self._reference_rows(part, table, column, keys)
         return part
 
@@ -323,6 +328,11 @@ class _Explainer:
         condition, values = _equal({row_keys.get(name, f"counted.{name}"): keys[name] for name in grain}, quoted=False)
         fact = f"core.{identifier(count.fact)}"
         return f"{fact} as counted where {condition} and ({count.where})", values
+
+    def _finds_its_rows(self, table: Table, count: Count) -> bool:
+        """Whether it is known which counted rows belong to a row of the mart."""
+        known = set(self._models[table][2] if table in self._models else ()) | set(self._columns["core", count.fact])
+        return set(self._grain(table)) <= known
 
     def _count_lines(self, part: Part, table: Table, count: Count, keys: Mapping[str, object]) -> None:
         part.count = count
@@ -389,10 +399,13 @@ class _Explainer:
 
     def _reference_rows(self, part: Part, table: Table, column: str, keys: Mapping[str, object]) -> None:
         """The landed rows of the reference entities that the value is copied from, newest first."""
+        values_only = {
+            place: [edge for edge in edges if edge.use in (VALUE, AGGREGATE)] for place, edges in self._edges.items()
+        }
         fed = {
             (edge.source[1], edge.source_column)
-            for edge, use, _ in upstream(self._edges, table, column)
-            if edge.source[0] == "landed" and use in (VALUE, AGGREGATE)
+            for edge, _, _ in upstream(values_only, table, column)
+            if edge.source[0] == "landed"
         }
         selects: list[str] = []
         values: list[object] = []

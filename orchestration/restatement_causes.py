@@ -75,16 +75,22 @@ class RowChanges:
     def causes_of(self, count: Count) -> dict[int, tuple[int, Causes]]:
         """By delivery: by how much the traced rows change the count, and its causes."""
         is_event = count.fact == "fct_tracking_events"
+        # A predicate that looks into another table can change its mind about a row that is the same.
+        looks_elsewhere = "select" in count.where.lower()
         rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
         machine = "is_machine" if is_event else "false as is_machine"
-        for side in ("old", "new"):
+        for side, database in (("old", "former"), ("new", "marts")):
+            read = f"core.{count.fact} where {_IN_SCOPE}" if looks_elsewhere else f"{side}_{rows}"
+            # Tables that the predicate names are those of its side.
+            self._db.execute(f"use {database}")
             self._db.execute(f"""
                 create or replace temp table {side}_matches as
                 select
                     {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
                     coalesce({count.where}, false) as is_base, coalesce({count.full}, false) as is_full
-                from {side}_{rows}
+                from {read}
             """)
+        self._db.execute("use memory")
         judged = "old.is_machine is distinct from new.is_machine" if count.is_human else "false"
         self._db.execute(f"""
             create or replace temp table steps as
@@ -105,11 +111,13 @@ class RowChanges:
                 select *, old_delivery as delivery_id, -1 as direction from sides
                 where old_full and not (new_full and old_delivery = new_delivery)
             )
-            select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, causes.cause
-            from stepped inner join {rows}_causes as causes on stepped.row_key = causes.{key}
-            where stepped.is_one_sided
-                or (causes.kind = 'moved' and stepped.has_moved)
-                or (causes.kind = 'judged' and stepped.is_judged_anew)
+            select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction,
+                coalesce(causes.cause, '{self._fallback}') as cause
+            from stepped left join {rows}_causes as causes
+                on stepped.row_key = causes.{key}
+                    and (stepped.is_one_sided
+                        or (causes.kind = 'moved' and stepped.has_moved)
+                        or (causes.kind = 'judged' and stepped.is_judged_anew))
         """)
         if count.distinct:
             self._keep_what_changes_a_distinct_count(count)

@@ -20,8 +20,19 @@ from tests.marts import PROJECT, build_marts, connect
 
 NOON = datetime(2024, 5, 1, 12)
 OTHER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0"
-DELIVERIES = SPRING, SUMMER, AUTUMN, WINTER, LABEL, FORMAT, GROWTH = 101, 102, 103, 104, 105, 106, 107
+DELIVERIES = SPRING, SUMMER, AUTUMN, WINTER, LABEL, FORMAT, GROWTH, SHARE, QUIET = (
+    101,
+    102,
+    103,
+    104,
+    105,
+    106,
+    107,
+    108,
+    109,
+)
 SHOP, SALE, LEAVE, MIRROR = 201, 202, 203, 204
+NETWORKS = ("email", "facebook", "twitter", "delicious", "digg", "google", "linkedin")
 KINDS = {SHOP: 1, SALE: 1, LEAVE: 3, MIRROR: 6}
 SELECTED = ("+rpt_tracking_indicators", "indicator_counts", "indicator_catalogue")
 
@@ -48,6 +59,7 @@ class World:
     landing: Path
     messages: dict[int, dict] = field(default_factory=dict)
     urls: dict[tuple[int, int], int] = field(default_factory=dict)
+    categories: dict[tuple[int, int], str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     machine_agents: set[str] = field(default_factory=lambda: {"Mozilla/5.0"})
     opt_out_types: set[int] = field(default_factory=lambda: {3})
@@ -80,11 +92,12 @@ class World:
             self.messages[row["message_id"]] = row
         self._reference("messages", list(rows))
 
-    def tell_urls(self, *rows: tuple[int, int, str, int]) -> None:
+    def tell_urls(self, *rows: tuple[int, int, str, int], category: str = "") -> None:
         """(delivery, url, label, type)"""
         self.urls |= {(delivery, url): kind for delivery, url, _, kind in rows}
+        self.categories |= {(delivery, url): category for delivery, url, _, _ in rows}
         columns = ("delivery_id", "url_id", "label", "url_type")
-        self._reference("tracked_urls", [dict(zip(columns, row, strict=True)) for row in rows])
+        self._reference("tracked_urls", [dict(zip(columns, row, strict=True), category=category) for row in rows])
 
     def tell_deliveries(self, *rows: dict) -> None:
         self._reference("deliveries", list(rows))
@@ -106,6 +119,10 @@ class World:
 
     def _type_of(self, event: Event) -> int | None:
         return 2 if event.url == 1 else self.urls.get((self._delivery_of(event), event.url))
+
+    def _network_of(self, event: Event) -> str:
+        category = self.categories.get((self._delivery_of(event), event.url), "")
+        return category if category in NETWORKS else ""
 
     def _is_machine(self, event: Event) -> bool:
         """By user agent, or two different links of one message in the same second."""
@@ -148,6 +165,11 @@ class World:
                     f"{prefix}person_click_count": len(persons),
                     f"{prefix}total_click_count": len(kinds[1]),
                     f"{prefix}forward_estimate": len(persons) - len(recipients),
+                    f"{prefix}share_count": sum(self._network_of(e) != "" for e in events),
+                    **{
+                        f"{prefix}{network}_share_count": sum(self._network_of(e) == network for e in events)
+                        for network in NETWORKS
+                    },
                     f"{prefix}raw_reactivity": len(recipients) / len(opens) if opens else None,
                 }
             texts = sum(m["content_format"] == "text" for m in sent)
@@ -289,6 +311,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     world.tell_messages(message(WINTER * 10 + 1, WINTER, status=2, reason=8))
     world.tell_urls((LABEL, SHOP, "another label", 1))
     world.tell_messages(message(FORMAT * 10 + 2, FORMAT, form="text"))
+    world.tell_urls((SHARE, SHOP, "link 201", 1), category="facebook")
     changes = run()
 
     rules = house.project / "seeds" / "machine_rules.csv"
@@ -338,6 +361,7 @@ def test_growth_is_no_restatement(story: Story) -> None:
         ),
         pytest.param(WINTER, "reference change", {"success_count", "error_count", "complaint_count"}, id="status"),
         pytest.param(FORMAT, "reference change", {"estimated_recipient_open_count"}, id="format"),
+        pytest.param(SHARE, "reference change", {"share_count", "human_facebook_share_count"}, id="category of a link"),
         pytest.param(LABEL, "", set(), id="a label changes no number"),
     ],
 )
@@ -347,9 +371,8 @@ def test_each_change_restates_its_delivery(story: Story, delivery: int, reason: 
 
 
 def test_nothing_else_is_restated_or_rebuilt(story: Story) -> None:
-    assert {delivery for delivery, _ in story.changes.restated} == {SPRING, SUMMER, 0, AUTUMN, WINTER, FORMAT}
-    # A label is no part of any number of the mart: not even built again.
-    assert story.changes.rebuilt == {SPRING, SUMMER, 0, AUTUMN, WINTER, FORMAT, GROWTH}
+    assert {delivery for delivery, _ in story.changes.restated} == {SPRING, SUMMER, 0, AUTUMN, WINTER, FORMAT, SHARE}
+    assert story.changes.rebuilt == {0, *DELIVERIES} - {QUIET}
 
 
 def test_a_changed_ruleset(story: Story) -> None:
