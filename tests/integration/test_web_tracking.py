@@ -572,9 +572,11 @@ def built(request: pytest.FixtureRequest, world: World, warehouse_of: Callable[[
 
 def test_the_world_is_not_trivial(built: Built) -> None:
     outcomes = Counter(hit.outcome for hit in built.hits)
-    wanted = {"session", "forced", "opted_out", *{"session": ["unattributed"], "permanent": ["unattributed", "last_delivery"]}.get(
-        built.mode, ["last_delivery", "anonymous"]
-    )}  # fmt: skip
+    wanted = {
+        "session": {"unattributed"},
+        "permanent": {"unattributed", "last_delivery"},
+        "anonymous": {"last_delivery", "anonymous"},
+    }[built.mode] | {"session", "forced", "opted_out"}
     assert outcomes.keys() == wanted
     assert min(outcomes.values()) > 20, outcomes
     assert any(hit.recipient for hit in built.hits if hit.outcome == "anonymous") == (built.mode == "anonymous")
