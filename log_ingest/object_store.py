@@ -174,15 +174,22 @@ class StoredObject:
     def open(self, mode: str = "rb") -> io.BufferedIOBase:
         """From the beginning to the end, in one request; a small object is read once for several looks in a row."""
         if self.info.size <= BUFFER_BYTES:
-            if self.store.last_read is None or self.store.last_read[0] != self.info:
-                with self.open_at_random() as stream:
-                    self.store.last_read = (self.info, stream.read(self.info.size) or b"")
-            return io.BytesIO(self.store.last_read[1])
+            return io.BytesIO(self._whole())
         return io.BufferedReader(_Reader(self.store, self.info, is_sequential=True), BUFFER_BYTES)
 
-    def open_at_random(self) -> io.RawIOBase:
-        """Any place: a request for each read."""
+    def open_at_random(self) -> io.RawIOBase | io.BytesIO:
+        """For reads at any place, each of them a request; a small object is read at once."""
+        if self.info.size <= BUFFER_BYTES:
+            return io.BytesIO(self._whole())
         return _Reader(self.store, self.info, is_sequential=False)
+
+    def _whole(self) -> bytes:
+        known = self.store.last_read
+        if known is None or known[0] != self.info:
+            with _Reader(self.store, self.info, is_sequential=False) as stream:
+                known = (self.info, stream.read(self.info.size) or b"")
+            self.store.last_read = known
+        return known[1]
 
 
 class _Reader(io.RawIOBase):
@@ -271,7 +278,8 @@ class _DuckDBFiles(AbstractFileSystem):
     def open(self, path: str, mode: str = "rb", **_: Any) -> io.RawIOBase:
         if mode != "rb":
             raise StorageError(path, "is written by put only")
-        return StoredObject(self._objects, self._needed(path)).open_at_random()
+        # DuckDB opens a file several times, first for a few bytes of its end only.
+        return _Reader(self._objects, self._needed(path), is_sequential=False)
 
     def size(self, path: str) -> int:
         return self._needed(path).size

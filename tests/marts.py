@@ -51,7 +51,9 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(str(warehouse / "work" / "warehouse.duckdb"), read_only=True)
 
 
-def tables(warehouse: Path, schemas: tuple[str, ...] = ("core", "reports")) -> dict[str, list[tuple]]:
+def tables(
+    warehouse: Path, schemas: tuple[str, ...] = ("core", "reports"), *, without: set[str] = PROVENANCE
+) -> dict[str, list[tuple]]:
     """The sorted rows of every table and view of the schemas, without provenance, by schema.table."""
     found = {}
     with connect(warehouse) as con:
@@ -61,7 +63,7 @@ def tables(warehouse: Path, schemas: tuple[str, ...] = ("core", "reports")) -> d
         ).fetchall()
         for schema, name in names:
             columns = [
-                row[0] for row in con.execute(f'describe "{schema}"."{name}"').fetchall() if row[0] not in PROVENANCE
+                row[0] for row in con.execute(f'describe "{schema}"."{name}"').fetchall() if row[0] not in without
             ]
             selected = ", ".join(f'"{column}"' for column in columns)
             found[f"{schema}.{name}"] = con.execute(

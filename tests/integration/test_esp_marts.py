@@ -1,11 +1,11 @@
 """What providers' webhooks tell, in the marts: which message it is about, which acts our own logs hold too, what became
 of messages. A random world is computed a second time in plain Python, and built in one run and in several."""
 
-import csv
 import hashlib
 import os
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,8 +21,7 @@ MODELS = ["+rpt_source_reconciliation", "+rpt_tracking_indicators", "+fct_esp_ev
 START = datetime(2024, 5, 1, 10)
 WINDOW = timedelta(seconds=10)
 LOOKBACK = timedelta(days=90)
-RUNS = 4
-MESSAGE_COLUMNS = ("message_id", "delivery_id", "recipient_id", "address", "status", "event_at", "content_format")
+RUNS = 3
 SHOP = "https://shop.example"
 LINKS = {
     10: (f"{SHOP}/a?x=<%= recipient.id %>", 1),
@@ -113,27 +112,36 @@ class World:
         return {message: versions[-1] for message, versions in self.versions.items()}
 
 
-def make_world(seed: int) -> World:
-    rng = random.Random(seed)
+def make_world(seeds: Iterable[int]) -> World:
+    """Several worlds that have nothing in common, and what fits nowhere."""
     world = World()
-    addresses = [f"person{n}@example.org" for n in range(9)]
+    for seed in seeds:
+        add_world(world, seed)
+    # Named, and in no extract.
+    world.told.append(Told(len(world.told), "open", START, "who@example.org", 999_999, 1000, 4, None, False))
+    world.told.append(Told(len(world.told), "click", START, "who@example.org", 0, 7777, 55, CLICKED[12], False))
+    return world
+
+
+def add_world(world: World, seed: int) -> None:
+    rng = random.Random(seed)
+    addresses = [f"person{n}@world{seed}.example" for n in range(9)]
     for number in range(5):
-        delivery = 1000 + number
+        delivery = 1000 * seed + number
         world.sent_at[delivery] = START + timedelta(days=rng.choice([0, 1, 2, 40, 120]) + number)
         for recipient, address in enumerate(addresses, 1):
             if rng.random() < 0.25:
                 continue
-            message = 5000 + 100 * number + recipient
+            message = 10_000 * seed + 100 * number + recipient
             at = rng.choice([None, world.sent_at[delivery] + timedelta(seconds=rng.randrange(600))])
-            status = rng.choice([1, 1, 1, 1, 2, 3, 5, 6, 8, 0, 7])
+            status = rng.choice([1, 1, 1, 1, 2, 3, 5, 5, 6, 6, 8, 8, 0, 7])
             row = Message(message, delivery, recipient, address, status, at)
             world.versions[message].append(row)
             if rng.random() < 0.25:
                 world.versions[message].append(
                     Message(message, delivery, recipient, rng.choice(addresses), rng.choice([1, 2, 5]), at)
                 )
-    pointer = 1
-    messages = [versions[0] for versions in world.versions.values()]
+    messages = [versions[0] for message, versions in world.versions.items() if message // 10_000 == seed]
     for message in rng.choices(messages, k=120):
         at = (message.event_at or world.sent_at[message.delivery]) + timedelta(hours=1, seconds=rng.randrange(90))
         kind = rng.choice(["open", "open", "click", "click", "unsubscribe"])
@@ -141,9 +149,8 @@ def make_world(seed: int) -> World:
         recorded = rng.random()
         if recorded < 0.75:
             logged = rng.choice([message.delivery, message.delivery, 0])
-            text = line(pointer, at=at.isoformat(), message=message.message, delivery=logged, url=url)
+            text = line(len(world.own) + 1, at=at.isoformat(), message=message.message, delivery=logged, url=url)
             world.own.append(Own(at, message.message, logged, url, text))
-            pointer += 1
         if recorded > 0.25:
             said = rng.choice(["message", "delivery", "recipient", "address", "nothing"])
             moved = at + timedelta(seconds=rng.choice([-12, -10, -3, 0, 0, 1, 2, 8, 10, 11]))
@@ -175,7 +182,7 @@ def make_world(seed: int) -> World:
                         False,
                     )
                 )
-    for message in rng.choices(messages, k=50):
+    for message in rng.choices(messages, k=110):
         kind = rng.choice(["delivered", "delivered", "bounce", "bounce", "complaint", "deferred", "processed"])
         at = (message.event_at or world.sent_at[message.delivery]) + timedelta(seconds=rng.randrange(-50, 4000))
         bounce = rng.choice(["hard", "soft"]) if kind == "bounce" else None
@@ -183,10 +190,6 @@ def make_world(seed: int) -> World:
         world.told.append(
             Told(len(world.told), kind, at, message.address, said, 0, 0, None, False, bounce),
         )
-    # Named, and in no extract.
-    world.told.append(Told(len(world.told), "open", START, "who@example.org", 999_999, 1000, 4, None, False))
-    world.told.append(Told(len(world.told), "click", START, "who@example.org", 0, 7777, 55, CLICKED[12], False))
-    return world
 
 
 # -- computed a second time
@@ -329,38 +332,40 @@ event_keys: dict[int, str] = {}
 # -- builds
 
 
-def write_messages(landing: Path, name: str, rows: list[Message], mtime: int) -> None:
-    path = landing / "reference" / "messages" / name
+def write_deliveries(landing: Path, world: World) -> None:
+    rows = ["delivery_id,label,sent_at", *(f"{d},Delivery {d},{at.isoformat()}" for d, at in world.sent_at.items())]
+    write(landing / "reference" / "deliveries" / "all.csv", rows, 1_700_000_000)
+
+
+def write_urls(landing: Path, world: World, version: int) -> None:
+    """The first version knows nothing of one link, another address of a second, another type of a third."""
+    links = [(d, url, link, kind) for d in world.sent_at for url, (link, kind) in LINKS.items()]
+    links += [(0, url, link, kind) for url, (link, kind) in SHARED.items()]
+    if version == 0:
+        old = {12: ("https://old.example/", 1), 13: (LINKS[13][0], 1), 20: (f"{SHOP}/a", 6)}
+        links = [(d, url, *old.get(url, (link, kind))) for d, url, link, kind in links if url != 14]
+    rows = ["delivery_id,url_id,source_url,url_type", *(f"{d},{u},{link},{kind}" for d, u, link, kind in links)]
+    write(landing / "reference" / "tracked_urls" / f"v{version}.csv", rows, 1_700_000_000 + version)
+
+
+def write(path: Path, rows: list[str], mtime: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(MESSAGE_COLUMNS)
-        for row in rows:
-            at = row.event_at.isoformat() if row.event_at else ""
-            writer.writerow([row.message, row.delivery, row.recipient, row.address, row.status, at, "html"])
+    path.write_text("\n".join(rows) + "\n")
     os.utime(path, (mtime, mtime))
 
 
-def write_reference(landing: Path, world: World, what: str) -> None:
-    folder = landing / "reference" / what
-    folder.mkdir(parents=True, exist_ok=True)
-    if what == "deliveries":
-        rows = ["delivery_id,label,sent_at", *(f"{d},Delivery {d},{at.isoformat()}" for d, at in world.sent_at.items())]
-    else:
-        links = [(d, url, link, kind) for d in world.sent_at for url, (link, kind) in LINKS.items()]
-        links += [(0, url, link, kind) for url, (link, kind) in SHARED.items()]
-        rows = ["delivery_id,url_id,source_url,url_type", *(f"{d},{u},{link},{kind}" for d, u, link, kind in links)]
-    (folder / "all.csv").write_text("\n".join(rows) + "\n")
-
-
-def write_messages_of(landing: Path, world: World, version: int) -> None:
-    rows = [versions[version] for versions in world.versions.values() if len(versions) > version]
-    write_messages(landing, f"v{version}.csv", rows, 1_700_000_000 + version)
+def write_messages(landing: Path, world: World, version: int) -> None:
+    rows = ["message_id,delivery_id,recipient_id,address,status,event_at,content_format"]
+    for versions in world.versions.values():
+        for row in versions[version : version + 1]:
+            at = row.event_at.isoformat() if row.event_at else ""
+            rows.append(f"{row.message},{row.delivery},{row.recipient},{row.address},{row.status},{at},html")
+    write(landing / "reference" / "messages" / f"v{version}.csv", rows, 1_700_000_000 + version)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return make_world(8)
+    return make_world([14, 15, 16])
 
 
 @pytest.fixture(scope="module")
@@ -369,10 +374,10 @@ def built(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     landing = base / "landing"
     logs(landing, "a/all.log", *(own.text for own in world.own))
     jsonl(landing, "sendgrid/all.jsonl", *(told.payload() for told in world.told))
-    for what in ("deliveries", "tracked_urls"):
-        write_reference(landing, world, what)
+    write_deliveries(landing, world)
     for version in (0, 1):
-        write_messages_of(landing, world, version)
+        write_messages(landing, world, version)
+        write_urls(landing, world, version)
     build_marts(landing, base / "warehouse", select=MODELS, tests=True)
     rows = query(base / "warehouse", "select provider_message_id, event_key from core.fct_esp_events")
     event_keys.clear()
@@ -576,17 +581,18 @@ def grown(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     own, told = list(world.own), list(world.told)
     rng.shuffle(own)
     rng.shuffle(told)
-    arrivals: list[list] = [["v1", "tracked_urls"], [], ["deliveries", "v0"], []]
-    arrivals = arrivals[:RUNS]
     for run in range(RUNS):
         logs(landing, f"x/{run}.log", *(one.text for one in own[run::RUNS]))
         again = [one.payload() | {"sg_event_id": f"again{run}"} for one in rng.choices(told[: run * 20 + 5], k=5)]
         jsonl(landing, f"sendgrid/{run}.jsonl", [one.payload() for one in told[run::RUNS]], again)
-        for what in arrivals[run]:
-            if what.startswith("v"):
-                write_messages_of(landing, world, int(what[1:]))
-            else:
-                write_reference(landing, world, what)
+        if run == 0:
+            write_urls(landing, world, 0)
+            write_messages(landing, world, 1)
+        elif run == 1:
+            write_messages(landing, world, 0)
+        else:
+            write_deliveries(landing, world)
+            write_urls(landing, world, 1)
         build_marts(landing, warehouse, select=MODELS)
     return landing, warehouse
 

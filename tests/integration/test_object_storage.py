@@ -23,6 +23,9 @@ from log_ingest.ledger import Ledger
 from log_ingest.report import IngestReport, SourceTotals
 from log_ingest.status import collect
 from log_ingest.storage import ObjectUrl
+from orchestration.doctor import diagnose
+from orchestration.sensors import landing_fingerprint
+from orchestration.settings import Settings
 from tests.conftest import ROOT, Demo, mtw
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs, numbered
@@ -650,6 +653,28 @@ def test_any_order_of_arrival_gives_the_same_events(lake: Lake, tmp_path: Path) 
     ingest(tmp_path / "landing", tmp_path / "whole", run_id="test")
     assert lake.events() == events(tmp_path / "whole")
     assert collect(lake.warehouse).last_batch_id > 1
+
+
+# -- around a run
+
+
+def test_the_landing_sensor_sees_a_bucket_change(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.log("a/x.log", *numbered(5))
+    before = landing_fingerprint(lake.landing)
+    assert before == landing_fingerprint(lake.landing)
+    lake.log("a/y.log", *numbered(5))
+    after = landing_fingerprint(lake.landing)
+    assert (after.file_count, after.total_bytes) == (2, 2 * before.total_bytes)
+
+
+def test_the_doctor_names_a_bucket_that_cannot_be_listed(lake: Lake, tmp_path: Path) -> None:
+    settings = Settings(lake.landing, tmp_path / "warehouse", landed_override=lake.landed)
+    assert {finding.topic: finding.is_ok for finding in diagnose(settings)}["landed location"]
+    lake.server.faults.append(refuse("AccessDenied", 403, is_list=True, holds="out/landed"))
+    found = {finding.topic: finding for finding in diagnose(settings)}
+    assert found["landing location"].is_ok
+    assert not found["landed location"].is_ok
+    assert "access denied" in found["landed location"].text
 
 
 # -- the whole pipeline
