@@ -1,5 +1,5 @@
--- Every accepted line up to where the events have been read is one event, or a web hit that is not kept, source
--- by source: none lost, none doubled.
+-- Every accepted line up to where events have been read is one event, source by source: none lost, none doubled.
+-- But for web hits that are not kept, and for what a provider tells of an act that is counted already.
 with
 
 read_to as (
@@ -39,6 +39,9 @@ events as (
     union all
     select source from {{ ref('int_web_hits__attributed') }}
     where outcome in ('unattributed', 'opted_out')
+    union all
+    select 'esp_event' as source from {{ ref('int_tracking_events__reconciled') }}
+    where not is_counted
 ),
 
 counted_events as (
