@@ -19,7 +19,7 @@ import pytest
 import yaml
 from dagster import DagsterRunStatus
 
-from log_ingest.catalog import LANDED_SCHEMAS
+from log_ingest.catalog import LANDED_SCHEMAS, LEDGER_SCHEMAS
 from orchestration import build_state, publish
 from orchestration.checks import landed, marts, suites
 from orchestration.checks.verdicts import Verdict, check_result
@@ -86,7 +86,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     root = tmp_path_factory.mktemp("orchestration")
     write_log(root / "landing", 0, 300)
     with (root / "landing/tracking_logs/s5/0x0000000000000000.log").open("a") as log:
-        log.write("50x00000000000F0000\tcorrupt <script>\n")
+        log.write(f"50x{300:016X}\tcorrupt <script>\n")
     project = root / "project"
     shutil.copytree(SMALL_PROJECT, project)
     found = Settings(root / "landing", root / "warehouse", dbt_project_dir=project)
@@ -127,7 +127,7 @@ def test_assets_and_their_groups(defs):
     graph = defs.resolve_asset_graph()
     found = {key.to_user_string(): graph.get(key).group_name for key in graph.get_all_asset_keys()}
     assert found == {
-        **{f"landed/{name}": "landing" for name in [*LANDED_SCHEMAS, "batches"]},
+        **{f"landed/{name}": "landing" for name in [*LANDED_SCHEMAS, "batches", *LEDGER_SCHEMAS]},
         "staging/stg_tracking_logs__lines": "staging_tracking_logs",
         "core/fct_tracking_events": "core",
         "core/fct_opens": "core",
@@ -280,7 +280,7 @@ def test_the_run_can_be_looked_at_afterwards(settings, first_run):
     assert "<b>" not in published["main_indicators"].value, "labels are shown, not rendered"
     assert r"Delivery &lt;b&gt;1" in published["main_indicators"].value
     (check,) = checks.values()
-    assert "event\\_key is unique" in check.event.asset_check_evaluation.metadata["rules"].value
+    assert "no line is landed twice" in check.event.asset_check_evaluation.metadata["rules"].value
 
 
 def test_a_run_with_nothing_new_skips_models_and_publishing(copied):
@@ -293,7 +293,7 @@ def test_a_run_with_nothing_new_skips_models_and_publishing(copied):
 
 
 def test_new_lines_make_a_new_version_and_a_warning_stops_nothing(copied):
-    write_log(copied.landing_dir, 1000, 50)
+    write_log(copied.landing_dir, 301, 50)
     folder = copied.landing_dir / "tracking_logs" / "s6"
     folder.mkdir()
     # Unknown message: more than one line in five, which is worth a warning.
