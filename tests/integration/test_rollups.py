@@ -66,8 +66,8 @@ def rollups(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], d
         "s5/a.log",
         *(
             line(
-                0x100 + n, at=e.at.isoformat(timespec="milliseconds"), message=e.message, delivery=e.delivery, url=e.url,
-                visitor=e.visitor, **({"agent": ROBOT} if e.is_machine else {}),
+                0x100 + n, at=e.at.isoformat(timespec="milliseconds"), message=e.message, delivery=e.delivery,
+                url=e.url, visitor=e.visitor, **({"agent": ROBOT} if e.is_machine else {}),
             )
             for n, e in enumerate(EVENTS)
         ),

@@ -1,4 +1,4 @@
--- A table: one delivery counts in roll-ups of many. Counted anew from the facts, since distinct counts do not add up.
+-- A table: roll-ups are of many deliveries. Counted anew from the facts, since distinct counts do not add up.
 with
 
 deliveries as (
@@ -23,7 +23,7 @@ events as (
         on facts.delivery_id = deliveries.delivery_id
 ),
 
--- One row per message, visitor and day first: far fewer than events, and all that is counted below follows from them.
+-- One row per message, visitor and day first: far fewer than events, and enough for what is counted below.
 activities as (
     select
         delivery_id,
@@ -57,19 +57,7 @@ rollups as (
         {{ 'delivery_id' if rollup == 'delivery' else 'cast(null as bigint)' }} as delivery_id,
         {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as varchar)' }} as campaign_label,
         {{ columns[0] if rollup in ('day', 'week', 'month') else 'cast(null as date)' }} as period_on,
-        cast(count(distinct delivery_id) as bigint) as delivery_count,
-        {% for form in ['', 'human_'] -%}
-        cast(count(distinct message_id) filter (where message_id <> 0 and {{ form }}tracking_count > 0) as bigint)
-            as {{ form }}recipient_open_count,
-        cast(count(distinct message_id) filter (where message_id <> 0 and {{ form }}click_count > 0) as bigint)
-            as {{ form }}recipient_click_count,
-        cast(count(distinct visitor_id) filter (where visitor_id <> '' and {{ form }}click_count > 0) as bigint)
-            as {{ form }}person_click_count,
-        cast(sum({{ form }}open_count) as bigint) as {{ form }}total_open_count,
-        cast(sum({{ form }}click_count) as bigint) as {{ form }}total_click_count,
-        cast(sum({{ form }}opt_out_count) as bigint) as {{ form }}opt_out_click_count,
-        cast(sum({{ form }}mirror_page_count) as bigint) as {{ form }}mirror_page_click_count{{ ',' if not loop.last }}
-        {% endfor -%}
+        {{ rollup_measures() }}
     from activities
     {% if rollup in ('day', 'week', 'month') -%}
     where event_on is not null
