@@ -23,7 +23,7 @@ def human_name(name: str) -> str:
 
 
 def blocks(row: dict[str, str], with_human_form: set[str]) -> Iterator[tuple[str, str]]:
-    """(indicator, description) of one catalogue row: the indicator, and its human form where it has one."""
+    """(prefix of the column, description) of one catalogue row: the indicator, and its human form where it has one."""
 
     def human_part(text: str) -> str:
         # A denominator such as success_count, which machines cannot inflate, stays as it is.
@@ -36,12 +36,12 @@ def blocks(row: dict[str, str], with_human_form: set[str]) -> Iterator[tuple[str
     reference = f'Known in Adobe Campaign Classic as "{row["reference_name"]}".' if row["reference_name"] else ""
     tail = [f"Decision {row['decision'].replace(' ', ', ')}." if row["decision"] else ""]
     tail.append(f"Unit: {row['unit']}. Additivity: {row['additivity']}.")
-    yield row["name"], " ".join(filter(None, [*parts, reference, *tail]))
+    yield "", " ".join(filter(None, [*parts, reference, *tail]))
     if row["has_human_form"] == "true":
         human = f"{row['name']} without the events judged machine-made. {row['definition']}"
         if row["numerator"]:
             human += f" Numerator: {human_part(row['numerator'])}. Denominator: {human_part(row['denominator'])}."
-        yield human_name(row["name"]), " ".join(filter(None, [human, *tail]))
+        yield human_name(""), " ".join(filter(None, [human, *tail]))
 
 
 def render() -> str:
@@ -49,11 +49,14 @@ def render() -> str:
     with CATALOGUE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     with_human_form = {row["name"] for row in rows if row["has_human_form"] == "true"}
-    texts = [
-        f"{{% docs indicator_{name} %}}\n{text}\n{{% enddocs %}}\n"
-        for row in rows
-        for name, text in blocks(row, with_human_form)
-    ]
+    texts = []
+    named: set[str] = set()
+    for row in rows:
+        # A name that another mart uses for something else carries the mart's name.
+        name = f"{row['mart']}_{row['name']}" if row["name"] in named else row["name"]
+        named.add(row["name"])
+        for prefix, text in blocks(row, with_human_form):
+            texts.append(f"{{% docs indicator_{prefix}{name} %}}\n{text}\n{{% enddocs %}}\n")
     return "\n".join([HEADING, *texts])
 
 

@@ -8,6 +8,7 @@ published file carries: meta.indicator_catalogue, meta.indicator_counts, meta.mo
 import contextlib
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,7 +40,7 @@ class NotThere(RuntimeError):
 
 @dataclass(frozen=True)
 class RawLine:
-    """One counted line. line: None where the landed rows no longer hold it; counted: what a distinct count looks at."""
+    """One counted line. line: None where the landed rows no longer hold it; counted: the value that is looked at."""
 
     source_file: str
     source_line: int
@@ -56,9 +57,10 @@ class Count:
     measure: str
 
     @property
-    def distinct(self) -> str:
-        """The column whose distinct values are counted; empty where rows are."""
-        return self.measure.removeprefix("count(distinct ").removesuffix(")") if "distinct" in self.measure else ""
+    def looked_at(self) -> str:
+        """The column whose distinct values are counted, or whose values are summed; empty where rows are counted."""
+        found = re.search(r"(?:distinct |sum\()(\w+)", self.measure)
+        return found[1] if found else ""
 
 
 @dataclass
@@ -339,7 +341,7 @@ class _Explainer:
         rows, values = self._counted(table, count, keys)
         part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
         part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
-        part.lines = self._lines(rows, values, count.fact, count.distinct)
+        part.lines = self._lines(rows, values, count.fact, count.looked_at)
 
     def _events(self, table: Table, keys: Mapping[str, object], column: str = "") -> Part:
         """The events behind the rows of a mart of events."""

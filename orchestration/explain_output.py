@@ -69,7 +69,7 @@ def _print_part(out: "Console", part: Part, *, is_first: bool) -> None:
     kind = "Raw lines" if part.count is not None else f"Reference rows of {part.reference_entity}, newest first"
     out.print(view.shown(f"{kind}: {part.lines_shown:,} of {part.line_count:,}"), style="bold")
     for line in part.lines:
-        counted = f"  ({part.count.distinct} {_shown(line.counted)})" if part.count and part.count.distinct else ""
+        counted = f"  ({part.count.looked_at} {_shown(line.counted)})" if part.count and part.count.looked_at else ""
         # Whole lines, broken by the terminal alone: they can be searched and copied.
         place = view.shown(f"{line.source_file}:{line.source_line}{counted}", _LONGEST)
         out.print(place, style="dim", soft_wrap=True)
@@ -128,8 +128,8 @@ def write_json(stream: TextIO, found: Explanation) -> None:
         for number_of_line, line in enumerate(part.lines):
             stream.write(",\n  " if number_of_line else "\n  ")
             entry = {"source_file": line.source_file, "source_line": line.source_line, "line": line.line}
-            if part.count is not None and part.count.distinct:
-                entry[part.count.distinct] = _plain_json(line.counted)
+            if part.count is not None and part.count.looked_at:
+                entry[part.count.looked_at] = _plain_json(line.counted)
             stream.write(json.dumps(entry))
         stream.write("]}")
     stream.write("]\n}\n")

@@ -36,10 +36,11 @@ class Count:
     name: str
     fact: str
     where: str
-    distinct: str
+    distinct: str = ""
+    """The column whose distinct values are counted, where they are."""
+    summed: str = ""
+    """The column whose values are added up, where they are."""
     is_human: bool = False
-    is_sum: bool = False
-    """It adds up a column of the rows: their number does not account for it."""
     part_of: tuple[str, ...] = ()
 
     @property
@@ -72,7 +73,7 @@ class RowChanges:
         self.are_known = self._collect_events() and self._collect_messages()
         """False where the facts do not have what it takes."""
 
-    def causes_of(self, count: Count) -> dict[int, tuple[int, Causes]]:
+    def causes_of(self, count: Count) -> dict[int, tuple[float, Causes]]:
         """By delivery: by how much the traced rows change the count, and its causes."""
         is_event = count.fact == "fct_tracking_events"
         # A predicate that looks into another table can change its mind about a row that is the same.
@@ -87,6 +88,7 @@ class RowChanges:
                 create or replace temp table {side}_matches as
                 select
                     {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
+                    {f"coalesce({count.summed}, 0)" if count.summed else "1"} as weight,
                     coalesce({count.where}, false) as is_base, coalesce({count.full}, false) as is_full
                 from {read}
             """)
@@ -98,6 +100,7 @@ class RowChanges:
                 select
                     row_key, new.delivery_id as new_delivery, old.delivery_id as old_delivery,
                     coalesce(new.counted, old.counted) as counted,
+                    coalesce(new.weight, old.weight) as weight,
                     coalesce(new.is_full, false) as new_full, coalesce(old.is_full, false) as old_full,
                     old.row_key is null or new.row_key is null as is_one_sided,
                     not (old.is_base and new.is_base and old.delivery_id = new.delivery_id) as has_moved,
@@ -111,7 +114,7 @@ class RowChanges:
                 select *, old_delivery as delivery_id, -1 as direction from sides
                 where old_full and not (new_full and old_delivery = new_delivery)
             )
-            select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction,
+            select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, stepped.weight,
                 coalesce(causes.cause, '{self._fallback}') as cause
             from stepped left join {rows}_causes as causes
                 on stepped.row_key = causes.{key}
@@ -121,11 +124,12 @@ class RowChanges:
         """)
         if count.distinct:
             self._keep_what_changes_a_distinct_count(count)
-        once = "count(distinct counted) filter (where direction = {0})"
-        found: dict[int, tuple[int, Causes]] = {
+        # A row with two causes is one step, and so are all rows of a value that is counted once.
+        found: dict[int, tuple[float, Causes]] = {
             delivery_id: (delta, {})
             for delivery_id, delta in self._rows(
-                f"select delivery_id, {once.format(1)} - {once.format(-1)} from steps group by delivery_id"
+                "select delivery_id, cast(sum(direction * weight) as double) from"
+                " (select distinct delivery_id, counted, direction, weight from steps) group by delivery_id"
             )
         }
         for delivery_id, cause, row_count in self._rows(

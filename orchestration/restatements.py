@@ -9,6 +9,7 @@ on: events that happened after the former version's data_through_at are growth, 
 not recorded. Causes are found per number, not per delivery. Of a delivery that is gone, numbers other than 0 are.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
@@ -220,11 +221,12 @@ class _Comparison:
             "select name, counted_from, counted_where, counted_as, coalesce(part_of, '')"
             f" from marts.meta.indicator_counts where mart = {literal(MART)} order by all"
         ):
-            distinct = measure.removeprefix("count(distinct ").removesuffix(")") if "distinct" in measure else ""
-            is_sum = "sum(" in measure
-            found[name] = Count(name, fact, where, distinct, is_sum=is_sum, part_of=tuple(part_of.split()))
+            looked_at = re.search(r"(?:distinct |sum\()(\w+)", measure)
+            column = looked_at[1] if looked_at else ""
+            distinct, summed = (column, "") if "distinct" in measure else ("", column)
+            found[name] = Count(name, fact, where, distinct, summed, part_of=tuple(part_of.split()))
             if fact == "fct_tracking_events" and f"human_{name}" in columns:
-                found[f"human_{name}"] = Count(f"human_{name}", fact, where, distinct, is_human=True, is_sum=is_sum)
+                found[f"human_{name}"] = Count(f"human_{name}", fact, where, distinct, summed, is_human=True)
         return found
 
     def _causes_of_counts(
@@ -240,7 +242,7 @@ class _Comparison:
                 if (delivery_id, count.name) in changed:
                     old, new = changed[delivery_id, count.name]
                     # What the rows do not account for was done by the models. A delivery that is gone counts nothing.
-                    accounted = bool(found) if count.is_sum else (new or 0) - (old or 0) == delta
+                    accounted = abs((new or 0) - (old or 0) - delta) < 1e-6
                     causes[delivery_id, count.name] = found | ({} if accounted else {unexplained: 0})
                 elif count.part_of and delta:
                     causes[delivery_id, count.name] = found

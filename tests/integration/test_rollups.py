@@ -1,0 +1,170 @@
+"""Roll-ups: exact distinct counts for deliveries, campaigns, days, weeks, months and all, held to plain Python; and
+what summing would have given instead."""
+
+import csv
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.loglines import line, logs
+from tests.marts import build_marts, connect
+
+CAMPAIGNS = {501: "Spring", 502: "Spring", 503: "", 504: "Autumn"}
+KINDS = {1: 2, 21: 1, 22: 1, 23: 3, 24: 6, 25: 11}
+ROBOT = "Mozilla/5.0"
+MEASURES = (
+    *("recipient_open_count", "recipient_click_count", "person_click_count", "total_open_count", "total_click_count"),
+    *("opt_out_click_count", "mirror_page_click_count", "forward_estimate"),
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    delivery: int
+    message: int
+    url: int
+    at: datetime
+    visitor: str
+    is_machine: bool
+
+    @property
+    def in_range(self) -> bool:
+        return self.at.year >= 2000
+
+
+def make_events() -> list[Event]:
+    rng = random.Random(5)
+    start = datetime(2024, 5, 30, 23)
+    found = []
+    for n in range(400):
+        delivery = rng.choice([501, 501, 502, 503, 504])
+        message = rng.choice([0, *range(delivery * 10, delivery * 10 + 9)])
+        # Visitors come back, in other deliveries and on other days; seconds apart, so that nothing is a burst.
+        visitor = f"00000000-0000-4000-8000-{rng.randrange(12):012d}"
+        moment = start + timedelta(minutes=37 * n)
+        found.append(Event(delivery, message, rng.choice(list(KINDS)), moment, visitor, rng.random() < 0.2))
+    found.append(Event(501, 5011, 21, datetime(1999, 1, 1), "00000000-0000-4000-8000-000000000099", False))
+    return found
+
+
+EVENTS = make_events()
+
+
+@pytest.fixture(scope="module")
+def rollups(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict]:
+    base = tmp_path_factory.mktemp("rollups")
+    landing = base / "landing"
+    write(landing, "deliveries", [{"delivery_id": d, "campaign_label": c} for d, c in CAMPAIGNS.items()])
+    links = [{"delivery_id": d, "url_id": u, "url_type": k} for d in CAMPAIGNS for u, k in KINDS.items() if u != 1]
+    write(landing, "tracked_urls", links)
+    logs(
+        landing,
+        "s5/a.log",
+        *(
+            line(
+                0x100 + n, at=e.at.isoformat(timespec="milliseconds"), message=e.message, delivery=e.delivery,
+                url=e.url, visitor=e.visitor, **({"agent": ROBOT} if e.is_machine else {}),
+            )
+            for n, e in enumerate(EVENTS)
+        ),
+    )  # fmt: skip
+    build_marts(landing, base / "warehouse", select=["+rpt_tracking_rollups", "+rpt_tracking_indicators"])
+    with connect(base / "warehouse") as con:
+        found = {}
+        for mart in ("rpt_tracking_rollups", "rpt_tracking_indicators"):
+            rows = con.execute(f"select * from reports.{mart}")
+            names = [column[0] for column in rows.description]
+            for row in (dict(zip(names, values, strict=True)) for values in rows.fetchall()):
+                key = (row["rollup"], row["rollup_key"]) if "rollup" in row else ("mart", str(row["delivery_id"]))
+                found[key] = row
+    return found
+
+
+def write(landing: Path, entity: str, rows: list[dict]) -> None:
+    folder = landing / "reference" / entity
+    folder.mkdir(parents=True)
+    with (folder / "1.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def count(events: list[Event]) -> dict[str, float | None]:
+    """The definitions, over any set of events."""
+    result: dict[str, float | None] = {"delivery_count": len({e.delivery for e in events})}
+    for form in ("", "human_"):
+        some = [e for e in events if not form or not e.is_machine]
+        opens = len({e.message for e in some if e.message})
+        clicks = [e for e in some if KINDS[e.url] == 1]
+        recipients, persons = len({e.message for e in clicks if e.message}), len({e.visitor for e in clicks})
+        result |= {
+            f"{form}recipient_open_count": opens,
+            f"{form}recipient_click_count": recipients,
+            f"{form}person_click_count": persons,
+            f"{form}forward_estimate": persons - recipients,
+            f"{form}total_open_count": sum(e.url == 1 for e in some),
+            f"{form}total_click_count": len(clicks),
+            f"{form}opt_out_click_count": sum(KINDS[e.url] == 3 for e in some),
+            f"{form}mirror_page_click_count": sum(KINDS[e.url] == 6 for e in some),
+            f"{form}raw_reactivity": recipients / opens if opens else None,
+        }
+    return result
+
+
+def monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+KEYS: dict[str, Callable[[Event], str | None]] = {
+    "delivery": lambda e: str(e.delivery),
+    "campaign": lambda e: CAMPAIGNS[e.delivery],
+    "day": lambda e: str(e.at.date()) if e.in_range else None,
+    "week": lambda e: str(monday(e.at.date())) if e.in_range else None,
+    "month": lambda e: str(e.at.date().replace(day=1)) if e.in_range else None,
+    "all": lambda e: "all",
+}
+
+
+@pytest.mark.parametrize("rollup", KEYS)
+def test_a_rollup_is_the_distinct_count_of_its_events(rollups: dict, rollup: str) -> None:
+    sets: dict[str, list[Event]] = {}
+    for event in EVENTS:
+        key = KEYS[rollup](event)
+        if key is not None:
+            sets.setdefault(key, []).append(event)
+    found = {key: row for (kind, key), row in rollups.items() if kind == rollup}
+    assert found.keys() == sets.keys()
+    for key, events in sets.items():
+        expected = count(events)
+        assert {name: found[key][name] for name in expected} == expected, key
+
+
+def test_rows_say_what_they_roll_up(rollups: dict) -> None:
+    assert rollups["delivery", "501"]["delivery_id"] == 501
+    assert rollups["campaign", "Spring"]["campaign_label"] == "Spring"
+    assert rollups["campaign", ""]["campaign_label"] is None
+    assert rollups["month", "2024-06-01"]["period_on"] == date(2024, 6, 1)
+    assert rollups["week", "2024-05-27"]["period_on"].weekday() == 0
+
+
+def test_summing_over_deliveries_gives_another_number_of_people(rollups: dict) -> None:
+    summed = sum(row["person_click_count"] for (kind, _), row in rollups.items() if kind == "mart")
+    people = len({event.visitor for event in EVENTS if KINDS[event.url] == 1})
+    assert rollups["all", "all"]["person_click_count"] == people < summed
+
+
+def test_summing_over_days_gives_another_number_of_recipients(rollups: dict) -> None:
+    for name in ("recipient_open_count", "recipient_click_count", "person_click_count"):
+        summed = sum(row[name] for (kind, _), row in rollups.items() if kind == "day")
+        assert summed > rollups["all", "all"][name]
+
+
+def test_the_rollup_of_a_delivery_is_the_indicator_mart(rollups: dict) -> None:
+    for delivery in map(str, CAMPAIGNS):
+        for name in MEASURES:
+            assert rollups["delivery", delivery][name] == rollups["mart", delivery][name]
+            assert rollups["delivery", delivery][f"human_{name}"] == rollups["mart", delivery][f"human_{name}"]
