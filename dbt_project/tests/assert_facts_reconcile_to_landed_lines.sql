@@ -1,5 +1,5 @@
--- Every accepted line up to where the events have been read is one event, or a web hit that is not kept, source
--- by source: none lost, none doubled.
+-- Every accepted line up to where the events have been read is one event, or a web hit that is not kept,
+-- source by source: none lost, none doubled.
 with
 
 read_to as (
