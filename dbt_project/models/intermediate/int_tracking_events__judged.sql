@@ -101,7 +101,10 @@ touched as (
         event_key,
         message_id
     from {{ this }}
-    where (server, pointer) in (select (server, pointer) from arrived where pointer is not null)
+    where (server, pointer) in (
+        select (server, pointer) from arrived
+        where pointer is not null
+    )
     union all
     -- It is about another message now: the former one is judged without it.
     select
@@ -145,7 +148,7 @@ touched as (
     where tracked_urls.changed_in_run > {{ mark_run() }}
         and stored.url_type is distinct from tracked_urls.url_type
     union all
-    -- The web tag that they name, whose URL they are on, or that gave them their type, arrived later or was changed.
+    -- The web tag that they name, are on, or got their type from arrived later or was changed.
     select
         event_key,
         message_id
@@ -183,7 +186,13 @@ base as (
         message_id in (select message_id from touched_messages)
         or event_key in (select event_key from touched)
     )
-    and not (source = 'esp_event' and event_key in (select event_key from arrived where source = 'esp_event'))
+    and not (
+        source = 'esp_event'
+        and event_key in (
+            select event_key from arrived
+            where source = 'esp_event'
+        )
+    )
 ),
 
 contested as (
@@ -200,7 +209,10 @@ contested as (
             server,
             pointer
         from {{ this }}
-        where (server, pointer) in (select (server, pointer) from base where pointer is not null)
+        where (server, pointer) in (
+            select (server, pointer) from base
+            where pointer is not null
+        )
     )
     where pointer is not null
     group by server, pointer
@@ -239,8 +251,8 @@ placed as (
             and base.pointer = contested.pointer
 ),
 
--- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag may say
--- itself what it is.
+-- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag may
+-- say itself what it is.
 typed as (
     select
         placed.*,
@@ -250,9 +262,8 @@ typed as (
         case
             when placed.url_id = 1 then 2
             else coalesce(
-                placed.known_url_type,
-                own_urls.url_type, shared_urls.url_type, named_tags.url_type, web_tag_urls.url_type,
-                {{ tag_url_type('placed.tag') }}
+                placed.known_url_type, own_urls.url_type, shared_urls.url_type,
+                named_tags.url_type, web_tag_urls.url_type, {{ tag_url_type('placed.tag') }}
             )
         end as url_type
     from placed
@@ -281,7 +292,7 @@ clicks as (
     where url_id <> 1
         and known_url_type is null
         and not {{ is_web_hit() }}
-        and typed.message_id in (
+        and message_id in (
             select candidates.message_id
             from base as candidates
             where candidates.url_id <> 1 and candidates.message_id <> 0
