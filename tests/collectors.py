@@ -4,9 +4,11 @@ Only what an installation has to set is replaced: addresses of files, and the po
 """
 
 import http.client
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from tests.conftest import ROOT, unless_required
 
 _NGINX_MAIN = """
 daemon off;
-user {user};
+{user}
 worker_processes 2;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
@@ -32,15 +34,13 @@ http {{
 }}
 """
 
-_APACHE_MODULES = (
-    "mpm_event", "authz_core", "rewrite", "headers", "unique_id", "mime",
-)  # fmt: skip
+_APACHE_MODULES = ("mpm_event", "authz_core", "rewrite", "headers", "unique_id", "mime")
 _APACHE_MAIN = """
 ServerRoot {folder}
 ServerName localhost
 PidFile {folder}/apache.pid
 ErrorLog {folder}/error.log
-User {user}
+{user}
 TypesConfig /etc/mime.types
 {modules}
 Include {folder}/collector.conf
@@ -80,36 +80,51 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running(kind: str, folder: Path, targets: str) -> Iterator[Collector]:
+def running(kind: str, targets: str) -> Iterator[Collector]:
     """Start one of nginx and apache with its shipped configuration; skips where the program is not installed."""
     program = shutil.which({"nginx": "nginx", "apache": "apache2"}[kind], path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
         unless_required(f"no {kind} on this machine: sudo apt-get install {'nginx' if kind == 'nginx' else 'apache2'}")
-    folder.mkdir(parents=True)
-    user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-    port, log = _free_port(), folder / "tracking.log"
-    (folder / "targets.map").write_text(targets)
+    with tempfile.TemporaryDirectory(prefix="mtw-collector-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Apache's workers are not root
+        (folder / "targets.map").write_text(targets)
+        shutil.copy(ROOT / "collector" / "pixel.gif", folder)
+        port = _free_port()
+        with _started(_command(kind, program, folder, port), folder, port):
+            yield Collector(kind, port, folder / "tracking.log")
+
+
+def _command(kind: str, program: str, folder: Path, port: int) -> list[str]:
+    """Write the configuration; how to start the server in the foreground."""
     shipped = (ROOT / "collector" / f"{kind}.conf").read_text()
     if kind == "nginx":
-        paths = {"/etc/nginx/mtw-targets.map": "targets.map", "/var/log/nginx/mtw-tracking.log": "tracking.log"}
-        ours = _set(shipped, {old: str(folder / new) for old, new in paths.items()})
-        ours = _set(ours, {"listen 80;": f"listen 127.0.0.1:{port};"})
-        main = _NGINX_MAIN.format(folder=folder, user=user)
-        command = [program, "-c", str(folder / "main.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
+        values = {
+            "/etc/nginx/mtw-targets.map": f"{folder}/targets.map",
+            "/var/log/nginx/mtw-tracking.log": f"{folder}/tracking.log",
+            "listen 80;": f"listen 127.0.0.1:{port};",
+        }
+        main = _NGINX_MAIN.format(folder=folder, user="user root;" if os.getuid() == 0 else "")
+        command = [program, "-c", f"{folder}/main.conf", "-p", str(folder), "-e", f"{folder}/error.log"]
     else:
-        paths = {"/etc/apache2/mtw-targets.map": "targets.map", "/var/log/apache2/mtw-tracking.log": "tracking.log"}
-        ours = _set(shipped, {old: str(folder / new) for old, new in paths.items()})
-        ours = _set(ours, {"/usr/share/mtw/pixel.gif": str(ROOT / "collector" / "pixel.gif")})
-        ours = _set(ours, {"Listen 80": f"Listen 127.0.0.1:{port}", "*:80": f"*:{port}"})
-        modules = "\n".join(
-            f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in _APACHE_MODULES
-        )
+        values = {
+            "/etc/apache2/mtw-targets.map": f"{folder}/targets.map",
+            "/var/log/apache2/mtw-tracking.log": f"{folder}/tracking.log",
+            "/usr/share/mtw/pixel.gif": f"{folder}/pixel.gif",
+            "Listen 80": f"Listen 127.0.0.1:{port}",
+            "*:80": f"*:{port}",
+        }
+        modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in _APACHE_MODULES)
+        user = "User www-data\nGroup www-data" if os.getuid() == 0 else ""
         main = _APACHE_MAIN.format(folder=folder, user=user, modules=modules)
-        command = [program, "-f", str(folder / "main.conf"), "-DFOREGROUND"]
-        if user == "root":
-            command.insert(1, "-DBIG_SECURITY_HOLE")
-    (folder / "collector.conf").write_text(ours)
+        command = [program, "-f", f"{folder}/main.conf", "-DFOREGROUND"]
+    (folder / "collector.conf").write_text(_set(shipped, values))
     (folder / "main.conf").write_text(main)
+    return command
+
+
+@contextmanager
+def _started(command: list[str], folder: Path, port: int) -> Iterator[None]:
     with (folder / "output").open("w") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output)
     try:
@@ -123,7 +138,7 @@ def running(kind: str, folder: Path, targets: str) -> Iterator[Collector]:
                 assert server.poll() is None, said
                 assert time.monotonic() < deadline, said
                 time.sleep(0.1)
-        yield Collector(kind, port, log)
+        yield
     finally:
         server.terminate()
         try:
