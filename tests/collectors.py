@@ -65,6 +65,13 @@ class Collector:
         cookies = [cookie.split(";")[0] for cookie in response.headers.get_all("Set-Cookie", [])]
         return response.status, response.headers["Location"], cookies
 
+    def finish_log(self, start: int, lines: int) -> None:
+        """Wait until so many lines stand in the log behind a position: a line is written after its answer."""
+        deadline = time.monotonic() + 20
+        while self.log.read_bytes()[start:].count(b"\n") < lines:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
 
 def _set(text: str, values: dict[str, str]) -> str:
     for old, new in values.items():
