@@ -1,10 +1,14 @@
 """The collector's map of links: an address stays an address, whatever was declared."""
 
+from pathlib import Path
+
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.collector_map import unfit, written
+from tests.conftest import mtw
 
 
 def test_both_forms() -> None:
@@ -56,3 +60,22 @@ def test_no_address_leaves_its_place(text: str) -> None:
         assert line.endswith('";')
         assert not set(line[7:-2]) & set('"\\$ \t\r\n') and line.isascii()
     assert written([(1, 2, address)], "nginx").lines or unfit(address)
+
+
+def test_the_command_prints_the_published_links(landing: Path, warehouse: Path) -> None:
+    early = mtw("collector-map", "nginx", landing=landing, warehouse=warehouse)
+    assert (early.returncode, early.stdout, early.stderr.count("\n")) == (1, "", 1)
+    assert "mtw run" in early.stderr
+    (warehouse / "published").mkdir(parents=True)
+    with duckdb.connect(str(warehouse / "published" / "marts.duckdb")) as con:
+        con.execute("create schema core")
+        con.execute(
+            "create table core.dim_tracked_urls as select * from (values (20, 1, null), (20, 2, 'https://x.example/'),"
+            " (0, 3, 'https://y.example/'), (20, 4, 'mailto:a@b.c'), (20, 5, null)) as t (delivery_id, url_id, source_url)"
+        )
+    done = mtw("collector-map", "nginx", landing=landing, warehouse=warehouse)
+    assert done.stdout == '"0:3" "https://y.example/";\n"14:2" "https://x.example/";\n'
+    assert done.stderr == "2 links\nleft out: 1 (no web address)\n"
+    done = mtw("collector-map", "apache", landing=landing, warehouse=warehouse)
+    assert done.stdout == "0:3 https://y.example/\n14:2 https://x.example/\n"
+    assert mtw("collector-map", "iis", landing=landing, warehouse=warehouse).returncode == 2
