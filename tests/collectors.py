@@ -41,7 +41,7 @@ ServerName localhost
 PidFile {folder}/apache.pid
 ErrorLog {folder}/error.log
 {user}
-TypesConfig /etc/mime.types
+TypesConfig {folder}/mime.types
 {modules}
 Include {folder}/collector.conf
 """
@@ -91,11 +91,14 @@ def running(kind: str, targets: str) -> Iterator[Collector]:
     """Start one of nginx and apache with its shipped configuration; skips where the program is not installed."""
     program = shutil.which({"nginx": "nginx", "apache": "apache2"}[kind], path="/usr/sbin:/usr/bin:/sbin:/bin")
     if program is None:
-        unless_required(f"no {kind} on this machine: sudo apt-get install {'nginx' if kind == 'nginx' else 'apache2'}")
+        unless_required(
+            f"no {kind} on this machine: sudo apt-get install {'nginx' if kind == 'nginx' else 'apache2-bin'}"
+        )
     with tempfile.TemporaryDirectory(prefix="mtw-collector-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # Apache's workers are not root
         (folder / "targets.map").write_text(targets)
+        (folder / "mime.types").write_text("image/gif gif\n")
         shutil.copy(ROOT / "collector" / "pixel.gif", folder)
         port = _free_port()
         with _started(_command(kind, program, folder, port), folder, port):
