@@ -38,6 +38,7 @@ _APACHE_MODULES = ("mpm_event", "authz_core", "rewrite", "headers", "unique_id",
 _APACHE_MAIN = """
 ServerRoot {folder}
 ServerName localhost
+Listen 127.0.0.1:{port}
 PidFile {folder}/apache.pid
 ErrorLog {folder}/error.log
 {user}
@@ -121,12 +122,11 @@ def _command(kind: str, program: str, folder: Path, port: int) -> list[str]:
             "/etc/apache2/mtw-targets.map": f"{folder}/targets.map",
             "/var/log/apache2/mtw-tracking.log": f"{folder}/tracking.log",
             "/usr/share/mtw/pixel.gif": f"{folder}/pixel.gif",
-            "Listen 80": f"Listen 127.0.0.1:{port}",
             "*:80": f"*:{port}",
         }
         modules = "\n".join(f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in _APACHE_MODULES)
         user = "User www-data\nGroup www-data" if os.getuid() == 0 else ""
-        main = _APACHE_MAIN.format(folder=folder, user=user, modules=modules)
+        main = _APACHE_MAIN.format(folder=folder, port=port, user=user, modules=modules)
         command = [program, "-f", f"{folder}/main.conf", "-DFOREGROUND"]
     (folder / "collector.conf").write_text(_set(shipped, values))
     (folder / "main.conf").write_text(main)
