@@ -281,11 +281,12 @@ class LineIntake:
     def _set_aside_rest(self, lines: pa.Table, taken: np.ndarray) -> None:
         """Account for the lines of a part that gave no row: refused ones one by one, others as a part of their own."""
         con = self._con
-        rows = lines["row"].to_numpy()[~np.isin(_places_of(lines), taken)]
-        if not len(rows):
+        is_taken = np.isin(_places_of(lines), taken)
+        left = len(is_taken) - int(np.count_nonzero(is_taken))
+        if not left:
             return
-        con.register("rest_rows", pa.table({"row": rows}))
-        con.execute("create or replace temp view rest_lines as select * from part_lines where row in (from rest_rows)")
+        con.register("taken_rows", pa.table({"row": lines["row"].to_numpy()[is_taken]}))
+        con.execute("create or replace temp view rest_lines as from part_lines anti join taken_rows using (row)")
         con.execute(f"create temp table rest as {self._format.set_aside_sql('rest_lines', self._settings)}")
         refused = con.execute(
             "select row, reason, detail, server, pointer from rest where disposition = 'quarantined' order by row"
@@ -303,10 +304,10 @@ class LineIntake:
             )
             if pointer is not None:
                 self._refused_pointers.setdefault(server, []).append(pointer)
-        if len(refused) < len(rows):
+        if len(refused) < left:
             self._set_aside_others()
         con.execute("drop table rest")
-        con.unregister("rest_rows")
+        con.unregister("taken_rows")
 
     def _set_aside_others(self) -> None:
         """The lines that no one would look at one by one (requests for images): written without touching Python."""
@@ -319,8 +320,7 @@ class LineIntake:
             path,
         )
         found = self._con.execute(
-            "select file_id, disposition, count(*) from rest join part_lines using (row)"
-            " where disposition <> 'quarantined' group by all"
+            f"select file_id, disposition, count(*) from read_parquet({literal(str(path))}) group by all"
         ).fetchall()
         for file_id, disposition, lines in found:
             tally = self._commit.takings[file_id]

@@ -509,6 +509,20 @@ def serve(host: str, port: int) -> None:
         sys.exit(serve_dagster(_settings(), host, port))
 
 
+@main.command("collector-map")
+@click.argument("server", type=click.Choice(["nginx", "apache"]))
+def collector_map(server: str) -> None:
+    """Print where the collector's links lead, from the published links, as a map for its server."""
+    with _one_line_errors():
+        from orchestration import collector_map as made
+
+        found = made.collector_map(_settings().published_database, "nginx" if server == "nginx" else "apache")
+        for line in found.lines:
+            click.echo(line)
+        for line in made.summary(found):
+            click.echo(line, err=True)
+
+
 @main.command()
 def doctor() -> None:
     """Check this installation and say what to do about what is wrong."""

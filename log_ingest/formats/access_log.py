@@ -34,7 +34,7 @@ _ID = rf"{_ID_NAME}[a-z][0-9a-f]{{1,16}}{_COMMA}[0-9a-f]{{1,16}}{_COMMA}[0-9a-f]
 
 _HEX_ID = "[0-9a-fA-F]{1,16}"
 _ADDRESS = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*)"
-_VISITOR = "[0-9A-Za-z-]{1,64}"
+_VISITOR = "[0-9A-Za-z_@.-]{1,64}"
 
 # Characters that no framed line has (framing.unfit) stand for an escaped backslash and quote while a line is cut at
 # its quotes.

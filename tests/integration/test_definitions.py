@@ -251,7 +251,7 @@ def test_one_run_publishes_what_landed(settings, first_run):
     assert publication.version == 1
     assert publication.run_id == first_run.run_id
     assert publication.tables["core.fct_tracking_events"] == 300
-    assert (first_run.checks_passed, first_run.failed_checks) == (12, [])
+    assert (first_run.checks_passed, first_run.failed_checks) == (21, [])
     with duckdb.connect(str(settings.published_database.resolve()), read_only=True) as connection:
         assert connection.execute("select sum(success_count) from reports.rpt_tracking_indicators").fetchone() == (20,)
 
@@ -636,7 +636,7 @@ def test_status_and_quarantine_of_a_warehouse(settings, first_run):
     assert "corrupt <script>" in listed.stdout
     shown = mtw("quarantine", "show", "tracking_logs/s5/0x0000000000000000.log", "301", root=root)
     assert shown.returncode == 0, shown.stderr
-    assert r"50x00000000000F0000\tcorrupt <script>" in shown.stdout
+    assert r"50x000000000000012C\tcorrupt <script>" in shown.stdout
     assert mtw("quarantine", "show", "none.log", "1", root=root).returncode == 1
 
 

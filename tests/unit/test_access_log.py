@@ -90,6 +90,14 @@ VARIANTS = {
         request(TARGET, appended=f' "uuid230={VISITOR}" "10.1.1.1"'),
         {"forwarded_for": "10.1.1.1", "visitor_id": VISITOR},
     ),
+    "cookie as it was set": (
+        request(TARGET, appended=f' "-" "uuid230={VISITOR}; Path=/; Max-Age=31536000"'),
+        {"visitor_id": VISITOR},
+    ),
+    "cookie of the request before the one set": (
+        request(TARGET, appended=f' "uuid230={VISITOR}" "uuid230=another; Path=/"'),
+        {"visitor_id": VISITOR},
+    ),
     "bare cookie": (request(TARGET, appended=f" uuid230={VISITOR}"), {"visitor_id": VISITOR}),
     "cookie percent-encoded as a whole": (
         request(TARGET, appended=f' "a%3Db%3B%20uuid230%3D{VISITOR}"'),
