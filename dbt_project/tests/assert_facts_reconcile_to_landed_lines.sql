@@ -1,5 +1,5 @@
--- Every accepted line up to where events have been read is one event, source by source: none lost, none doubled.
--- But for web hits that are not kept, and for what a provider tells of an act that is counted already.
+-- Every accepted line up to where events have been read is one event of its source: none lost, none doubled;
+-- but for web hits that are not kept, and for what a provider tells of an act that is counted already.
 with
 
 read_to as (
