@@ -20,6 +20,7 @@ import yaml
 from dagster import DagsterRunStatus
 
 from log_ingest.catalog import LANDED_SCHEMAS, LEDGER_SCHEMAS
+from log_ingest.formats.trackinglogd import RAW_FIELDS
 from orchestration import build_state, publish
 from orchestration.checks import landed, marts, suites
 from orchestration.checks.verdicts import Verdict, check_result
@@ -452,6 +453,7 @@ def frame(**changes: object) -> pd.DataFrame:
     row = {
         **{"source_file": "a", "line_number": 1, "server": "5", "pointer": 1, "url_id": 1},
         **{"message_id": 1, "delivery_id": 1, "time_flag": None},
+        **dict.fromkeys(RAW_FIELDS, "x"),
         **{"occurred_at": pd.Timestamp("2026-01-01"), "ingested_at": pd.Timestamp("2026-01-02")},
     }
     rows = pd.DataFrame([row | changes]).astype({"time_flag": object})

@@ -101,10 +101,8 @@ touched as (
         event_key,
         message_id
     from {{ this }}
-    where (server, pointer) in (
-        select (server, pointer) from arrived
-        where pointer is not null
-    )
+    where pointer is not null
+        and (server, pointer) in (select (server, pointer) from arrived)
     union all
     -- It is about another message now: the former one is judged without it.
     select
@@ -209,10 +207,7 @@ contested as (
             server,
             pointer
         from {{ this }}
-        where (server, pointer) in (
-            select (server, pointer) from base
-            where pointer is not null
-        )
+        where (server, pointer) in (select (server, pointer) from base)
     )
     where pointer is not null
     group by server, pointer
@@ -251,8 +246,8 @@ placed as (
             and base.pointer = contested.pointer
 ),
 
--- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag may
--- say itself what it is.
+-- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag
+-- may say itself what it is.
 typed as (
     select
         placed.*,
@@ -261,10 +256,12 @@ typed as (
         coalesce(nullif(placed.url_id, 0), named_tags.url_id, 0) as resolved_url_id,
         case
             when placed.url_id = 1 then 2
-            else coalesce(
-                placed.known_url_type, own_urls.url_type, shared_urls.url_type,
-                named_tags.url_type, web_tag_urls.url_type, {{ tag_url_type('placed.tag') }}
-            )
+            when placed.known_url_type is not null then placed.known_url_type
+            when own_urls.url_type is not null then own_urls.url_type
+            when shared_urls.url_type is not null then shared_urls.url_type
+            when named_tags.url_type is not null then named_tags.url_type
+            when web_tag_urls.url_type is not null then web_tag_urls.url_type
+            else {{ tag_url_type('placed.tag') }}
         end as url_type
     from placed
     left join web_tags as named_tags
