@@ -20,6 +20,9 @@ NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, OTHER = (
     *("new events", "late data", "reference change", "ruleset", "models", "removed data", "other"),
 )
 
+_TRACED = {"occurred_at", "message_id", "url_id", "visitor_id", "is_machine"}
+"""Columns without which no cause can be told."""
+
 _EVENT_ATTRIBUTES = {
     *("delivery_id", "message_id", "recipient_id", "url_id", "url_type", "visitor_id", "is_in_time_range"),
 }
@@ -168,6 +171,8 @@ class RowChanges:
         if not self._pair("fct_tracking_events", "event_key", _EVENT_ATTRIBUTES | {"is_machine"}, "events"):
             return False
         columns = self._columns["events"]
+        if not set(columns) >= _TRACED:
+            return False  # a fact of the analyst's own making: its numbers are compared, their causes are not known
         through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
         self._db.execute(f"""
             create or replace temp table events_causes as
