@@ -161,7 +161,7 @@ def test_a_rate_of_another_mart_leads_to_the_mart_that_counts(demo: Demo, delive
         parts = {f"{part.mart}.{part.column}" for part in found.parts[1:]}
     assert parts == {f"{MART}.person_click_count", f"{MART}.success_count"}
     with explain(demo, "delivery_dashboard.recipient_click_count", limit=1, delivery_id=deliveries[-1]) as found:
-        assert found.parts[0].count.distinct == "message_id"
+        assert found.parts[0].count.looked_at == "message_id"
 
 
 def test_labels_lead_to_their_reference_rows(demo: Demo) -> None:
@@ -203,7 +203,7 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
             (part,) = found.parts
             lines = [line for line in part.lines if line.line]
         assert part.value == part.recount == value
-        counted = {line.counted for line in lines} if part.count.distinct else lines
+        counted = {line.counted for line in lines} if "distinct" in part.count.measure else lines
         assert len(counted) == value
 
 
