@@ -377,3 +377,6 @@ LANDED_SCHEMAS: dict[str, pa.Schema] = {
     **{entity.name: reference_schema(entity) for entity in REFERENCE_ENTITIES},
 }
 """Every directory below landed/ and the schema of its Parquet files."""
+
+READABLE_SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA, **LEDGER_SCHEMAS}
+"""Everything below landed/ that readers see: the sources, and what the ledger knows."""

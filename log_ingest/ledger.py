@@ -13,7 +13,7 @@ from pathlib import Path
 
 from log_ingest.errors import IngestError
 from log_ingest.files import Fingerprint
-from log_ingest.pointers import PointerRun
+from log_ingest.pointers import Gap, PointerIndex, PointerRun
 
 FORMAT_VERSION = 2
 
@@ -370,6 +370,10 @@ class Ledger:
             [server],
         )
         return [PointerRun(*row) for row in rows]
+
+    def gaps(self) -> list[Gap]:
+        """What is missing between the pointers of each server, by server and pointer."""
+        return [gap for server in self.servers() for gap in PointerIndex(self.pointer_runs(server)).gaps(server)]
 
     def servers(self) -> list[str]:
         return [row[0] for row in self._db.execute("select distinct server from pointer_runs order by 1")]

@@ -10,7 +10,6 @@ import pyarrow as pa
 from log_ingest.catalog import LEDGER_SCHEMAS
 from log_ingest.landing import Landing
 from log_ingest.ledger import TALLY_COLUMNS, Ledger
-from log_ingest.pointers import PointerIndex
 
 
 def write_ledger_tables(landing: Landing, ledger: Ledger) -> None:
@@ -39,15 +38,14 @@ def _files(ledger: Ledger) -> list[dict[str, object]]:
 def _gaps(ledger: Ledger) -> list[dict[str, object]]:
     return [
         {
-            "server": server,
+            "server": gap.server,
             "first_missing_pointer": gap.first_missing_pointer,
             "last_missing_pointer": gap.last_missing_pointer,
             "missing_count": gap.missing_count,
             "before_at": _time(gap.before_at),
             "after_at": _time(gap.after_at),
         }
-        for server in ledger.servers()
-        for gap in PointerIndex(ledger.pointer_runs(server)).gaps(server)
+        for gap in ledger.gaps()
     ]
 
 

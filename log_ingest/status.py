@@ -5,7 +5,7 @@ from pathlib import Path
 
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Content, Ledger
-from log_ingest.pointers import Gap, PointerIndex
+from log_ingest.pointers import Gap
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def collect(warehouse_dir: Path) -> Status:
         return Status(
             sources=[SourceStatus(**{**dict(row), "copies": copies.get(row["source"], 0)}) for row in ledger.totals()],
             contents=contents,
-            gaps=[gap for server in ledger.servers() for gap in PointerIndex(ledger.pointer_runs(server)).gaps(server)],
+            gaps=ledger.gaps(),
             held_files=[(content.name, content.held_bytes) for content in contents if content.held_bytes],
             problem_files=ledger.problems(),
             last_batch_id=ledger.last_batch_id(),

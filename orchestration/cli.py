@@ -128,7 +128,8 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     if reporter.ingest_report is not None:
         from orchestration.assets.landing import TOTALS_HEADER, totals_rows
 
-        out.print(view.table("Taken in by this run", TOTALS_HEADER, totals_rows(reporter.ingest_report)))
+        rows = [row for row in totals_rows(reporter.ingest_report) if any(row[1:])]  # others have nothing to say
+        out.print(view.table("Taken in by this run", TOTALS_HEADER, rows))
         for problem in reporter.ingest_report.problems[:20]:
             out.print(view.shown(f"! {problem}", 400))
         if len(reporter.ingest_report.problems) > 20:
@@ -483,15 +484,21 @@ def demo(events: int, verbose: bool) -> None:
         from log_ingest.status import collect
         from orchestration.indicators import one_delivery
 
-        shown = one_delivery(settings.published_database)
-        if shown:
+        explained = ""
+        if shown := one_delivery(settings.published_database):
             out.print(view.table(f"\n{view.plain(shown.title)}", ("indicator", "all", "human"), shown.rows))
+            number = f"rpt_tracking_indicators.recipient_click_count --delivery {shown.delivery_id}"
+            explained = (
+                f"  .venv/bin/mtw explain {number}\n"
+                "                            what a number means, and the raw lines that make it\n"
+            )
         out.print(view.table("\nControl totals", STATUS_HEADER, status_rows(collect(settings.warehouse_dir))))
         out.print(
             "\nWhere to look next\n"
             "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
             f"  {published}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
+            f"{explained}"
             "  .venv/bin/mtw status      what was taken in, what is missing\n"
             "  .venv/bin/mtw quarantine list\n"
             "                            what was not accepted, and why"

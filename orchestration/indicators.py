@@ -17,6 +17,7 @@ INDICATORS = (
 class DeliveryIndicators:
     """rows: (indicator, all, human); human is None where machines cannot inflate it. Rates are 0 to 1."""
 
+    delivery_id: int
     title: str
     rows: list[tuple[str, object, object]]
 
@@ -33,4 +34,5 @@ def one_delivery(database: Path) -> DeliveryIndicators | None:
         return None
     values = dict(zip(names, row, strict=True))
     rows = [(name, values[name], values.get(f"human_{name}")) for name in INDICATORS if name in values]
-    return DeliveryIndicators(f"Delivery {values['delivery_id']}: {values.get('delivery_label') or 'no label'}", rows)
+    title = f"Delivery {values['delivery_id']}: {values.get('delivery_label') or 'no label'}"
+    return DeliveryIndicators(values["delivery_id"], title, rows)

@@ -19,7 +19,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS
+from log_ingest.catalog import READABLE_SCHEMAS
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.lineage import Edge, Relation, column_lineage, digest_text
 from orchestration.publish import MetaTable
@@ -170,9 +170,8 @@ def models_of(manifest: Mapping[str, Any], compiled: Mapping[str, str], project_
                 ),
             )
         )
-    schemas = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA}
     for node in manifest["sources"].values():
-        known = schemas.get(node["name"])
+        known = READABLE_SCHEMAS.get(node["name"])
         columns = tuple(known.names if known is not None else node["columns"])
         models.append(Model(LANDED, node["name"], "source", columns=tuple(dict.fromkeys((*columns, "batch_id")))))
     return sorted(models, key=lambda model: (model.schema, model.name))

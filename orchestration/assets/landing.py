@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import pyarrow as pa
 
-from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS, LEDGER_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.catalog import LINE_SOURCES, READABLE_SCHEMAS, REFERENCE_ENTITIES
 from log_ingest.errors import IngestError
 from log_ingest.storage import Location
 from orchestration import build_state
@@ -52,7 +51,6 @@ DESCRIPTIONS = {
     },
     **BY_PRODUCTS,
 }
-SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA, **LEDGER_SCHEMAS}
 PERSONAL = {
     (entity.name, column.name) for entity in REFERENCE_ENTITIES for column in entity.columns if column.is_personal
 }
@@ -70,7 +68,7 @@ def landed_spec(name: str) -> dg.AssetSpec:
         dg.TableColumn(
             column.name, str(column.type), tags={"personal_data": ""} if (name, column.name) in PERSONAL else {}
         )
-        for column in SCHEMAS[name]
+        for column in READABLE_SCHEMAS[name]
     ]
     return dg.AssetSpec(
         landed_key(name),
@@ -90,7 +88,7 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="ingest",
-        specs=[landed_spec(name) for name in SCHEMAS],
+        specs=[landed_spec(name) for name in READABLE_SCHEMAS],
         check_specs=[_platform_check_spec()] if settings.reference_url else None,
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
@@ -137,7 +135,7 @@ def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
             context.log.info("nothing new: the published version is up to date, models and publishing are skipped")
             return
         context.log.info("to do: %s", "; ".join(plan.reasons))
-        for name in SCHEMAS:
+        for name in READABLE_SCHEMAS:
             yield dg.MaterializeResult(asset_key=landed_key(name), metadata=_metadata(name, report))
 
     return ingest

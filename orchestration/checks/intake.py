@@ -7,7 +7,7 @@ They warn and do not hold up the publication: what has arrived stays worth knowi
 from typing import Any
 
 from log_ingest.ledger import Ledger
-from log_ingest.pointers import Gap, PointerIndex
+from log_ingest.pointers import Gap
 from orchestration.checks.verdicts import Verdict
 
 SHOWN = 20
@@ -15,23 +15,21 @@ SHOWN = 20
 
 def quarantine_verdicts(ledger: Ledger, threshold: float) -> list[Verdict]:
     """Per source: quarantined lines are at most this share of all lines (0 to 1)."""
+    worst: dict[str, list[dict[str, object]]] = {}
+    for file in sorted(ledger.files(), key=lambda file: -file["quarantined"]):
+        shown = worst.setdefault(file["source"], [])
+        if file["quarantined"] and len(shown) < SHOWN:
+            shown.append({"file": file["name"], "lines": file["lines"], "quarantined": file["quarantined"]})
     verdicts = []
     for row in ledger.totals():
         share = row["quarantined"] / row["lines"] if row["lines"] else 0.0
-        worst = sorted(
-            (file for file in ledger.files() if file["source"] == row["source"] and file["quarantined"]),
-            key=lambda file: -file["quarantined"],
-        )
         verdicts.append(
             Verdict(
                 f"at most {threshold:.2%} of the lines of {row['source']} are quarantined (now {share:.2%})",
                 share <= threshold,
                 "warning",
                 offending=row["quarantined"],
-                sample=[
-                    {"file": file["name"], "lines": file["lines"], "quarantined": file["quarantined"]}
-                    for file in worst[:SHOWN]
-                ],
+                sample=worst[row["source"]],
             )
         )
     return verdicts
@@ -42,14 +40,13 @@ def gap_verdicts(ledger: Ledger, threshold: float) -> tuple[list[Verdict], dict[
 
     Also facts for people: how many gaps and missing lines there are.
     """
-    verdicts, gaps = [], 0
-    missing_lines = 0
+    gaps = ledger.gaps()
+    verdicts = []
     for server in ledger.servers():
         runs = ledger.pointer_runs(server)
-        of_server = PointerIndex(runs).gaps(server)
+        of_server = [gap for gap in gaps if gap.server == server]
         missing = sum(gap.missing_count for gap in of_server)
         share = missing / (runs[-1].last - runs[0].first + 1)
-        gaps, missing_lines = gaps + len(of_server), missing_lines + missing
         verdicts.append(
             Verdict(
                 f"at most {threshold:.2%} of the lines of server {server} are missing (now {share:.2%})",
@@ -59,7 +56,7 @@ def gap_verdicts(ledger: Ledger, threshold: float) -> tuple[list[Verdict], dict[
                 sample=[_shown(gap) for gap in sorted(of_server, key=lambda gap: -gap.missing_count)[:SHOWN]],
             )
         )
-    return verdicts, {"gaps": gaps, "missing_lines": missing_lines}
+    return verdicts, {"gaps": len(gaps), "missing_lines": sum(gap.missing_count for gap in gaps)}
 
 
 def _shown(gap: Gap) -> dict[str, object]:

@@ -124,7 +124,8 @@ def test_quarantined_lines_with_file_and_line(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["Delivery ", "recipient_open_count", "Control totals", "make serve", "mtw status", "marts.duckdb"]
+    "words",
+    ["Delivery ", "recipient_open_count", "Control totals", "make serve", "mtw explain", "mtw status", "marts.duckdb"],
 )
 def test_the_demo_says_where_to_look(demo: Demo, words: str) -> None:
     assert words in demo.output
