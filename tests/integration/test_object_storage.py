@@ -767,7 +767,7 @@ def test_no_secret_is_in_anything_that_is_written(bucket_demo: BucketDemo) -> No
         assert SECRET.encode() not in content and KEY_ID.encode() not in content, name
 
 
-def test_the_commands_read_a_bucket(bucket_demo: BucketDemo, demo: Demo) -> None:
+def test_the_commands_read_a_bucket(bucket_demo: BucketDemo, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = bucket_demo.mtw("quarantine", "list")
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "field_count" in listed.stdout
@@ -785,4 +785,6 @@ def test_the_commands_read_a_bucket(bucket_demo: BucketDemo, demo: Demo) -> None
     assert published_at.sub("", explained.stdout) == published_at.sub("", local.stdout)
     replayed = bucket_demo.mtw("quarantine", "replay")
     assert replayed.returncode == 0, replayed.stderr
+    for name, value in bucket_demo.server.environment().items():
+        monkeypatch.setenv(name, value)
     assert_accounted(bucket_demo.warehouse, ObjectUrl("demo-lake", "landed"))
