@@ -3,12 +3,12 @@
 Content decides, never path or inode. Belongs here: that decision. Does not: reading lines.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from log_ingest.files import LandingFile, digest, head_digest
+from log_ingest.files import Fingerprint, LandingFile, digest, head_digest
 from log_ingest.ledger import Content, Ledger, PathState
 
 Verdict = Literal["unchanged", "copy", "grown", "new"]
@@ -54,12 +54,15 @@ def identify(file: LandingFile, source: str, ledger: Ledger, pending: Iterable[C
     previous = ledger.path_state(source, file.name)
     for content in candidates:
         if content.digest == seen.whole and content.content_bytes == seen.size:
-            is_origin = previous is not None and previous.role == "origin" and previous.file_id == content.file_id
-            return Identity("unchanged" if is_origin or content.name == file.name else "copy", content, seen.size)
+            is_known = _is_origin(previous, content) or content.name == file.name
+            return Identity("unchanged" if is_known else "copy", content, seen.size)
+    is_from = {content.file_id for content in candidates if _is_origin(previous, content)}
+    # Nothing is the beginning of everything: where nothing was taken yet, only the path says what has grown.
     grown = [
         content
         for content in candidates
-        if content.framed_bytes and seen.prefixes.get(content.framed_bytes) == content.framed_digest
+        if (content.framed_bytes or content.file_id in is_from)
+        and seen.prefixes.get(content.framed_bytes) == content.framed_digest
     ]
     if grown:
         best = max(grown, key=lambda content: content.framed_bytes)
@@ -69,27 +72,41 @@ def identify(file: LandingFile, source: str, ledger: Ledger, pending: Iterable[C
     return Identity("new", fresh, seen.size)
 
 
-def newest_pointers(files: Iterable[LandingFile]) -> dict[str, int]:
-    """Per folder, the greatest pointer that a log file there is named after."""
-    newest: dict[str, int] = {}
-    for file in files:
+class Siblings:
+    """The files of one source as they stand in the landing folder now: what one says of another."""
+
+    def __init__(self, files: Iterable[LandingFile]) -> None:
+        self._fingerprints: dict[str, Fingerprint] = {}
+        self._newest_pointers: dict[str, int] = {}
+        for file in files:
+            self._fingerprints[file.name] = file.fingerprint
+            folder, pointer = _named_pointer(file.name)
+            if pointer is not None:
+                self._newest_pointers[folder] = max(pointer, self._newest_pointers.get(folder, 0))
+
+    def has_newer_pointer(self, file: LandingFile) -> bool:
+        """True where a file named after a greater pointer stands in the same folder."""
         folder, pointer = _named_pointer(file.name)
-        if pointer is not None:
-            newest[folder] = max(pointer, newest.get(folder, 0))
-    return newest
+        return pointer is not None and self._newest_pointers.get(folder, pointer) > pointer
+
+    def may_hold(self, content: Content, origin: PathState) -> bool:
+        """True where the path that the content came from still holds it, or more that may begin with it."""
+        now = self._fingerprints.get(origin.name)
+        return now is not None and (now == origin.fingerprint or now.size >= content.content_bytes)
 
 
-def is_sealed(file: LandingFile, newest: Mapping[str, int], state: PathState | None, seal_after: timedelta) -> bool:
+def is_sealed(file: LandingFile, siblings: Siblings, state: PathState | None, seal_after: timedelta) -> bool:
     """True where no more bytes can come: compressed, a newer pointer file stands in the same folder, or no change
     was seen since seal_after (by our clock: modification times of copied files say nothing).
     """
-    if file.is_compressed:
-        return True
-    folder, pointer = _named_pointer(file.name)
-    if pointer is not None and newest.get(folder, pointer) > pointer:
+    if file.is_compressed or siblings.has_newer_pointer(file):
         return True
     changed_at = state.changed_at if state is not None else None
     return changed_at is not None and datetime.now(UTC) - changed_at > seal_after
+
+
+def _is_origin(state: PathState | None, content: Content) -> bool:
+    return state is not None and state.role == "origin" and state.file_id == content.file_id
 
 
 def _named_pointer(name: str) -> tuple[str, int | None]:

@@ -18,7 +18,7 @@ from log_ingest.errors import IngestError, StorageError
 from log_ingest.files import LandingFile, LandingPlace
 from log_ingest.formats.line_format import ParseSettings
 from log_ingest.formats.registry import LINE_FORMATS
-from log_ingest.identify import newest_pointers
+from log_ingest.identify import Siblings
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.ledger_tables import write_ledger_tables
@@ -134,9 +134,9 @@ def _take_all(
             progress=progress,
             accepts_drift=accepts_drift,
         )
-        newest = newest_pointers(files)
+        siblings = Siblings(files)
         for file in files:
-            lines.take(file, newest)
+            lines.take(file, siblings)
         lines.finish()
         _note(report, source.name, lines)
         progress.finish(source.name)

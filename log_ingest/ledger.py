@@ -268,11 +268,12 @@ class Ledger:
 
     def path_state(self, source: str, name: str) -> PathState | None:
         row = self._db.execute("select * from paths where source = ? and name = ?", [source, name]).fetchone()
-        if row is None:
-            return None
-        fingerprint = Fingerprint(row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"])
-        changed_at = datetime.fromisoformat(row["changed_at"])
-        return PathState(source, name, fingerprint, row["role"], row["file_id"], row["problem"], changed_at)
+        return _path_state(row) if row else None
+
+    def origins(self, file_id: int) -> list[PathState]:
+        """The paths that a content was last taken from."""
+        rows = self._db.execute("select * from paths where file_id = ? and role = 'origin'", [file_id])
+        return [_path_state(row) for row in rows]
 
     def content(self, file_id: int) -> Content:
         return _content(self._db.execute("select * from contents where file_id = ?", [file_id]).fetchone())
@@ -490,6 +491,12 @@ class Ledger:
             "insert into pointer_runs values (?, ?, ?, ?, ?)",
             [(server, run.first, run.last, run.first_at, run.last_at) for run in runs],
         )
+
+
+def _path_state(row: sqlite3.Row) -> PathState:
+    fingerprint = Fingerprint(row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"])
+    changed_at = datetime.fromisoformat(row["changed_at"])
+    return PathState(row["source"], row["name"], fingerprint, row["role"], row["file_id"], row["problem"], changed_at)
 
 
 def _content(row: sqlite3.Row) -> Content:

@@ -19,7 +19,7 @@ from log_ingest.errors import UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
 from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
 from log_ingest.framing import Block, Framer, text_array, unfit
-from log_ingest.identify import Identity, identify, is_sealed, known_state
+from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
@@ -76,13 +76,13 @@ class LineIntake:
 
     # -- files
 
-    def take(self, file: LandingFile, newest: Mapping[str, int]) -> None:
+    def take(self, file: LandingFile, siblings: Siblings) -> None:
         """Take what is new in one file; a file that cannot be read whole is reported, and the run goes on."""
         self.totals.files_seen += 1
         state = known_state(file, self.source.name, self._ledger)
         if state is not None and state.role == "problem" and self._accepts_drift:
             state = None  # it may be held for its format alone
-        if state is not None and not self._can_seal(file, state, newest):
+        if state is not None and not self._can_seal(file, state, siblings):
             self.totals.files_skipped += 1
             if state.problem:
                 self.problems.append(state.problem)
@@ -90,8 +90,8 @@ class LineIntake:
             return
         try:
             identity = identify(file, self.source.name, self._ledger, self._contents.values())
-            sealed = is_sealed(file, newest, state, self._seal_after)
-            self._take_identified(file, identity, sealed)
+            sealed = is_sealed(file, siblings, state, self._seal_after)
+            self._take_identified(file, identity, sealed, siblings)
         except UnreachableFileError as error:
             self.problems.append(str(error))
         except UnreadableFileError as error:
@@ -101,17 +101,28 @@ class LineIntake:
             )
         self._progress.advance(self.source.name, 0, 0, 1)
 
-    def _can_seal(self, file: LandingFile, state: PathState, newest: Mapping[str, int]) -> bool:
+    def _can_seal(self, file: LandingFile, state: PathState, siblings: Siblings) -> bool:
         """True where an unchanged file holds a last line that can be sealed now."""
-        if state.role != "origin" or state.file_id is None:
+        if state.role == "problem" or state.file_id is None:
             return False
-        held = self._ledger.content(state.file_id).held_bytes > 0
-        return held and is_sealed(file, newest, state, self._seal_after)
+        content = self._ledger.content(state.file_id)
+        if not content.held_bytes or not is_sealed(file, siblings, state, self._seal_after):
+            return False
+        return state.role == "origin" or self._is_left(content, siblings)
 
-    def _take_identified(self, file: LandingFile, identity: Identity, sealed: bool) -> None:
+    def _is_left(self, content: Content, siblings: Siblings) -> bool:
+        """True where nothing more can come to a content by the paths it came from: they are gone or hold others."""
+        is_of_this_batch = any(
+            path.file_id == content.file_id and path.role == "origin" for path in self._commit.paths
+        )
+        origins = self._ledger.origins(content.file_id)
+        return not is_of_this_batch and not any(siblings.may_hold(content, origin) for origin in origins)
+
+    def _take_identified(self, file: LandingFile, identity: Identity, sealed: bool, siblings: Siblings) -> None:
         content = identity.content
         role = "origin"
-        if identity.verdict == "copy":
+        # A copy whose original is gone was renamed: its last line, if it has no end yet, is sealed here.
+        if identity.verdict == "copy" and not (content.held_bytes and self._is_left(content, siblings)):
             role = "copy"
             self.totals.files_duplicate += 1
         elif identity.verdict == "new":

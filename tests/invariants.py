@@ -42,7 +42,7 @@ def assert_accounted(warehouse: Path, at: Location | None = None) -> None:
     kept = {path: digest for path, digest in found.items() if "/" in path and "/batch_id=0/" not in path}
     assert kept == parts, "landed files are not those of the ledger"
     # A reference extract may say again what an older one said; a log never does.
-    digests = [content.digest for content in contents if content.source in LINE_FORMATS]
+    digests = [(content.source, content.digest) for content in contents if content.source in LINE_FORMATS]
     assert len(set(digests)) == len(digests), "one content is stored twice"
     stored = _stored_lines(warehouse, at)
     for content in contents:

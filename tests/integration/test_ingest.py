@@ -141,6 +141,37 @@ def test_an_unfinished_last_line_is_sealed_after_a_grace_time(landing: Path, war
     assert (totals.lines, totals.quarantined) == (1, 1)
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_held_line_is_sealed_where_its_file_was_renamed(landing: Path, warehouse: Path, is_packed: bool) -> None:
+    path = logs(landing, "a/x.log", line(1), line(2)[:-5])
+    run(landing, warehouse)
+    if is_packed:
+        logs(landing, "a/x-20240501.log.gz", gzip.compress(path.read_bytes()))
+        _, totals = run(landing, warehouse)
+        assert totals.lines == 0, "the log itself may still grow"
+        path.unlink()
+    else:
+        path.rename(path.with_name("x-20240501.log"))
+        logs(landing, "a/x.log", line(3))
+        run(landing, warehouse)
+        _, totals = run(landing, warehouse, seal_after=timedelta(0))
+    run(landing, warehouse)
+    assert collect(warehouse).held_files == []
+    assert query(f"select reason, raw from {landed(warehouse, 'set_aside')}") == [("unterminated", line(2)[:-5])]
+    assert_accounted(warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+def test_a_file_that_held_nothing_whole_is_the_same_file_when_it_grows(landing: Path, warehouse: Path) -> None:
+    logs(landing, "a/x.log", line(1)[:-5])
+    run(landing, warehouse)
+    logs(landing, "a/x.log", line(1))
+    run(landing, warehouse)
+    assert collect(warehouse).held_files == []
+    assert len(events(warehouse)) == 1
+    assert_accounted(warehouse)
+
+
 def test_rotation_and_replaced_content_decide_by_content(landing: Path, warehouse: Path) -> None:
     lines = numbered(500)
     path = logs(landing, "a/current.log", *lines[:200])
