@@ -6,7 +6,7 @@ Does not: the format's patterns (formats), what a file is (identify), lines seen
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
