@@ -26,7 +26,7 @@ demo: env
 	@$(BIN)/mtw demo
 
 test: env lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: env
 	@$(BIN)/ruff check .

@@ -112,9 +112,7 @@ class LineIntake:
 
     def _is_left(self, content: Content, siblings: Siblings) -> bool:
         """True where nothing more can come to a content by the paths it came from: they are gone or hold others."""
-        is_of_this_batch = any(
-            path.file_id == content.file_id and path.role == "origin" for path in self._commit.paths
-        )
+        is_of_this_batch = any(path.file_id == content.file_id and path.role == "origin" for path in self._commit.paths)
         origins = self._ledger.origins(content.file_id)
         return not is_of_this_batch and not any(siblings.may_hold(content, origin) for origin in origins)
 

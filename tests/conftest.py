@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from filelock import FileLock
 
 from log_ingest.storage import Location
 from tests.postgres import database, postgres  # noqa: F401  (fixtures)
@@ -72,9 +73,20 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    base = tmp_path_factory.mktemp("demo")
-    landing, warehouse = base / "landing", base / "warehouse"
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
+    """Made once, whichever of the parallel test processes comes first."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    base /= "demo"
+    landing, warehouse, output = base / "landing", base / "warehouse", base / "output.txt"
+    with FileLock(base.with_suffix(".lock")):
+        if not output.is_file():
+            output.write_text(_make_demo(landing, warehouse), encoding="utf-8")
+    return Demo(landing, warehouse, output.read_text(encoding="utf-8"))
+
+
+def _make_demo(landing: Path, warehouse: Path) -> str:
+    """The output of the command."""
+    landing.parent.mkdir()
     made = mtw(
         "sample", "--events", str(SAMPLE_EVENTS), "--seed", str(SAMPLE_SEED), str(landing),
         landing=landing, warehouse=warehouse,
@@ -82,4 +94,4 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     assert made.returncode == 0, made.stderr
     done = mtw("demo", landing=landing, warehouse=warehouse)
     assert done.returncode == 0, done.stdout + done.stderr
-    return Demo(landing, warehouse, done.stdout)
+    return done.stdout

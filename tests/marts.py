@@ -1,16 +1,21 @@
 """Building marts in tests without Dagster, and comparing what two warehouses say."""
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from unittest.mock import patch
 
 import duckdb
 from dbt.cli.main import dbtRunner
+from dbt.contracts.graph.manifest import Manifest
 
 from log_ingest.ingest import ingest
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
+SETTINGS = ("MTW_TIME_ZONE", "MTW_WEB_TRACKING_MODE")
+"""What dbt reads of the environment, besides where the warehouse is."""
 PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded_at", "last_ingested_at"}
 """Which file brought a line depends on the order of arrival; what the line says does not."""
 
@@ -30,20 +35,58 @@ def build_marts(
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
-    arguments = ["--quiet", "build", "--project-dir", str(project), "--profiles-dir", str(project)]
-    arguments += ["--target-path", str(warehouse / "dbt-target"), "--log-path", str(warehouse / "dbt-target")]
+    arguments = ["--quiet", "--log-level-file", "error", "build", *_places(project, warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]
     for selector in select:
         arguments += ["--select", selector, "--indirect-selection", "cautious"]
     if full_refresh:
         arguments.append("--full-refresh")
+    manifest = _parsed(project, warehouse)
     with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):
-        result = dbtRunner().invoke(arguments)
+        result = dbtRunner(manifest=manifest).invoke(arguments)
     failed = [
         f"{r.node.name}: {r.message}" for r in getattr(result.result, "results", []) if r.status in ("error", "fail")
     ]
     assert result.success, (failed, result.exception)
+
+
+_manifests: dict[str, bytes] = {}
+_NOWHERE = "/nowhere"
+
+
+def _parsed(project: Path, warehouse: Path) -> Manifest:
+    """The project as dbt's parser leaves it: parsed once for each state of it, for all warehouses of this process.
+
+    The parser writes one thing of the warehouse into it: where the landed rows are.
+    """
+    state = hashlib.sha256(repr([os.environ.get(name) for name in SETTINGS]).encode())
+    for path in sorted(project.rglob("*")):
+        if path.is_file() and not {"target", "logs"} & set(path.relative_to(project).parts):
+            state.update(repr((str(path.relative_to(project)), path.read_bytes())).encode())
+    key = state.hexdigest()
+    if key not in _manifests:
+        with tempfile.TemporaryDirectory() as folder:
+            places = {"MTW_WAREHOUSE_DIR": _NOWHERE, "MTW_LANDED_DIR": "", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+            with patch.dict(os.environ, places):
+                result = dbtRunner().invoke(["--quiet", "parse", *_places(project, Path(folder))])
+            assert result.success, result.exception
+            _manifests[key] = (Path(folder) / "partial_parse.msgpack").read_bytes()
+    manifest = Manifest.from_msgpack(_manifests[key])
+    for source in manifest.sources.values():
+        for meta in (source.meta, source.config.meta, source.source_meta):
+            if "landed" in meta:
+                assert meta["landed"] == f"{_NOWHERE}/landed"
+                meta["landed"] = str(warehouse / "landed").replace("[", "[[]").replace("'", "''")
+    manifest.build_flat_graph()
+    return manifest
+
+
+def _places(project: Path, target: Path) -> list[str]:
+    return [
+        *("--project-dir", str(project), "--profiles-dir", str(project)),
+        *("--target-path", str(target), "--log-path", str(target)),
+    ]
 
 
 def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:

@@ -38,23 +38,53 @@
     {{ return(false) }}
 {%- endmacro %}
 
-{# The SQL of a model and of the views below it, settings that its meta names, and the content of the seeds they read. When it differs from
-   the one recorded with the rows, the rows are out of date whatever arrived. Macros are not in it. #}
-{% macro model_fingerprint(unique_id) -%}
+{# The SQL of a model and of the views below it, settings that its meta names, the content of the seeds they read, and
+   the marks of the tables. When it differs from the one recorded with the rows, the rows are out of date whatever
+   arrived. Macros are not in it. Looked up once per model and run. #}
+{% macro own_fingerprint() -%}
+    {%- if 'fingerprint' not in model -%}
+        {%- set parts = fingerprint_parts(model.unique_id) -%}
+        {%- set queries = [] -%}
+        {%- for kind, part in parts if kind == 'seed' -%}
+            {%- set seed = graph.nodes[part] -%}
+            {%- set relation = api.Relation.create(seed.database, seed.schema, seed.alias) -%}
+            {%- do queries.append("select '" ~ part ~ "' as part, (" ~ relation_fingerprint(relation) ~ ') as v') -%}
+        {%- endfor -%}
+        {%- set tables = parts | selectattr(0, 'equalto', 'table') | map(attribute=1) | unique | list -%}
+        {%- if tables and adapter.get_relation(target.database, 'state', 'model_marks') is not none -%}
+            {%- do queries.append(
+                'select model, fingerprint from ' ~ state_relation('model_marks') ~ " where model in ('"
+                ~ tables | join("', '") ~ "')"
+            ) -%}
+        {%- endif -%}
+        {%- set found = {} -%}
+        {%- if queries -%}
+            {%- for row in run_query(queries | unique | join(' union all ')).rows -%}
+                {%- do found.update({row[0]: row[1]}) -%}
+            {%- endfor -%}
+        {%- endif -%}
+        {%- set texts = [] -%}
+        {%- for kind, part in parts -%}
+            {%- do texts.append(part if kind == 'text' else found.get(part, 'never built')) -%}
+        {%- endfor -%}
+        {%- do model.update({'fingerprint': local_md5(texts | join('\n'))}) -%}
+    {%- endif -%}
+    {{ return(model['fingerprint']) }}
+{%- endmacro %}
+
+{# Pairs of a kind and what it says: a text as it stands, the unique id of a seed, the name of a table. #}
+{% macro fingerprint_parts(unique_id) -%}
     {%- set node = graph.nodes[unique_id] -%}
-    {%- set parts = [node.raw_code, node.config.get('meta', {}).get('setting', '')] -%}
+    {%- set parts = [('text', node.raw_code), ('text', node.config.get('meta', {}).get('setting', ''))] -%}
     {%- for upstream in node.depends_on.nodes if upstream in graph.nodes -%}
         {%- set below = graph.nodes[upstream] -%}
         {%- if below.resource_type == 'seed' -%}
-            {%- set relation = api.Relation.create(below.database, below.schema, below.alias) -%}
-            {%- do parts.append(run_query(relation_fingerprint(relation)).rows[0][0]) -%}
+            {%- do parts.append(('seed', upstream)) -%}
         {%- elif below.config.materialized == 'table' -%}
-            {%- do parts.append(
-                state_value('model_marks', 'fingerprint', "model = '" ~ below.name ~ "'", 'never built')
-            ) -%}
+            {%- do parts.append(('table', below.name)) -%}
         {%- elif below.config.materialized != 'incremental' -%}
-            {%- do parts.append(model_fingerprint(upstream)) -%}
+            {%- do parts.extend(fingerprint_parts(upstream)) -%}
         {%- endif -%}
     {%- endfor -%}
-    {{ return(local_md5(parts | join('\n'))) }}
+    {{ return(parts) }}
 {%- endmacro %}

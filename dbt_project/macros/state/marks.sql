@@ -19,7 +19,7 @@
         {{ return(false) }}
     {%- endif -%}
     {%- set mine = "model = '" ~ this.identifier ~ "'" -%}
-    {%- if state_value('model_marks', 'fingerprint', mine, 'never built') != model_fingerprint(model.unique_id) -%}
+    {%- if state_value('model_marks', 'fingerprint', mine, 'never built') != own_fingerprint() -%}
         {{ return(true) }}
     {%- endif -%}
     {%- set logged = logged_upstreams(model.unique_id) -%}
@@ -77,6 +77,6 @@
             (select min(run_number) from {{ marks }} where model in ('{{ tables | join("', '") }}'))
         ),
         {{ rebuilt_run }},
-        '{{ model_fingerprint(model.unique_id) }}',
+        '{{ own_fingerprint() }}',
         cast(now() as timestamp);
 {%- endmacro %}

@@ -58,13 +58,28 @@
     {{ return(found.rows[0][0]) }}
 {%- endmacro %}
 
+{# A value of run_window, which stays the same for a whole run: looked up once per model. #}
+{% macro window_value(name) -%}
+    {%- if not execute -%}
+        {{ return(0) }}
+    {%- endif -%}
+    {%- if 'run_window' not in model -%}
+        {%- if adapter.get_relation(target.database, 'state', 'run_window') is none -%}
+            {{ return(0) }}
+        {%- endif -%}
+        {%- set row = run_query('select run_number, ceiling_batch_id from ' ~ state_relation('run_window')).rows[0] -%}
+        {%- do model.update({'run_window': {'run_number': row[0] | int, 'ceiling_batch_id': row[1] | int}}) -%}
+    {%- endif -%}
+    {{ return(model['run_window'][name]) }}
+{%- endmacro %}
+
 {% macro current_run() -%}
-    {{ return(state_value('run_window', 'run_number', default=0) | int) }}
+    {{ return(window_value('run_number')) }}
 {%- endmacro %}
 
 {# Landed batches above this are not read in this run. #}
 {% macro ceiling_batch_id() -%}
-    {{ return(state_value('run_window', 'ceiling_batch_id', default=0) | int) }}
+    {{ return(window_value('ceiling_batch_id')) }}
 {%- endmacro %}
 
 {% macro mark_batch_id() -%}
