@@ -111,6 +111,7 @@ def tracking_logs(bench: Bench) -> None:
         if package in missing:
             bench.console.print(f"{name}: {package} cannot be installed here, not measured")
             continue
+        target.unlink()
         cost = run([str(python), "-c", script, str(file), str(target)])
         rows.append((name, cost, lines, size, f"{_ratio(cost, bare)} × bare", "ingest costs less"))
     packed = file.with_suffix(".gz")

@@ -5,7 +5,7 @@ Belongs here: how each kind of landed row becomes text again. Does not: which ro
 
 from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.formats.registry import LINE_FORMATS
-from log_ingest.formats.trackinglogd import RAW_FIELDS
+from log_ingest.formats.trackinglogd import LINE
 from log_ingest.sqltext import identifier
 from log_ingest.storage import Location, rows_sql
 
@@ -25,8 +25,7 @@ def line_sql(source: str) -> str:
     the first row of several that one line gave."""
     if "line" in LANDED_SCHEMAS[source].names:
         return "line"
-    # NULL where the line had no such field: concat_ws leaves it out, as the line did.
-    return f"concat_ws(chr(9), {', '.join(RAW_FIELDS)})"
+    return LINE
 
 
 def reference_row_sql(entity_name: str) -> str:

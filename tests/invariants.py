@@ -17,7 +17,11 @@ from log_ingest.object_store import ObjectStore
 from log_ingest.storage import Location, ObjectUrl, let_read
 
 FIELDS = (
-    "log_id, logged_at_text, message_id_text, delivery_id_text, url_id_text, forced_delivery_id, visitor_id,"
+    "coalesce(log_id, server || '0x' || format('{:016X}', pointer)),"
+    " coalesce(logged_at_text, strftime(occurred_at, '%Y-%m-%dT%H:%M:%S.')"
+    " || lpad((epoch_ms(occurred_at) % 1000)::varchar, 3, '0')),"
+    " coalesce(message_id_text, format('{:x}', message_id)), coalesce(delivery_id_text, format('{:x}', delivery_id)),"
+    " coalesce(url_id_text, format('{:x}', url_id)), forced_delivery_id, visitor_id,"
     " content_kind, params, user_agent, ip, forwarded_for, extra"
 )
 

@@ -34,11 +34,33 @@ _LOG_ID = re.compile(rb"([0-9A-Za-z])0x([0-9A-Fa-f]{1,16})\t")
 _BEGINNING = "^" + r"\t".join(pattern for _, pattern, _ in _FIELDS[:7]) + r"\t"
 _ADDRESS = _FIELDS[10][1]
 
+# How servers write the first five fields, each value in one way only: their text follows from the values and is not
+# kept. Then comes the rest of the beginning, so that a line that matches needs no other look.
+_USUAL = (
+    r"^[0-9A-Za-z]0x[0-9A-F]{16}\t[12][0-9]{3}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{3}\t"
+    r"(?:(?:0|[1-9a-f][0-9a-f]{0,15})\t){3}[0-9A-Za-z]*\t[0-9A-Za-z-]*\t"
+)
+
 RAW_FIELDS = (
     *("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text", "forced_delivery_id"),
     *("visitor_id", "content_kind", "params", "user_agent", "ip", "forwarded_for", "extra"),
 )
-"""The landed columns that, joined by tabs, are the line."""
+"""The landed columns of the line's fields, in its order."""
+
+_TEXT_OF = {
+    "log_id": "printf('%s0x%016X', server, pointer)",
+    "logged_at_text": "strftime(occurred_at, '%Y-%m-%dT%H:%M:%S.%g')",
+    "message_id_text": "lower(hex(message_id))",
+    "delivery_id_text": "lower(hex(delivery_id))",
+    "url_id_text": "lower(hex(url_id))",
+}
+"""By column whose text is kept only where it was written in another way: the text of its value."""
+
+# NULL where the line had no such field: concat_ws leaves it out, as the line did.
+LINE = "concat_ws(chr(9), {})".format(
+    ", ".join(f"coalesce({name}, {_TEXT_OF[name]})" if name in _TEXT_OF else name for name in RAW_FIELDS)
+)
+"""SQL of a landed row's line, to the letter; dbt's macro tracking_line says the same."""
 
 _DRIFT_LINES = 20
 _DRIFT_SHARE = 0.5
@@ -50,7 +72,7 @@ class Trackinglogd:
     has_pointers = True
     gives_one_row = True
     # The whole line: one server that writes a pointer again with another payload gives two events.
-    identity = f"md5(concat_ws(chr(9), {', '.join(RAW_FIELDS)}))"
+    identity = f"md5({LINE})"
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
@@ -108,14 +130,18 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
     """A SELECT that gives every column of TRACKING_LOGS_SCHEMA, the field list `f`, `row` and `is_valid`."""
     return f"""
     with fields as (
-        select *, string_split(line, chr(9)) as f, regexp_matches(line, {literal(_BEGINNING)}) as is_begun from {lines}
+        select *, string_split(line, chr(9)) as f, regexp_matches(line, {literal(_USUAL)}) as is_usual from {lines}
+    ),
+    begun as (
+        select *, case when is_usual then true else regexp_matches(line, {literal(_BEGINNING)}) end as is_begun
+        from fields
     ),
     matched as (
         select
             *,
             is_begun and len(f) >= {len(_FIELDS)} and regexp_full_match(f[{len(_FIELDS)}], {literal(_ADDRESS)})
                 as is_match
-        from fields
+        from begun
     ),
     typed as (
         select
@@ -132,8 +158,10 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
     select
         row, f, file_id, source_file, line_number, {settings.arrived} as ingested_at, byte_offset,
         {terminator_sql()} as terminator,
-        f[1] as log_id, f[2] as logged_at_text, f[3] as message_id_text, f[4] as delivery_id_text,
-        f[5] as url_id_text, f[6] as forced_delivery_id, f[7] as visitor_id, f[8] as content_kind, f[9] as params,
+        {_kept("f[1]")} as log_id,
+        {_kept("f[2]") if not settings.zones else "f[2]"} as logged_at_text,  -- a zone's time is not to be turned back
+        {_kept("f[3]")} as message_id_text, {_kept("f[4]")} as delivery_id_text, {_kept("f[5]")} as url_id_text,
+        f[6] as forced_delivery_id, f[7] as visitor_id, f[8] as content_kind, f[9] as params,
         f[10] as user_agent, f[11] as ip, f[12] as forwarded_for,
         case when len(f) > 12 then array_to_string(f[13:], chr(9)) end as extra,
         server, pointer, occurred_at,
@@ -143,6 +171,10 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             and delivery_id is not null and url_id is not null as is_valid
     from placed
     """
+
+
+def _kept(field: str) -> str:
+    return f"case when not is_usual then {field} end"
 
 
 def _id(field: str) -> str:

@@ -1,9 +1,5 @@
 select
-    -- The md5 of the line, whose text is its fields joined by tabs.
-    md5(concat_ws(
-        chr(9), log_id, logged_at_text, message_id_text, delivery_id_text, url_id_text, forced_delivery_id,
-        visitor_id, content_kind, params, user_agent, ip, forwarded_for, extra
-    )) as event_key,
+    md5({{ tracking_line() }}) as event_key,
     server,
     pointer,
     occurred_at,
