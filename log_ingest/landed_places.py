@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from log_ingest.catalog import LANDED_SCHEMAS
+from log_ingest.catalog import EMPTY_BATCH, LANDED_SCHEMAS
 from log_ingest.errors import IngestError
 from log_ingest.ledger import Ledger
 from log_ingest.storage import GLOB_CHARACTERS, Location, ObjectUrl
@@ -151,7 +151,7 @@ class FolderPlace:
     def batch_paths(self) -> Iterator[str]:
         for source in LANDED_SCHEMAS:
             for path in (self.root / source).glob("batch_id=*/*"):
-                if path.parent.name != "batch_id=0":
+                if path.parent.name != f"batch_id={EMPTY_BATCH}":
                     yield str(path.relative_to(self.root))
 
     def remove(self, path: str) -> None:
@@ -193,7 +193,7 @@ class ObjectPlace:
         below = len(self._key(""))
         for info in self._store.list(self.root):
             found = _BATCH.fullmatch(path := info.key[below:])
-            if found and int(found[1]):
+            if found and int(found[1]) != EMPTY_BATCH:
                 yield path
 
     def remove(self, path: str) -> None:

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from log_ingest.catalog import BATCHES_SCHEMA, LANDED_SCHEMAS
+from log_ingest.catalog import BATCHES_SCHEMA, EMPTY_BATCH, LANDED_SCHEMAS
 from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
@@ -92,7 +92,7 @@ class Landing:
 
     def _write_base_files(self) -> None:
         for source, schema in LANDED_SCHEMAS.items():
-            path = f"{source}/batch_id=0/part-0.parquet"
+            path = f"{source}/batch_id={EMPTY_BATCH}/part-0.parquet"
             # Readers take the columns of a source from this file: one that an older catalogue wrote is replaced.
             if self.place.has(path):
                 with self.place.open(path) as stream:

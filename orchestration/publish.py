@@ -125,11 +125,13 @@ def publish(
     build_digest: str,
     extra: Sequence[MetaTable] = (),
     landed: Location | None = None,
+    memory_limit: str = "3GB",
     keep: int = KEPT_VERSIONS,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
     extra: tables of the schema meta to publish beside them. landed: where landed rows are, for views that read them.
+    memory_limit: what DuckDB may hold, as it spells it; sorting more than that goes through the disk.
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -145,7 +147,16 @@ def publish(
             (building / "marts").mkdir(parents=True)
             compared_with = published_dir / "current" / "marts.duckdb" if former else None
             publication = _write(
-                working_database, building, version, run_id, batch_id, build_digest, extra, compared_with, landed
+                working_database,
+                building,
+                version,
+                run_id,
+                batch_id,
+                build_digest,
+                extra,
+                compared_with,
+                landed,
+                memory_limit,
             )
             _verify(building, publication)
             _sync_tree(building)
@@ -187,6 +198,7 @@ def _write(
     extra: Sequence[MetaTable],
     former: Path | None,
     landed: Location | None,
+    memory_limit: str,
 ) -> Publication:
     if not working_database.is_file():
         raise PublishError(f"the working database {working_database} does not exist")
@@ -197,6 +209,7 @@ def _write(
         if landed is not None:
             let_read(connection, landed)
         connection.execute(f"set temp_directory = {literal(str(spill))}")
+        connection.execute(f"set memory_limit = {literal(memory_limit)}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
         made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
@@ -231,7 +244,8 @@ def _write(
             target = folder / f"{name}.parquet"
             connection.execute(
                 f"copy (from marts.{identifier(schema)}.{identifier(name)}) to {literal(str(target))}"
-                f" (format parquet, compression zstd, kv_metadata {{run_id: {literal(run_id)}}})"
+                " (format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000,"
+                f" kv_metadata {{run_id: {literal(run_id)}}})"
             )
         connection.execute("checkpoint marts")
         connection.execute("detach marts")

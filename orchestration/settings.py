@@ -24,6 +24,7 @@ ENGINES = ("duckdb",)
 WEB_TRACKING_MODES = ("session", "permanent", "anonymous")
 """What MTW_WEB_TRACKING_MODE may be; the models say what each keeps."""
 
+_MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -55,6 +56,8 @@ class Settings:
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
     max_missing_rate: float = 0.01
+    memory_limit: str = "3GB"
+    """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     reference_mapping: Path | None = None
     """A mapping file of one's own; the shipped one where None."""
     reference_full: bool = False
@@ -112,6 +115,9 @@ class Settings:
             raise SettingsError(
                 f"MTW_WEB_TRACKING_MODE is {web_tracking_mode!r}; set it to one of: {', '.join(WEB_TRACKING_MODES)}"
             )
+        memory_limit = text("MTW_MEMORY_LIMIT", "3GB") or ""
+        if not _MEMORY.fullmatch(memory_limit):
+            raise SettingsError(f"MTW_MEMORY_LIMIT is {memory_limit!r}; write it like 3GB or 800MB")
         settings = cls(
             landing_dir=location("MTW_LANDING_DIR") or PROJECT_DIR / "data" / "landing",
             warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
@@ -124,6 +130,7 @@ class Settings:
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
+            memory_limit=memory_limit,
             accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
             reference_mapping=path("MTW_REFERENCE_MAPPING", Path()) if text("MTW_REFERENCE_MAPPING") else None,
             # Not a promised setting: tests point it at a small project.
@@ -199,6 +206,7 @@ class Settings:
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
+            "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_ACCEPT_NEW_FORMATS": "1" if self.accept_new_formats else "",
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),

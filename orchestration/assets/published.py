@@ -65,6 +65,7 @@ def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence
                 build_digest=build.build_digest,
                 extra=extra,
                 landed=settings.landed_dir,
+                memory_limit=settings.memory_limit,
             )
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error

@@ -24,7 +24,7 @@ from log_ingest.ledger import Ledger
 from log_ingest.status import collect
 from tests.conftest import ROOT
 from tests.faults.ingest_child import SOURCES
-from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events
+from tests.invariants import EMPTY, assert_accounted, assert_rerun_changes_nothing, events
 from tests.loglines import line, logs, numbered
 
 NO_LINE = b"no line at all\n"
@@ -56,7 +56,7 @@ def assert_nothing_left_behind(warehouse: Path) -> None:
     found = {
         str(path.relative_to(warehouse / "landed")) for path in (warehouse / "landed").rglob("*") if path.is_file()
     }
-    assert {path for path in found if "/" in path and "/batch_id=0/" not in path} == known
+    assert {path for path in found if "/" in path and EMPTY not in path} == known
     assert not (warehouse / "landed" / ".temp").exists() or not any((warehouse / "landed" / ".temp").iterdir())
 
 

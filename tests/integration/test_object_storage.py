@@ -29,7 +29,7 @@ from orchestration.doctor import diagnose
 from orchestration.sensors import landing_fingerprint
 from orchestration.settings import Settings
 from tests.conftest import ROOT, Demo, mtw
-from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed, query
+from tests.invariants import EMPTY, assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs, numbered
 from tests.s3_server import KEY_ID, SECRET, Request, S3Server, before, break_off, cut, refuse
 
@@ -81,7 +81,7 @@ class Lake:
         with Ledger(self.warehouse / LEDGER_NAME, read_only=True) as ledger:
             parts = {part["path"] for part in ledger.parts()}
         found = [key.removeprefix("out/landed/") for key in self.server.keys(self.landed.bucket) if key[:3] == "out"]
-        return [path for path in found if path not in parts and "/batch_id=0/" not in path and "/" in path]
+        return [path for path in found if path not in parts and EMPTY not in path and "/" in path]
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
         ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
         ({"MTW_WEB_TRACKING_MODE": "cookie"}, "set it to one of: session, permanent, anonymous"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
+        ({"MTW_MEMORY_LIMIT": "lots; drop"}, "write it like 3GB or 800MB"),
         ({"MTW_WAREHOUSE_DIR": "/srv/w", "MTW_LANDING_DIR": "/srv/w/landing"}, "inside MTW_WAREHOUSE_DIR"),
         ({"MTW_LANDING_DIR": "s3://lake/w/in", "MTW_LANDED_DIR": "s3://lake/w"}, "inside MTW_LANDED_DIR"),
         (

@@ -23,16 +23,16 @@ events as (
         on facts.delivery_id = deliveries.delivery_id
 ),
 
--- One row per message, visitor and day first: far fewer than events, and enough for what is counted below.
-activities as (
+-- One row per message and day first, and one per visitor and day with clicks: all that distinct counts need.
+-- A distinct count then is a grouping and a sum, a tenth of the cost of distinct counts side by side.
+message_days as (
     select
         delivery_id,
         campaign_label,
-        event_on,
+        event_on as day_on,
         cast(date_trunc('week', event_on) as date) as week_on,
         cast(date_trunc('month', event_on) as date) as month_on,
         message_id,
-        visitor_id,
         count(*) filter (where url_id = 1) as open_count,
         count(*) filter (where url_id = 1 and not is_machine) as human_open_count,
         count(*) filter (where url_type = 1) as click_count,
@@ -44,42 +44,45 @@ activities as (
         count(*) filter (where {{ is_message_tracking() }}) as tracking_count,
         count(*) filter (where {{ is_message_tracking() }} and not is_machine) as human_tracking_count
     from events
-    group by delivery_id, campaign_label, event_on, message_id, visitor_id
+    group by delivery_id, campaign_label, event_on, message_id
 ),
 
-rollups as (
-    {% for rollup, columns in [
-        ('delivery', ['delivery_id']), ('campaign', ['campaign_label']), ('day', ['event_on']),
-        ('week', ['week_on']), ('month', ['month_on']), ('all', []),
-    ] -%}
+visitor_days as (
     select
-        '{{ rollup }}' as rollup,
-        {{ 'delivery_id' if rollup == 'delivery' else 'cast(null as bigint)' }} as delivery_id,
-        {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as varchar)' }} as campaign_label,
-        {{ columns[0] if rollup in ('day', 'week', 'month') else 'cast(null as date)' }} as period_on,
-        {{ rollup_measures() }}
-    from activities
-    {% if rollup in ('day', 'week', 'month') -%}
-    where event_on is not null
-    {% endif -%}
-    {% if columns -%}
-    group by {{ columns[0] }}
-    {% else -%}
-    -- No row where there is no event, as in the other roll-ups.
-    having count(*) > 0
-    {% endif -%}
+        delivery_id,
+        campaign_label,
+        event_on as day_on,
+        cast(date_trunc('week', event_on) as date) as week_on,
+        cast(date_trunc('month', event_on) as date) as month_on,
+        visitor_id,
+        bool_or(not is_machine) as has_human_click
+    from events
+    where url_type = 1 and visitor_id <> ''
+    group by delivery_id, campaign_label, event_on, visitor_id
+),
+
+delivery_days as (
+    select distinct
+        delivery_id,
+        campaign_label,
+        day_on,
+        week_on,
+        month_on
+    from message_days
+),
+{% for rollup in ['delivery', 'campaign', 'day', 'week', 'month', 'all'] %}
+{{ rollup_counts(rollup) }},
+{% endfor %}
+rollups as (
+    {% for rollup in ['delivery', 'campaign', 'day', 'week', 'month', 'all'] -%}
+    select * from {{ rollup }}_counts
     {{ 'union all' if not loop.last }}
     {% endfor -%}
 )
 
 select
     rollup,
-    case rollup
-        when 'delivery' then cast(delivery_id as varchar)
-        when 'campaign' then coalesce(campaign_label, '')
-        when 'all' then 'all'
-        else cast(period_on as varchar)
-    end as rollup_key,
+    rollup_key,
     delivery_id,
     campaign_label,
     period_on,
