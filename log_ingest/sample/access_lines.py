@@ -91,7 +91,7 @@ class AccessFormatter:
         """One request that is no tracking at each of the moments (milliseconds since 1970), likewise."""
         size = len(moments_ms)
         which = pa.array(rng.integers(0, len(_ORDINARY), size))
-        nobody = pa.array(["-"] * size)
+        nobody = pa.array(["-"] * size, pa.string())
         return pc.binary_join_element_wise(
             self._ips.take(pa.array(rng.integers(0, IP_POOL_SIZE, size))),
             pc.binary_join_element_wise(" - - [", _times(moments_ms), "] ", ""),
@@ -125,7 +125,7 @@ class AccessFormatter:
         job = pc.binary_join_element_wise("&jobid=", hex_texts(np.where(is_forced, events["delivery"], 0)), "")
         who = page_of_recipient(events)
         named = pc.binary_join_element_wise("&rcpid=%40id%3D", pa.array(who).cast(pa.string()), "")
-        none = pa.array([""] * size)
+        none = pa.array([""] * size, pa.string())
         return pc.binary_join_element_wise(
             pc.binary_join_element_wise(" /r/", numbers, "?tagid=", ""),
             self._tags.take(pa.array(np.maximum(events["page"], 0))),
@@ -138,7 +138,7 @@ class AccessFormatter:
     def _cookies(self, events: npt.NDArray[np.void]) -> pa.Array:
         """`uuid230=…; nlid=message|delivery; acoptout=1`, or `-`."""
         size = len(events)
-        none = pa.array([""] * size)
+        none = pa.array([""] * size, pa.string())
         visitor = pc.binary_join_element_wise("uuid230=", uuid_texts(events["visitor"]), "")
         has_session = np.isin(events["mode"], (SESSION, OPTED_OUT))
         session = pc.binary_join_element_wise(
