@@ -13,13 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from log_ingest.sample import user_agents
+from log_ingest.sample import clock, user_agents
 from log_ingest.sample.behaviour import IP_POOL_SIZE, KIND_LETTERS, METHODS, NO_AMOUNT, NO_PAGE
 from log_ingest.sample.scenario import OPEN_URL_ID
 from log_ingest.sample.texts import UPPER, addresses, hex_texts, hops, uuid_texts
 from log_ingest.sample.web import FORCED, OPTED_OUT, PAGES, SESSION, page_of_recipient
 
 _CHAINS = 64
+_SECONDS_OF_DAY = pa.array(
+    [f"{hour:02d}:{minute:02d}:{second:02d}" for hour in range(24) for minute in range(60) for second in range(60)]
+)
 _ORDINARY = (
     ('"GET / HTTP/1.1" 200 5120', "https://www.shop.example.com/"),
     ('"GET /favicon.ico HTTP/1.1" 200 1150', "https://www.shop.example.com/"),
@@ -165,9 +168,13 @@ class AccessFormatter:
 
 
 def _times(moments_ms: npt.NDArray[np.int64]) -> pa.Array:
-    """`01/May/2024:10:00:00 +0000`."""
-    seconds = pa.array((moments_ms // 1000).astype("datetime64[s]"))
-    return pc.strftime(seconds, format="%d/%b/%Y:%H:%M:%S +0000", locale="C")
+    """`01/May/2024:10:00:00 +0000`. There are few days and few seconds of a day: both are looked up."""
+    days, in_day = np.divmod(moments_ms // clock.SECOND_MS, clock.DAY_MS // clock.SECOND_MS)
+    unique_days, which = np.unique(days, return_inverse=True)
+    texts = pc.strftime(pa.array(unique_days.astype("datetime64[D]")), format="%d/%b/%Y:", locale="C")
+    return pc.binary_join_element_wise(
+        texts.take(pa.array(which)), _SECONDS_OF_DAY.take(pa.array(in_day)), " +0000", ""
+    )
 
 
 def _purchase(events: npt.NDArray[np.void]) -> pa.Array:

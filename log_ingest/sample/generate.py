@@ -38,7 +38,8 @@ MIN_EVENTS = 1_000
 MAX_EVENTS = 100_000_000
 _FOLDERS = ("tracking_logs", "access_logs", "esp_events", "reference", "truth")
 _SERVERS = (("redir1", "5", 0x0FD7E000), ("redir2", "6", 0x0FD7E000))
-_SITES = ((NGINX, "shop-nginx", ".gz"), (APACHE, "links-apache", ".zst"))
+# Their rotated files, in turn: gzip is slow to write.
+_SITES = ((NGINX, "shop-nginx", (".gz", ".zst", ".zst")), (APACHE, "links-apache", (".zst",)))
 _MAX_LINES_PER_FILE = 250_000
 _MAX_REQUESTS_PER_FILE = 100_000
 _WRITE_EVENTS = 131_072
@@ -118,12 +119,12 @@ class _Run:
                 root,
                 site,
                 is_apache=channel == APACHE,
-                suffix=suffix,
+                suffixes=suffixes,
                 lines_per_file=min(_MAX_REQUESTS_PER_FILE, max(50, events // 30)),
                 formatter=requests,
                 rng=self._rng(_SITE, channel),
             )
-            for channel, site, suffix in _SITES
+            for channel, site, suffixes in _SITES
         }
         self._split = self._rng(_SPLIT)
         self._buffer = np.zeros(0, dtype=EVENT)
@@ -195,8 +196,7 @@ class _Run:
         if feed:
             self._providers.add(plan, messages, feed)
         is_logged = events["channel"] != PROVIDER
-        self._take(events[is_logged])
-        self._take(hits)
+        self._take(events[is_logged], hits)
         self._told += len(events) - int(is_logged.sum())
         self._message_count += count
         if plan.weight and not plan.is_text_only:
@@ -211,8 +211,8 @@ class _Run:
         count = int(missing * plan.weight / weight_left / per_message)
         return max(60, min(count, len(self._population) * 9 // 10))
 
-    def _take(self, events: npt.NDArray[np.void]) -> None:
-        self._buffer = np.concatenate([self._buffer, events])
+    def _take(self, *events: npt.NDArray[np.void]) -> None:
+        self._buffer = np.concatenate([self._buffer, *events])
 
     def _write_until(self, moment_ms: int) -> None:
         arrival = self._buffer["arrival_ms"].copy()

@@ -32,17 +32,17 @@ class SiteLog:
         site: str,
         *,
         is_apache: bool,
-        suffix: str,
+        suffixes: tuple[str, ...],
         lines_per_file: int,
         formatter: AccessFormatter,
         rng: np.random.Generator,
     ) -> None:
-        """root is the landing folder. Rotated files get the suffix; the last one is plain and named access.log."""
+        """root is the landing folder. Rotated files get the suffixes in turn; the last one is plain: access.log."""
         self.totals: list[FileTotals] = []
         self.corrupt_lines: list[CorruptLine] = []
         self.byte_count = 0
         self._root, self._folder = root, f"access_logs/{site}"
-        self._is_apache, self._suffix, self._lines_per_file = is_apache, suffix, lines_per_file
+        self._is_apache, self._suffixes, self._lines_per_file = is_apache, suffixes, lines_per_file
         self._formatter, self._rng = formatter, rng
         self._number = 0
         self._file: OpenFile | None = None
@@ -57,7 +57,7 @@ class SiteLog:
             lines, is_tracking = self._mixed(events[start : start + _BLOCK_LINES])
             done = 0
             while done < len(lines):
-                file = self._file or self._open(f"access-{len(self.totals) + 1:04d}.log{self._suffix}")
+                file = self._file or self._open(self._next_name())
                 part = slice(done, done + max(1, self._lines_per_file - self._current.lines))
                 self._put(file, lines[part], is_tracking[part])
                 done = part.stop
@@ -88,6 +88,10 @@ class SiteLog:
         order = np.argsort(np.concatenate([moments, others]), kind="stable")
         lines = pa.concat_arrays([own, ordinary]).take(pa.array(order))
         return lines, order < len(own)
+
+    def _next_name(self) -> str:
+        number = len(self.totals)
+        return f"access-{number + 1:04d}.log{self._suffixes[number % len(self._suffixes)]}"
 
     def _put(self, file: OpenFile, lines: pa.Array, is_tracking: npt.NDArray[np.bool_]) -> None:
         # A slice of an array keeps the offsets of the whole.
