@@ -141,11 +141,12 @@ def _acts(
     types = np.array([*(link.url_type for link in plan.links), 0, 0])[events["link"][chosen]]
     is_open = events["link"][chosen] == OPEN_LINK
     is_opt_out = types == OPT_OUT
-    # Some providers tell of the click on the opt-out link and of the unsubscription, some of the latter only.
-    tells_click = ~is_opt_out | (rng.random(len(chosen)) < 0.5)
+    rule = events["rule"][chosen]
+    # Some providers tell of the click on the opt-out link and of the unsubscription, some of the latter only: that
+    # names no user agent, so nothing would show that a robot clicked.
+    tells_click = ~is_opt_out | (rule != user_agents.HUMAN) | (rng.random(len(chosen)) < 0.5)
     moment = events["occurred_ms"][chosen] + rng.integers(-_CLOCK_OFF_MS, _CLOCK_OFF_MS, len(chosen))
 
-    rule = events["rule"][chosen]
     judges = (is_open if plan.provider == "sendgrid" else ~is_opt_out) & (plan.provider in ("sendgrid", "mailgun"))
     is_machine = judges & ((rule != user_agents.HUMAN) | (rng.random(len(chosen)) < 0.06))
     told = is_both | is_only_told
