@@ -18,7 +18,14 @@ import numpy.typing as npt
 from log_ingest.sample import clock, user_agents
 from log_ingest.sample.messages import TEXT, MessageBatch
 from log_ingest.sample.population import Population
-from log_ingest.sample.scenario import OPEN_URL_ID, PARAMS, DeliveryPlan
+from log_ingest.sample.scenario import (
+    OPEN_URL_ID,
+    OPT_OUT,
+    PARAMS,
+    SHARED_ON,
+    TRACKING_LOG,
+    DeliveryPlan,
+)
 
 EVENT = np.dtype(
     [
@@ -36,10 +43,21 @@ EVENT = np.dtype(
         ("forwarded", np.int16),
         ("rule", np.uint8),
         ("kind", np.uint8),
+        ("channel", np.uint8),  # who tells of it (scenario)
+        ("method", np.uint8),  # where that is an access log
+        ("page", np.int8),  # of a web hit, a position in web.PAGES; NO_PAGE: an act on a message
+        ("mode", np.uint8),  # of a web hit, how it is attributed (web)
+        ("articles", np.int16),
+        ("amount", np.int32),  # cents; NO_AMOUNT: it cannot be read
     ],
     align=True,
 )
 """One tracking event: what its line says, and what the generator knows about it (recipient, link, rule)."""
+
+NO_PAGE = -1
+NO_AMOUNT = -1
+GET, HEAD, POST = range(3)
+METHODS = ("GET", "HEAD", "POST")
 
 BLANK = -1
 OPEN_LINK = -1
@@ -50,7 +68,10 @@ FORWARDED_POOL_SIZE = 64
 
 _UNKNOWN_LINK_WEIGHT = 0.01
 _LONGEST_DELAY_MS = 20 * clock.DAY_MS
-_COOKIE, _FORWARD_COOKIE, _FRESH_COOKIE = (np.uint64(kind << 60) for kind in (1, 2, 3))
+COOKIE, FORWARD_COOKIE, FRESH_COOKIE, PROVIDER_COOKIE, PAGE_COOKIE = (np.uint64(kind << 60) for kind in range(1, 6))
+"""What tells visitors apart, in the highest digit: a recipient, the friend a message was forwarded to, nobody seen
+twice, what a provider tells of a message, and somebody on the site whom no message led there.
+"""
 _MAX_CLICKS_WITHOUT_MESSAGE = 20
 
 
@@ -104,11 +125,12 @@ def act_without_reference(
         is_known = order % 8 == 0
         events["message"] = np.where(is_known, first_message + order, np.where(order % 3 == 0, BLANK, 0))
         events["delivery"] = np.where(order % 5 == 0, BLANK, 0)
-    events["visitor"] = _COOKIE | np.uint64(1 << 40) | (order // 2).astype(np.uint64)
+    events["visitor"] = COOKIE | np.uint64(1 << 40) | (order // 2).astype(np.uint64)
     events["ip"] = rng.integers(0, IP_POOL_SIZE, count)
     profile = user_agents.PROFILES[-3]
     events["agent"] = np.where(is_click, profile.click_agents[0], profile.open_agent)
     events["recipient"] = -1
+    events["page"] = NO_PAGE
     events["arrival_ms"] = events["occurred_ms"]
     return events
 
@@ -243,20 +265,23 @@ def _events(
     param_count = np.array([*(item.params[1] for item in plan.links), len(PARAMS), 1])
     events["params"] = first_param[link] + rng.integers(0, 1 << 16, size) % param_count[link]
 
+    is_forwarded = np.concatenate([part.is_forwarded for part in parts])
+    is_shared = is_forwarded & (link == OPEN_LINK) & (rng.random(size) < 0.4)
+    events["params"][is_shared] = plan.share_params + rng.integers(0, len(SHARED_ON), int(is_shared.sum()))
+
     agent = np.concatenate([part.agent for part in parts])
     rules = np.array([item.rule for item in user_agents.AGENTS], dtype=np.uint8)
     is_burst = np.concatenate([part.is_burst for part in parts])
     events["agent"] = agent
     events["rule"] = np.where(is_burst & (rules[agent] == 0), user_agents.BURST, rules[agent])
 
-    is_forwarded = np.concatenate([part.is_forwarded for part in parts])
     is_proxy = np.array([item.is_proxy for item in user_agents.AGENTS])[agent]
     is_fresh = is_proxy | is_burst | (population.refuses_cookies[who] & ~is_forwarded)
-    fresh = _FRESH_COOKIE | np.uint64(plan.index << 36) | np.arange(size, dtype=np.uint64)
+    fresh = FRESH_COOKIE | np.uint64(plan.index << 36) | np.arange(size, dtype=np.uint64)
     kept = np.where(
         is_forwarded,
-        _FORWARD_COOKIE | events["message"].astype(np.uint64),
-        _COOKIE | who.astype(np.uint64),
+        FORWARD_COOKIE | events["message"].astype(np.uint64),
+        COOKIE | who.astype(np.uint64),
     )
     events["visitor"] = np.where(is_fresh, fresh, kept)
     events["visitor"][rng.random(size) < 0.003] = 0
@@ -271,7 +296,31 @@ def _events(
     is_late = rng.random(size) < 0.003
     lateness = rng.integers(2 * clock.DAY_MS, 9 * clock.DAY_MS, size)
     events["arrival_ms"] = events["occurred_ms"] + np.where(is_late, lateness, 0)
+    events["page"] = NO_PAGE
+    events["channel"] = plan.collector
+    if plan.collector != TRACKING_LOG:
+        _request(plan, events, is_burst, rng)
     return events
+
+
+def _request(
+    plan: DeliveryPlan, events: npt.NDArray[np.void], is_burst: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> None:
+    """What only a web server's log shows: times in whole seconds, at once, and the method.
+
+    Some gateways ask for no content; mail programs unsubscribe with one click.
+    """
+    events["occurred_ms"] //= clock.SECOND_MS
+    events["occurred_ms"] *= clock.SECOND_MS
+    events["arrival_ms"] = events["occurred_ms"]
+    draw = rng.random(len(events))
+    is_head = is_burst & (draw < 0.2)
+    types = np.array([*(item.url_type for item in plan.links), 0, 0])[events["link"]]
+    is_one_click = (types == OPT_OUT) & (events["rule"] == user_agents.HUMAN) & (draw < 0.3)
+    events["method"] = np.where(is_head, HEAD, np.where(is_one_click, POST, GET))
+    # The rules stand in the order of their priority.
+    beaten = (events["rule"] == user_agents.HUMAN) | (events["rule"] > user_agents.HEAD_REQUEST)
+    events["rule"][is_head & beaten] = user_agents.HEAD_REQUEST
 
 
 def _blur_messages(events: npt.NDArray[np.void], rng: np.random.Generator) -> None:

@@ -46,6 +46,17 @@ def html_content(plan: DeliveryPlan) -> str:
     )
 
 
+def link_positions(plan: DeliveryPlan) -> dict[int, int]:
+    """By URL id, which of the HTML's links it is, from 1. Those that are not tracked count, too."""
+    if plan.is_text_only:
+        return {}
+    ends = [[link for link in plan.links if link.url_type == kind] for kind in (MIRROR_PAGE, OPT_OUT)]
+    body = [link for link in plan.links if link.url_type not in (MIRROR_PAGE, OPT_OUT)]
+    before = [*ends[0], *body]
+    positions = {link.url_id: position for position, link in enumerate(before, start=1)}
+    return positions | {link.url_id: len(before) + 2 + n for n, link in enumerate(ends[1], start=1)}
+
+
 def text_content(plan: DeliveryPlan) -> str:
     """The text part of a delivery."""
     hello, intro, _, _ = _WORDS[plan.language]

@@ -12,14 +12,22 @@ import pyarrow.compute as pc
 
 from log_ingest.sample import user_agents
 from log_ingest.sample.behaviour import BLANK, FORWARDED_POOL_SIZE, IP_POOL_SIZE, KIND_LETTERS
-from log_ingest.sample.scenario import PARAMS
+from log_ingest.sample.texts import (
+    LOWER,
+    UPPER,
+    UUID_WIDTH,
+    addresses,
+    hex_cells,
+    hops,
+    significant,
+    strings,
+    uuid_cells,
+)
 
 BLOCK_LINES = 65_536
 """Callers pass at most this many events at once: it bounds the memory of the matrix."""
 
-_LOWER = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
-_UPPER = np.frombuffer(b"0123456789ABCDEF", dtype=np.uint8)
-_TAB, _DASH, _ZERO = ord("\t"), ord("-"), ord("0")
+_TAB, _ZERO = ord("\t"), ord("0")
 
 # Columns of the matrix: log id, time, three ids, forced delivery, visitor; a tab after each.
 _TIME = 20
@@ -29,19 +37,17 @@ _URL = _DELIVERY + 9
 _FORCED = _URL + 9
 _VISITOR = _FORCED + 2
 _WIDTH = _VISITOR + 37
-_UUID_DASHES = (8, 13, 18, 23)
-_UUID_DIGITS = [column for column in range(36) if column not in _UUID_DASHES]
 
 
 class LineFormatter:
     """Formats events as tracking-log lines; holds the pools of repeated texts."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        """Draws the pools of addresses and forwarded-for chains from rng."""
+    def __init__(self, params: tuple[str, ...], rng: np.random.Generator) -> None:
+        """params: what the events' params refer to. Draws the pools of addresses and forwarded-for chains from rng."""
         self._kinds = pa.array([f"{letter}\t" for letter in KIND_LETTERS])
-        self._params = pa.array([f"{text}\t" for text in PARAMS])
+        self._params = pa.array([f"{text}\t" for text in params])
         self._agents = pa.array([f"{agent.text}\t" for agent in user_agents.AGENTS])
-        self._ips = pa.array(_addresses(IP_POOL_SIZE, rng))
+        self._ips = pa.array(addresses(IP_POOL_SIZE, rng))
         chains = [_chain(number, rng) for number in range(FORWARDED_POOL_SIZE)]
         self._tails = pa.array([f"{chain}\n" for chain in chains])
 
@@ -72,25 +78,16 @@ def _head(server: str, first_pointer: int, events: npt.NDArray[np.void]) -> pa.A
 
     cells[:, :3] = np.frombuffer(f"{server}0x".encode(), dtype=np.uint8)
     pointers = np.arange(first_pointer, first_pointer + size, dtype=np.uint64)
-    cells[:, 3:19] = _hex_cells(pointers, 16, _UPPER)
+    cells[:, 3:19] = hex_cells(pointers, 16, UPPER)
     _write_times(cells, used, events["occurred_ms"])
     for column, name in ((_MESSAGE, "message"), (_DELIVERY, "delivery"), (_URL, "url")):
         _write_id(cells[:, column : column + 8], used[:, column : column + 8], events[name])
     cells[:, _FORCED] = _ZERO
 
-    uuid = cells[:, _VISITOR : _VISITOR + 36]
-    uuid[:, _UUID_DASHES] = _DASH
-    high = _mixed(events["visitor"], 0x9E3779B97F4A7C15)
-    low = _mixed(events["visitor"], 0xD1B54A32D192ED03)
-    # Version 4, variant 1: what a browser cookie made by a server looks like.
-    high = (high & np.uint64(0xFFFFFFFFFFFF0FFF)) | np.uint64(0x4000)
-    low = (low & np.uint64(0x3FFFFFFFFFFFFFFF)) | np.uint64(0x8000000000000000)
-    uuid[:, _UUID_DIGITS] = np.hstack([_hex_cells(high, 16, _LOWER), _hex_cells(low, 16, _LOWER)])
-    used[:, _VISITOR : _VISITOR + 36] = (events["visitor"] != 0)[:, None]
+    cells[:, _VISITOR : _VISITOR + UUID_WIDTH] = uuid_cells(events["visitor"])
+    used[:, _VISITOR : _VISITOR + UUID_WIDTH] = (events["visitor"] != 0)[:, None]
 
-    offsets = np.zeros(size + 1, dtype=np.int32)
-    np.cumsum(used.sum(axis=1), out=offsets[1:])
-    return pa.StringArray.from_buffers(size, pa.py_buffer(offsets), pa.py_buffer(cells[used]))
+    return strings(cells, used)
 
 
 def _write_times(cells: npt.NDArray[np.uint8], used: npt.NDArray[np.bool_], moments_ms: npt.NDArray[np.int64]) -> None:
@@ -117,48 +114,14 @@ def _write_times(cells: npt.NDArray[np.uint8], used: npt.NDArray[np.bool_], mome
 def _write_id(cells: npt.NDArray[np.uint8], used: npt.NDArray[np.bool_], ids: npt.NDArray[np.int64]) -> None:
     """Hex without leading zeros; BLANK leaves the field empty."""
     values = np.where(ids == BLANK, 0, ids).astype(np.uint64)
-    digits = _hex_cells(values, 8, _LOWER)
+    digits = hex_cells(values, 8, LOWER)
     cells[:] = digits
-    # A digit is written from the first one on that is not 0; the last is written even when it is.
-    used[:] = np.logical_or.accumulate(digits != _ZERO, axis=1)
+    used[:] = significant(digits)
     used[:, 7] = ids != BLANK
-
-
-def _hex_cells(values: npt.NDArray[np.uint64], width: int, alphabet: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(n, width) matrix of the lowest `width` hex digits (an even number) of each value."""
-    pairs = values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - width // 2 :]
-    cells = np.empty((len(values), width), dtype=np.uint8)
-    cells[:, 0::2] = alphabet[pairs >> 4]
-    cells[:, 1::2] = alphabet[pairs & 15]
-    return cells
-
-
-def _mixed(keys: npt.NDArray[np.uint64], salt: int) -> npt.NDArray[np.uint64]:
-    """The splitmix64 finaliser: one-to-one, so different visitors stay different."""
-    mixed = keys + np.uint64(salt)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _addresses(size: int, rng: np.random.Generator) -> list[str]:
-    """Addresses, one in ten of them IPv6, some in the short form."""
-    octets = rng.integers(1, 255, (size, 4)).tolist()
-    groups = rng.integers(0, 1 << 16, (size, 6)).tolist()
-    texts = []
-    for number, (four, six) in enumerate(zip(octets, groups, strict=True)):
-        if number % 10:
-            texts.append(".".join(map(str, four)))
-        elif number % 20:
-            texts.append(f"2001:db8::{six[0]:x}:{six[1]:x}")
-        else:
-            texts.append("2001:db8:" + ":".join(f"{group:x}" for group in six))
-    return texts
 
 
 def _chain(number: int, rng: np.random.Generator) -> str:
     """A forwarded-for chain with the separator in front: number 0 is none, then tab and comma in turn."""
     if number == 0:
         return ""
-    hops = [f"10.{a}.{b}.{c}" for a, b, c in rng.integers(0, 255, (1 + number % 3, 3)).tolist()]
-    return ("\t" if number % 2 else ",") + ", ".join(hops)
+    return ("\t" if number % 2 else ",") + hops(number, rng)

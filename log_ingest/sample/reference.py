@@ -24,6 +24,8 @@ from log_ingest.sample.html import html_content, text_content
 from log_ingest.sample.messages import FORMAT_NAMES, MessageBatch
 from log_ingest.sample.population import DOMAINS, FIRST_RECIPIENT_ID, Population
 from log_ingest.sample.scenario import SIGN_BIT, DeliveryPlan, Scenario
+from log_ingest.sample.subscriptions import SERVICES, Subscriptions
+from log_ingest.sample.web import PAGES, PATH, PATH_LABEL
 
 _PART_ROWS = 500_000
 _RECIPIENT_BLOCK = 100_000
@@ -47,9 +49,9 @@ def signed(identifier: int) -> int:
 class ReferenceWriter:
     """Writes reference/. Messages stream in per delivery; the rest is written by finish."""
 
-    def __init__(self, root: Path, scenario: Scenario, population: Population) -> None:
+    def __init__(self, root: Path, scenario: Scenario, population: Population, subscriptions: Subscriptions) -> None:
         self._root = root / "reference"
-        self._scenario, self._population = scenario, population
+        self._scenario, self._population, self._subscriptions = scenario, population, subscriptions
         full, second = self._moments()
         self._full_messages = _MessageFiles(self._root, f"{full[0]}_full", full[1])
         self._second_messages = _MessageFiles(self._root, f"{second[0]}_incremental", second[1])
@@ -115,6 +117,33 @@ class ReferenceWriter:
         hotmail = pa.table({"domain": ["hotmail.example"], "domain_label": ["Microsoft"]})
         self._write_parquet("mail_domains", True, [hotmail])
         self._write_recipients()
+        self._write_subscriptions()
+        self._write_pages()
+
+    def _write_subscriptions(self) -> None:
+        self._write_csv("services", False, ("service_id", "label", "channel"), SERVICES)
+        drawn = self._subscriptions
+        table = pa.table(
+            {
+                "service_id": pa.array([identifier for identifier, _, _ in SERVICES]).take(pa.array(drawn.service)),
+                "recipient_id": pa.array(drawn.recipient + FIRST_RECIPIENT_ID),
+                "action": pa.array(drawn.action),
+                "occurred_at": clock.texts_of(drawn.occurred_ms),
+            }
+        )
+        # The second extract repeats some rows that the first one holds.
+        known, repeated = table.num_rows * 4 // 5, table.num_rows * 3 // 4
+        self._write_parquet("subscriptions", False, [table.slice(0, known)])
+        later = table.slice(repeated)
+        rows = zip(*later.to_pydict().values(), strict=True)
+        self._write_csv("subscriptions", True, later.column_names, rows)
+
+    def _write_pages(self) -> None:
+        declared = [page for page in PAGES if page.declared_url_id]
+        rows = [(page.tag, page.url_id, page.label, page.url_type, "shop") for page in declared]
+        self._write_csv("web_tags", False, ("tag_id", "url_id", "label", "url_type", "folder"), rows)
+        steps = [(PATH_LABEL, number, PAGES[page].url_id) for number, page in enumerate(PATH, start=1)]
+        self._write_csv("web_paths", False, ("path_label", "step_number", "url_id"), steps)
 
     def _write_recipients(self) -> None:
         size = len(self._population)

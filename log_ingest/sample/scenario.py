@@ -19,6 +19,9 @@ MAX_EVENTS_PER_DELIVERY = 300_000
 EMAIL_CLICK, OPEN, OPT_OUT, MIRROR_PAGE, OFFER_CLICK = 1, 2, 3, 6, 11
 OPEN_URL_ID = 1
 
+TRACKING_LOG, NGINX, APACHE, PROVIDER = range(4)
+"""Who tells of an act: a redirection server's log, the access log of a collector without one, or only a provider."""
+
 PARAMS = (
     "",
     "p1=FR",
@@ -35,6 +38,10 @@ PARAMS = (
     "ap_oid=5013&p1=EN",
 )
 """Query strings as logged: at most 64 characters, one of them cut there."""
+
+SHARED_ON = ("facebook", "twitter", "linkedin", "email")
+"""Networks that letters are shared on: an open by somebody it was shared with names one and the delivery."""
+_MAX_PROVIDER_MESSAGES = 3_000
 
 _PLAIN = (0, 7)
 _OFFER = (11, 2)
@@ -62,7 +69,11 @@ class Link:
 
 @dataclass(frozen=True)
 class DeliveryPlan:
-    """One delivery. weight is its share of the events; fixed_messages overrides it for tiny deliveries."""
+    """One delivery. weight is its share of the events; fixed_messages overrides it for tiny deliveries.
+
+    collector: who logs its hits. provider tells of at most provider_messages of its messages (empty: of none).
+    share_params: position of the first of its texts in Scenario.params, one per network of SHARED_ON.
+    """
 
     delivery_id: int
     key: str
@@ -84,6 +95,10 @@ class DeliveryPlan:
     covers_all_statuses: bool = False
     new_label: str = ""
     activity: float = 1.0
+    collector: int = TRACKING_LOG
+    provider: str = ""
+    provider_messages: int = 0
+    share_params: int = 0
     index: int = field(default=0)
 
     @property
@@ -131,6 +146,9 @@ _CORE = (
     _Draft("DM112", "Lettre d'information de juillet", "Été 2024", "Newsletter", "fr", 33.00, "letter_fr",
            fixed_messages=40, flags=("is_pending",)),
 )  # fmt: skip
+
+_COLLECTORS = {"DM104": NGINX, "DM108": APACHE}
+_PROVIDERS = {"DM102": "sendgrid", "DM109": "mailgun", "DM110": "ses", "DM111": "postmark"}
 
 _SITE = "https://www.shop.example.com"
 _LinkDraft = tuple[str, str, str, int, float, tuple[int, int], str]
@@ -198,12 +216,16 @@ _LINK_SETS: dict[str, tuple[_LinkDraft, ...]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """All deliveries in the order they leave, the undeclared one's id, and the days of the two extracts."""
+    """All deliveries in the order they leave, the undeclared one's id, and the days of the two extracts.
+
+    params: PARAMS, and behind them the texts of opens of each delivery by people it was shared with.
+    """
 
     deliveries: tuple[DeliveryPlan, ...]
     undeclared_delivery_id: int
     full_extract_ms: int
     second_extract_ms: int
+    params: tuple[str, ...]
 
 
 def plan_scenario(events: int, rng: np.random.Generator) -> Scenario:
@@ -257,9 +279,20 @@ def plan_scenario(events: int, rng: np.random.Generator) -> Scenario:
                 covers_all_statuses="covers_all_statuses" in flags,
                 new_label=draft.new_label,
                 activity=draft.activity,
+                collector=_COLLECTORS.get(draft.key, TRACKING_LOG),
+                provider=_PROVIDERS.get(draft.key, ""),
+                provider_messages=min(_MAX_PROVIDER_MESSAGES, max(60, events // 60)),
+                share_params=len(PARAMS) + number * len(SHARED_ON),
                 index=number,
             )
         )
     last_day = max(draft.day for draft in drafts)
     full_extract = clock.START_MS + (int(last_day) + 10) * clock.DAY_MS
-    return Scenario(tuple(deliveries), ids[-1], full_extract, full_extract + 7 * clock.DAY_MS)
+    shared = (
+        f"ap_visitorId={number * 7919 % 65536:04x}&ap_category={network}&ap_deliveryId={plan.delivery_id:x}"
+        for number, plan in enumerate(deliveries)
+        for network in SHARED_ON
+    )
+    return Scenario(
+        tuple(deliveries), ids[-1], full_extract, full_extract + 7 * clock.DAY_MS, params=(*PARAMS, *shared)
+    )

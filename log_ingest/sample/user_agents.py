@@ -6,8 +6,8 @@ which profile (population) or what a recipient does (behaviour).
 
 from dataclasses import dataclass
 
-HUMAN, KNOWN_BOT, GMAIL_PREFETCH, APPLE_MPP, BURST = range(5)
-RULE_NAMES = ("", "known_bot", "gmail_prefetch", "apple_mpp", "burst")
+HUMAN, KNOWN_BOT, HEAD_REQUEST, GMAIL_PREFETCH, APPLE_MPP, BURST, PROVIDER_VERDICT = range(7)
+RULE_NAMES = ("", "known_bot", "head_request", "gmail_prefetch", "apple_mpp", "burst", "provider_verdict")
 """Machine rules in priority order: an event that several rules fit counts for the first."""
 
 KNOWN_BOT_SUBSTRINGS = (

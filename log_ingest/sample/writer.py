@@ -4,19 +4,16 @@ Belongs here: files of lines and their control totals, kept while writing. Does 
 faults there are (faults), indicators (truth).
 """
 
-import gzip
-import io
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from log_ingest.sample.faults import FAULTS, GAP_POINTERS, OVERLAP, Fault, corrupt_line
+from log_ingest.sample.files import OpenFile, gzip_writer
 from log_ingest.sample.lines import BLOCK_LINES, LineFormatter
 
 _HELD_BYTES = 70
@@ -36,6 +33,7 @@ class FileTotals:
     duplicate: int = 0
     quarantined: int = 0
     blank: int = 0
+    not_tracking: int = 0
     held_bytes: int = 0
     is_whole_file_copy: bool = False
 
@@ -79,7 +77,8 @@ class ServerLog:
         self._formatter = formatter
         self._pointer = first_pointer
         self._lines_per_file = lines_per_file
-        self._file: _OpenFile | None = None
+        self._file: OpenFile | None = None
+        self._current = FileTotals("")
         self._faults: list[Fault] = []
         self._is_last = False
         self._last_arrival_ms = 0
@@ -91,18 +90,18 @@ class ServerLog:
         start = 0
         while start < len(events):
             file = self._file or self._open()
-            room = self._next_stop() - file.totals.lines
+            room = self._next_stop() - self._current.lines
             block = events[start : start + min(room, BLOCK_LINES)]
             data = self._formatter.format(self._character, self._pointer, block)
             file.write(data)
-            file.totals.lines += len(block)
-            file.totals.accepted += len(block)
+            self._current.lines += len(block)
+            self._current.accepted += len(block)
             self._pointer += len(block)
             self._last_arrival_ms = int(block["arrival_ms"][-1])
             start += len(block)
             self._keep_tail(data)
             self._apply_due_faults(file)
-            if not self._is_last and file.totals.lines >= self._lines_per_file:
+            if not self._is_last and self._current.lines >= self._lines_per_file:
                 self._close()
 
     def begin_last_file(self) -> None:
@@ -117,7 +116,7 @@ class ServerLog:
             data = bytes(self._formatter.format(self._character, self._pointer, held))
             cut = data[:_HELD_BYTES]
             file.write(cut)
-            file.totals.held_bytes = len(cut)
+            self._current.held_bytes = len(cut)
         self._close()
 
     def resend_first_file(self) -> None:
@@ -130,7 +129,7 @@ class ServerLog:
         for name in (f"copy_of_{source.name}", f"{source.name}.gz"):
             target = self._root / target_folder / name
             with source.open("rb") as plain, target.open("wb") as raw:
-                sink = _gzip_writer(raw) if name.endswith(".gz") else raw
+                sink = gzip_writer(raw) if name.endswith(".gz") else raw
                 shutil.copyfileobj(plain, sink)
                 if sink is not raw:
                     sink.close()
@@ -139,17 +138,17 @@ class ServerLog:
             path = f"{target_folder}/{name}"
             self.totals.append(FileTotals(path, original.lines, duplicate=original.lines, is_whole_file_copy=True))
 
-    def _open(self) -> "_OpenFile":
+    def _open(self) -> OpenFile:
         index = len(self.totals)
         overlap = self._tail if (self._character, index) == OVERLAP[:2] and not self._is_last else []
         suffix = ".log" if self._is_last else _suffix(index)
         path = f"{self._folder}/0x{self._pointer - len(overlap):016X}{suffix}"
-        self._file = _OpenFile(self._root / path, FileTotals(path))
-        self.totals.append(self._file.totals)
+        self._file, self._current = OpenFile(self._root / path), FileTotals(path)
+        self.totals.append(self._current)
         self._faults = [] if self._is_last else [f for f in FAULTS[self._character] if f.file_index == index]
         if overlap:
             self._file.write(b"".join(overlap))
-            self._file.totals.lines = self._file.totals.duplicate = len(overlap)
+            self._current.lines = self._current.duplicate = len(overlap)
         return self._file
 
     def _next_stop(self) -> int:
@@ -161,8 +160,8 @@ class ServerLog:
     def _line_of(self, fault: Fault) -> int:
         return max(1, int(fault.after_share * self._lines_per_file))
 
-    def _apply_due_faults(self, file: "_OpenFile") -> None:
-        while self._faults and file.totals.lines >= self._line_of(self._faults[0]):
+    def _apply_due_faults(self, file: OpenFile) -> None:
+        while self._faults and self._current.lines >= self._line_of(self._faults[0]):
             kind = self._faults.pop(0).kind
             self._tail = []
             if kind == "gap":
@@ -170,14 +169,14 @@ class ServerLog:
                 self.gaps.append(Gap(self._character, self._pointer, last))
                 self._pointer = last + 1
                 continue
-            file.totals.lines += 1
+            self._current.lines += 1
             if kind == "blank":
                 file.write(b"\n")
-                file.totals.blank += 1
+                self._current.blank += 1
                 continue
             file.write(corrupt_line(kind, self._character, self._pointer))
-            file.totals.quarantined += 1
-            self.corrupt_lines.append(CorruptLine(file.totals.path, file.totals.lines, kind))
+            self._current.quarantined += 1
+            self.corrupt_lines.append(CorruptLine(self._current.path, self._current.lines, kind))
             self._pointer += 1
 
     def _keep_tail(self, data: memoryview) -> None:
@@ -195,36 +194,6 @@ class ServerLog:
         if self._file is not None:
             self.byte_count += self._file.close(self._last_arrival_ms // 1000)
             self._file = None
-
-
-class _OpenFile:
-    """A file being written, compressed as its name says, with its modification time set on closing."""
-
-    def __init__(self, path: Path, totals: FileTotals) -> None:
-        self.totals = totals
-        self._path = path
-        self._raw = path.open("wb")
-        self._sink: BinaryIO | io.BufferedIOBase | zstandard.ZstdCompressionWriter = self._raw
-        if path.suffix == ".gz":
-            self._sink = _gzip_writer(self._raw)
-        elif path.suffix == ".zst":
-            self._sink = zstandard.ZstdCompressor(level=1).stream_writer(self._raw, closefd=False)
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._sink.write(data)
-
-    def close(self, modified: int) -> int:
-        """Returns the size on disk in bytes; `modified` is in seconds since 1970."""
-        if self._sink is not self._raw:
-            self._sink.close()
-        self._raw.close()
-        os.utime(self._path, (modified, modified))
-        return self._path.stat().st_size
-
-
-def _gzip_writer(raw: BinaryIO) -> gzip.GzipFile:
-    # No name and no time in the header: equal content must give equal bytes.
-    return gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0)
 
 
 def _suffix(index: int) -> str:

@@ -36,19 +36,26 @@ def in_many_runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     base = tmp_path_factory.mktemp("many")
     landing, warehouse = base / "landing", base / "warehouse"
     rng = random.Random(11)
-    lines = [line for path in sorted((sample / "tracking_logs").rglob("*.log*")) for line in _complete_lines(path)]
-    lines += rng.choices(lines, k=len(lines) // 10)
-    rng.shuffle(lines)
+    # Providers are told apart by their folders; servers and sites are not.
+    sources = {"tracking_logs": ".log", "access_logs": ".log"}
+    sources |= {f"esp_events/{path.name}": ".jsonl" for path in sorted((sample / "esp_events").iterdir())}
+    lines: dict[str, list[bytes]] = {}
+    for source in sources:
+        files = sorted(path for path in (sample / source).rglob("*") if path.is_file())
+        lines[source] = [line for path in files for line in _complete_lines(path)]
+        lines[source] += rng.choices(lines[source], k=len(lines[source]) // 10)
+        rng.shuffle(lines[source])
     references = sorted((sample / "reference").rglob("*.*"))
     rng.shuffle(references)
     for run in range(RUNS):
-        share = b"".join(lines[run::RUNS])
-        folder = landing / "tracking_logs" / rng.choice(["x", "y"])
-        folder.mkdir(parents=True, exist_ok=True)
-        if run % 3:
-            (folder / f"{run}.log").write_bytes(share)
-        else:
-            (folder / f"{run}.log.gz").write_bytes(gzip.compress(share))
+        for source, suffix in sources.items():
+            share = b"".join(lines[source][run::RUNS])
+            folder = landing / source / rng.choice(["x", "y"])
+            folder.mkdir(parents=True, exist_ok=True)
+            if run % 3:
+                (folder / f"{run}{suffix}").write_bytes(share)
+            else:
+                (folder / f"{run}{suffix}.gz").write_bytes(gzip.compress(share))
         for path in references[run::RUNS]:
             target = landing / path.relative_to(sample)
             target.parent.mkdir(parents=True, exist_ok=True)
