@@ -51,7 +51,7 @@ class Table:
 
     @property
     def labels(self) -> list[str]:
-        return [plain(place, LABEL_LENGTH) for place in self.places]
+        return ["" if place is None else plain(place, LABEL_LENGTH) for place in self.places]
 
 
 def draw(chart: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str | None:
@@ -63,6 +63,7 @@ def draw(chart: dict[str, Any], columns: Sequence[str], rows: Sequence[Sequence[
         raise ValueError(f"chart kind {chart['kind']!r} is none of: {', '.join(KINDS)}")
     if not rows:
         return None
+    chart = {key: plain(text) for key, text in chart.items()}
     if chart["kind"] != "timeline":
         table = _table(columns, rows)
         if not any(value for values in table.series.values() for value in values):

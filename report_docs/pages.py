@@ -15,6 +15,8 @@ SAMPLE_EVENTS = 20_000
 SAMPLE_SEED = 20240501
 """What the pictures are drawn from. Here, because the pages say so."""
 
+DECISIONS = "../decisions.md#where-the-reference-contradicts-itself"
+
 INDEX = """\
 # Reports
 
@@ -34,7 +36,7 @@ What each report mart answers, and how to read it. The tables are in schema `rep
   for campaigns, days, weeks, months and all. A ratio over several rows is the sum of its numerators over the sum of its
   denominators, where both are additive; an average of ratios is not.
 * **D1** … **D6** name decisions where the reference system contradicts itself:
-  [decisions](../decisions.md#where-the-reference-contradicts-itself).
+  [decisions]({decisions}).
 * Times are UTC unless a column says otherwise.
 * **Pictures** are the result of the page's example query for the sample that `mtw sample --events {events} --seed {seed}`
   writes. Example queries run as they are on any published database.
@@ -74,6 +76,7 @@ def _index(reports: Sequence[Report], names: set[str], drawn: set[str]) -> str:
         table=_table(("report", "question", "grain: one row per …", "picture"), _short(rows)),
         events=SAMPLE_EVENTS,
         seed=SAMPLE_SEED,
+        decisions=DECISIONS,
     )
     return f"{HEADING.format(source='dbt_project/models/marts/reports/*.yml')}\n{text}"
 
@@ -146,7 +149,8 @@ def _formula(column: Column, names: set[str]) -> str:
     if row["reference_name"]:
         parts.append(f"In Adobe Campaign Classic: “{prose(row['reference_name'], names)}”.")
     if row["decision"]:
-        parts.append(f"({row['decision'].replace(' ', ', ')})")
+        named = ", ".join(f"[{name}]({DECISIONS})" for name in row["decision"].split())
+        parts.append(f"Decision {named}.")
     if column.text:
         parts.append(prose(column.text, names))
     return " ".join(parts)
