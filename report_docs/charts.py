@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from orchestration.text import plain
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "reports",  # ids are random without it
     "svg.fonttype": "none",  # text stays text: no outlines, and no font in the file
     "text.parse_math": False,  # a label with two $ is no formula
@@ -172,7 +172,7 @@ def _timeline(axes: Axes, chart: dict[str, Any], rows: Sequence[Sequence[Any]]) 
         chosen = [row for row in rows if bool(row[2]) == is_machine]
         if chosen:
             places = [kinds.index(plain(row[1], LABEL_LENGTH)) for row in chosen]
-            axes.scatter([row[0] for row in chosen], places, color=colour, s=14, alpha=0.6, label=label)  # type: ignore[arg-type]
+            axes.scatter([row[0] for row in chosen], places, color=colour, s=14, alpha=0.6, label=label)
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set_ylim(-0.5, len(kinds) - 0.5)
     axes.invert_yaxis()

@@ -32,17 +32,18 @@ What each report mart answers, and how to read it. The tables are in schema `rep
   `meta.indicator_catalogue`. Pages, column comments and `mtw explain` say what stands there.
 * `human_…` is the same number without the events that the machine rules judge machine-made.
 * A **ratio** is a number (0.25, not 25 %) and NULL where its denominator is 0.
-* **Additive** means over the rows of the report. What is not additive has to be counted anew: `rpt_tracking_rollups` does so
-  for campaigns, days, weeks, months and all. A ratio over several rows is the sum of its numerators over the sum of its
-  denominators, where both are additive; an average of ratios is not.
+* **Additive** means over the rows of the report. What is not additive has to be counted anew:
+  [`rpt_tracking_rollups`](rpt_tracking_rollups.md) does so for campaigns, days, weeks, months and all. A ratio over
+  several rows is the sum of its numerators over the sum of its denominators, where both are additive; an average of
+  ratios is not.
 * **D1** … **D6** name decisions where the reference system contradicts itself:
   [decisions]({decisions}).
 * Times are UTC unless a column says otherwise.
-* **Pictures** are the result of the page's example query for the sample that `mtw sample --events {events} --seed {seed}`
-  writes. Example queries run as they are on any published database.
+* **Pictures** are the result of the page's example query for the sample that
+  `mtw sample --events {events} --seed {seed}` writes. Example queries run as they are on any published database.
 
-`make docs` writes these pages and pictures; a test compares the pages with what they are made from. A report of your own:
-[add-your-own-report.md](../add-your-own-report.md).
+`make docs` writes these pages and pictures; a test compares the pages with what they are made from. A report of your
+own: [add-your-own-report.md](../add-your-own-report.md).
 """
 
 
@@ -102,7 +103,11 @@ def _page(report: Report, names: set[str], is_drawn: bool) -> str:
         f"**Grain.** {_sentence(prose(report.grain, names))}",
         picture,
         prose(report.notes, names),
-        *(["## Caveats", "\n".join(f"* {prose(caveat, names)}" for caveat in report.caveats)] if report.caveats else []),
+        *(
+            ["## Caveats", "\n".join(f"* {prose(caveat, names)}" for caveat in report.caveats)]
+            if report.caveats
+            else []
+        ),
         "## Columns",
         _table(
             ("column", "type", "meaning"),
@@ -126,7 +131,9 @@ def _indicators(report: Report, measures: Sequence[Column], names: set[str]) -> 
         if not is_shown_with_its_base:
             human = report.human_form(column)
             shown = code(column.name) + (f"<br>{code(human.name)}" if human else "")
-            rows.append((shown, code(column.data_type), _formula(column, names), prose(column.indicator["unit"], names)))
+            rows.append(
+                (shown, code(column.data_type), _formula(column, names), prose(column.indicator["unit"], names))
+            )
     instead = [line for column in measures if (line := _instead(report, column))]
     return [
         "## Indicators",
@@ -197,4 +204,3 @@ def prose(text: str, names: set[str]) -> str:
         return f"[{code(name)}]({name}.md)" if name in names else code(name)
 
     return _TOKEN.sub(shown, " ".join(text.split()))
-

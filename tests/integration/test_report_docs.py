@@ -1,4 +1,4 @@
-"""The documentation made from a warehouse: example queries run, pictures are there, dbt's own documentation is whole."""
+"""Documentation made from a warehouse: example queries run, pictures are there, dbt's own documentation is whole."""
 
 import json
 import shutil

@@ -100,7 +100,9 @@ ROWS: dict[str, tuple[list[str], list[tuple]]] = {
     "curve": (["hours", "n"], [(hour, hour * 2) for hour in range(5)]),
     "pareto": (["label", "n"], [(HOSTILE, 5), (HOSTILE, 3), ("x" * 500, 0)]),
     "heat": (["row", "column", "n"], [(HOSTILE, HOSTILE, 0.5), ("b", "c", None)]),
-    "timeline": (["at", "what", "is_machine"], [(dt.datetime(2024, 5, 1, hour), HOSTILE, hour % 2 == 0) for hour in range(3)]),
+    "timeline": (
+        ["at", "what", "is_machine"], [(dt.datetime(2024, 5, 1, hour), HOSTILE, hour % 2 == 0) for hour in range(3)]
+    ),
 }  # fmt: skip
 
 
