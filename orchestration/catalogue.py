@@ -44,17 +44,25 @@ def blocks(row: dict[str, str], with_human_form: set[str]) -> Iterator[tuple[str
         yield human_name(""), " ".join(filter(None, [human, *tail]))
 
 
-def render() -> str:
-    """The whole text of docs/indicators.md."""
+def rows_by_doc() -> dict[str, dict[str, str]]:
+    """Every row of the catalogue, by the name of its doc block less indicator_ (and human_)."""
     with CATALOGUE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    with_human_form = {row["name"] for row in rows if row["has_human_form"] == "true"}
-    texts = []
+    found: dict[str, dict[str, str]] = {}
     named: set[str] = set()
     for row in rows:
         # A name that another mart uses for something else carries the mart's name.
-        name = f"{row['mart']}_{row['name']}" if row["name"] in named else row["name"]
+        found[f"{row['mart']}_{row['name']}" if row["name"] in named else row["name"]] = row
         named.add(row["name"])
+    return found
+
+
+def render() -> str:
+    """The whole text of docs/indicators.md."""
+    rows = rows_by_doc()
+    with_human_form = {row["name"] for row in rows.values() if row["has_human_form"] == "true"}
+    texts = []
+    for name, row in rows.items():
         for prefix, text in blocks(row, with_human_form):
             texts.append(f"{{% docs indicator_{prefix}{name} %}}\n{text}\n{{% enddocs %}}\n")
     return "\n".join([HEADING, *texts])

@@ -89,6 +89,15 @@ class ProjectTranslator(DagsterDbtTranslator):
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         return str(dbt_resource_props.get("description") or "")
 
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of a report, what its YAML says it answers, and its page in the checkout."""
+        found = dict(super().get_metadata(dbt_resource_props))
+        report = (dbt_resource_props["config"].get("meta") or {}).get("report")
+        if report:
+            page = f"docs/reports/{dbt_resource_props['name']}.md"
+            found |= {"question": str(report.get("question", "")), "page": dg.MetadataValue.path(page)}
+        return found
+
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
         return list(super().get_owners(dbt_resource_props) or OWNERS)
 
