@@ -30,6 +30,8 @@ from log_ingest.sqltext import literal
 
 PART_BYTES = 64 * 1024 * 1024
 """Lines of this many bytes are parsed at once: bounds memory."""
+PART_BLOCKS = 2048
+"""So are lines of this many blocks: thousands of tiny files hold more memory than their bytes."""
 BATCH_BYTES = 512 * 1024 * 1024
 """Lines of this many bytes are committed at once: bounds what a killed run has to do again."""
 DRIFT_BYTES = 64 * 1024
@@ -160,7 +162,7 @@ class LineIntake:
                 content.framed_digest = running.hexdigest()
                 self._add(block, content)
                 self._progress.advance(self.source.name, int(len(block.data) * scale), 0, 0)
-                if self._part_bytes >= PART_BYTES:
+                if self._part_bytes >= PART_BYTES or len(self._placed) >= PART_BLOCKS:
                     self._finish_part()
                 if self._batch_bytes >= BATCH_BYTES:
                     # What was read so far is a content of its own until the rest of the file follows.
