@@ -379,9 +379,9 @@ LANDED_SCHEMAS: dict[str, pa.Schema] = {
 """Every directory below landed/ and the schema of its Parquet files."""
 
 EMPTY_BATCH = 2**63 - 1
-"""The partition of the empty file that each source has from the start, so that readers always find its columns. The
-greatest number: DuckDB estimates the rows of all files by those of the first, and an empty one there makes it hash
-millions of events to join them with a handful of links."""
+"""The partition of the empty file that each source has from the start, so that readers always find its columns. Its
+name sorts behind that of batch 1: DuckDB estimates the rows of all files by those of the first, and an empty one there
+makes it hash millions of events to join them with a handful of links."""
 
 READABLE_SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA, **LEDGER_SCHEMAS}
 """Everything below landed/ that readers see: the sources, and what the ledger knows."""

@@ -125,13 +125,13 @@ def publish(
     build_digest: str,
     extra: Sequence[MetaTable] = (),
     landed: Location | None = None,
-    memory_limit: str = "3GB",
+    memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
     extra: tables of the schema meta to publish beside them. landed: where landed rows are, for views that read them.
-    memory_limit: what DuckDB may hold, as it spells it; sorting more than that goes through the disk.
+    memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -198,7 +198,7 @@ def _write(
     extra: Sequence[MetaTable],
     former: Path | None,
     landed: Location | None,
-    memory_limit: str,
+    memory_limit: str | None,
 ) -> Publication:
     if not working_database.is_file():
         raise PublishError(f"the working database {working_database} does not exist")
@@ -209,7 +209,8 @@ def _write(
         if landed is not None:
             let_read(connection, landed)
         connection.execute(f"set temp_directory = {literal(str(spill))}")
-        connection.execute(f"set memory_limit = {literal(memory_limit)}")
+        if memory_limit is not None:
+            connection.execute(f"set memory_limit = {literal(memory_limit)}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
         made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}

@@ -24,6 +24,9 @@ ENGINES = ("duckdb",)
 WEB_TRACKING_MODES = ("session", "permanent", "anonymous")
 """What MTW_WEB_TRACKING_MODE may be; the models say what each keeps."""
 
+MEMORY_LIMIT = "3GB"
+"""What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
+
 _MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
@@ -56,7 +59,7 @@ class Settings:
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
     max_missing_rate: float = 0.01
-    memory_limit: str = "3GB"
+    memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     reference_mapping: Path | None = None
     """A mapping file of one's own; the shipped one where None."""
@@ -115,7 +118,7 @@ class Settings:
             raise SettingsError(
                 f"MTW_WEB_TRACKING_MODE is {web_tracking_mode!r}; set it to one of: {', '.join(WEB_TRACKING_MODES)}"
             )
-        memory_limit = text("MTW_MEMORY_LIMIT", "3GB") or ""
+        memory_limit = text("MTW_MEMORY_LIMIT", MEMORY_LIMIT) or ""
         if not _MEMORY.fullmatch(memory_limit):
             raise SettingsError(f"MTW_MEMORY_LIMIT is {memory_limit!r}; write it like 3GB or 800MB")
         settings = cls(

@@ -28,15 +28,8 @@ def build_dbt_docs(settings: Settings, folder: Path) -> Path:
         shutil.copy(parsed / name, folder)
     result = subprocess.run(
         [
-            *(
-                str(DBT_EXECUTABLE),
-                "--no-use-colors",
-                "--no-send-anonymous-usage-stats",
-                "docs",
-                "generate",
-                "--static",
-                "--no-compile",
-            ),
+            *(str(DBT_EXECUTABLE), "--no-use-colors", "--no-send-anonymous-usage-stats"),
+            *("docs", "generate", "--static", "--no-compile"),
             *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(settings.dbt_project_dir)),
             *("--target", settings.engine, "--target-path", str(folder), "--log-path", str(folder)),
         ],

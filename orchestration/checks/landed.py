@@ -13,6 +13,7 @@ import dagster as dg
 from log_ingest.audit import damaged_parts
 from log_ingest.catalog import LANDED_SCHEMAS, LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.ledger import Ledger
+from log_ingest.raw_lines import line_sources, line_sql
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read, rows_sql
 from orchestration import build_state, publish
@@ -158,7 +159,7 @@ def _run_suite(
     total = connection.execute(f"select count(*) from {rows}").fetchall()[0][0]  # noqa: S608 (quoted)
     columns = [row[0] for row in connection.execute(f"describe select * from {rows}").fetchall()]  # noqa: S608
     columns.remove("batch_id")
-    frame = sample(connection, rows, suite.derived, columns, total)
+    frame = sample(connection, rows, derived(suite), columns, total)
     verdicts = [columns_verdict(columns, suite.table), *suites.run(suite, frame)]
     return check_result(
         verdicts,
@@ -166,6 +167,13 @@ def _run_suite(
         check_name=EXPECTATIONS,
         facts={"new_rows": total, "rows_looked_at": len(frame), "after_batch_id": after},
     )
+
+
+def derived(suite: suites.Suite) -> dict[str, str]:
+    """The columns that a suite's rules look at besides the landed ones; of a line source also its line."""
+    if suite.table not in line_sources() or "line" in LANDED_SCHEMAS[suite.table].names:
+        return suite.derived
+    return suite.derived | {"line": line_sql(suite.table)}
 
 
 def columns_verdict(columns: Sequence[str], source: str) -> Verdict:

@@ -460,7 +460,7 @@ def frame(**changes: object) -> pd.DataFrame:
     rows = pd.DataFrame([row | changes]).astype({"time_flag": object})
     with duckdb.connect() as connection:
         connection.register("rows", rows)
-        derived = suites.load("landed_tracking_logs").derived
+        derived = landed.derived(suites.load("landed_tracking_logs"))
         return landed.sample(connection, "rows", derived, list(rows.columns), len(rows))
 
 
