@@ -3,7 +3,7 @@
 Content decides, never path or inode. Belongs here: that decision. Does not: reading lines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -32,16 +32,18 @@ def known_state(file: LandingFile, source: str, ledger: Ledger) -> PathState | N
     return state if state is not None and state.fingerprint == file.fingerprint else None
 
 
-def identify(file: LandingFile, source: str, ledger: Ledger, pending: Iterable[Content] = ()) -> Identity:
+def identify(
+    file: LandingFile, source: str, ledger: Ledger, pending: Mapping[str, Mapping[int, Content]] | None = None
+) -> Identity:
     """Compare a file with what the ledger knows, and with contents of this run that it does not know yet.
 
-    Raises UnreadableFileError.
+    pending: those by head digest and file_id. Raises UnreadableFileError.
 
     A compressed file is read through once here even if it is new, so that a bad checksum at its end is found
     before anything of it is taken.
     """
     head = head_digest(file)
-    uncommitted = {content.file_id: content for content in pending if content.head_digest == head}
+    uncommitted = (pending or {}).get(head, {})
     candidates = list(uncommitted.values())
     candidates += [
         content for content in ledger.contents_like(source, head, file.name) if content.file_id not in uncommitted

@@ -34,6 +34,8 @@ PART_BLOCKS = 2048
 """So are lines of this many blocks: thousands of tiny files hold more memory than their bytes."""
 BATCH_BYTES = 512 * 1024 * 1024
 """Lines of this many bytes are committed at once: bounds what a killed run has to do again."""
+BATCH_FILES = 10_000
+"""So are this many files: what is known of each is held until then."""
 DRIFT_BYTES = 64 * 1024
 """The beginning of a new file that shows whether its format is the known one."""
 
@@ -91,7 +93,7 @@ class LineIntake:
             self._progress.advance(self.source.name, file.fingerprint.size, 0, 1)
             return
         try:
-            identity = identify(file, self.source.name, self._ledger, self._contents.values())
+            identity = identify(file, self.source.name, self._ledger, self._by_head)
             sealed = is_sealed(file, siblings, state, self._seal_after)
             self._take_identified(file, identity, sealed, siblings)
         except UnreachableFileError as error:
@@ -102,6 +104,9 @@ class LineIntake:
                 PathState(self.source.name, file.name, file.fingerprint, "problem", problem=str(error))
             )
         self._progress.advance(self.source.name, 0, 0, 1)
+        if len(self._commit.paths) >= BATCH_FILES:
+            self._finish_part()
+            self._commit_batch()
 
     def _can_seal(self, file: LandingFile, state: PathState, siblings: Siblings) -> bool:
         """True where an unchanged file holds a last line that can be sealed now."""
@@ -180,7 +185,7 @@ class LineIntake:
                 content.digest = running.hexdigest()
                 content.held_bytes = len(framer.held)
                 content.content_bytes = content.framed_bytes + content.held_bytes
-                self._contents[content.file_id] = content
+                self._remember(content)
                 self.totals.bytes += content.content_bytes - prefix
                 self.totals.held_bytes += content.held_bytes
 
@@ -195,7 +200,7 @@ class LineIntake:
         self._refused_pointers: dict[str, list[int]] = {}
 
     def _add(self, block: Block, content: Content) -> None:
-        self._contents[content.file_id] = content
+        self._remember(content)
         reasons = unfit(block)
         keep = np.arange(len(block))
         if reasons:
@@ -361,6 +366,14 @@ class LineIntake:
         self._aside = AsideRows(self.source.name)
         self._batch_bytes = 0
         self._contents: dict[int, Content] = {}
+        self._by_head: dict[str, dict[int, Content]] = {}
+
+    def _remember(self, content: Content) -> None:
+        former = self._contents.get(content.file_id)
+        if former is not None and former.head_digest != content.head_digest:
+            del self._by_head[former.head_digest][content.file_id]  # it grew: nothing else goes on from there
+        self._contents[content.file_id] = content
+        self._by_head.setdefault(content.head_digest, {})[content.file_id] = content
 
     def _taking(self, content: Content) -> Tally:
         return self._commit.takings.setdefault(content.file_id, Tally())

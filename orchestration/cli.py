@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import Console
 
     from orchestration.settings import Settings
@@ -528,6 +530,25 @@ def collector_map(server: str) -> None:
             click.echo(line)
         for line in made.summary(found):
             click.echo(line, err=True)
+
+
+@main.command("machine-networks")
+@click.argument("network")
+@click.argument("listing", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--listed-on", type=click.DateTime(["%Y-%m-%d"]), help="Day of the list; today where not given.")
+def machine_networks(network: str, listing: Path, listed_on: "datetime | None") -> None:
+    """Replace a network's address ranges in the rules by those of a newer list, one range a line.
+
+    NETWORK is a name that a rule asks for: apple_private_relay. The next run judges anew and records what changes.
+    """
+    from datetime import UTC, datetime
+
+    with _one_line_errors():
+        from orchestration.machine_networks import replace
+
+        seed = _settings().dbt_project_dir / "seeds" / "machine_networks.csv"
+        count = replace(seed, network, listing, (listed_on or datetime.now(UTC)).date())
+        click.echo(f"{network}: {count:,} ranges. Next: mtw run")
 
 
 @main.command()

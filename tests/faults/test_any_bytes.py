@@ -18,8 +18,8 @@ from tests.espevents import sendgrid
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing, landed, query
 from tests.loglines import line
 
-EXAMPLES = 12
-FILES = 100
+EXAMPLES = 14
+FILES = 160
 
 FOLDERS = {
     "tracking_logs": ("tracking_logs/s{}", ".log"),

@@ -31,19 +31,45 @@ messages as (
         message_id,
         delivery_id,
         recipient_id,
+        event_at,
         changed_in_run
     from {{ ref('int_messages__current') }}
     where message_id <> 0
 ),
 
+rules as (
+    select * from {{ ref('machine_rules') }}
+),
+
+ruleset as (
+    select max(ruleset_version) as ruleset_version from rules
+),
+
+-- A honeypot is a link that no person sees: its category says so.
 tracked_urls as (
     select
+        links.delivery_id,
+        links.url_id,
+        links.url_type,
+        links.changed_in_run,
+        honeypots.rule is not null as is_honeypot
+    from {{ ref('int_tracked_urls__current') }} as links
+    left join rules as honeypots
+        on honeypots.kind = 'link_category'
+            and lower(trim(links.category)) = honeypots.pattern
+    where links.url_id <> 1
+),
+
+-- What a person can click in the content of a delivery; links that serve every delivery tell nothing of it.
+delivery_links as (
+    select
         delivery_id,
-        url_id,
-        url_type,
-        changed_in_run
-    from {{ ref('int_tracked_urls__current') }}
-    where url_id <> 1
+        count(*) as link_count
+    from tracked_urls
+    where delivery_id <> 0
+        and url_type = 1
+        and not is_honeypot
+    group by delivery_id
 ),
 
 -- A row of another type describes no web page.
@@ -76,12 +102,11 @@ parsed_user_agents as (
     where {{ has_arrived() }}
 ),
 
-rules as (
-    select * from {{ ref('machine_rules') }}
-),
-
-ruleset as (
-    select max(ruleset_version) as ruleset_version from rules
+-- How soon after a message was sent no person can have acted.
+sending as (
+    select coalesce(max(window_seconds), -1) * 1000000 as window_us
+    from rules
+    where kind = 'just_sent'
 ),
 {% if is_incremental() %}
 -- Of any type: one that describes no web page any more is news too.
@@ -123,6 +148,9 @@ touched as (
         and (
             stored.recipient_id is distinct from messages.recipient_id
             or (stored.logged_delivery_id = 0 and stored.delivery_id is distinct from messages.delivery_id)
+            or stored.is_just_sent <> {{ is_within_window(
+                'messages.event_at', 'stored.occurred_at', '(select window_us from sending)'
+            ) }}
         )
     union all
     -- Their link got a type, of its own or shared.
@@ -134,7 +162,10 @@ touched as (
         on stored.resolved_url_id = tracked_urls.url_id
             and stored.delivery_id = tracked_urls.delivery_id
     where tracked_urls.changed_in_run > {{ mark_run() }}
-        and stored.url_type is distinct from tracked_urls.url_type
+        and (
+            stored.url_type is distinct from tracked_urls.url_type
+            or stored.is_honeypot <> tracked_urls.is_honeypot
+        )
     union all
     select
         stored.event_key,
@@ -144,7 +175,24 @@ touched as (
         on stored.resolved_url_id = tracked_urls.url_id
             and tracked_urls.delivery_id = 0
     where tracked_urls.changed_in_run > {{ mark_run() }}
-        and stored.url_type is distinct from tracked_urls.url_type
+        and (
+            stored.url_type is distinct from tracked_urls.url_type
+            or stored.is_honeypot <> tracked_urls.is_honeypot
+        )
+    union all
+    -- Their delivery has other links now: whoever clicked several may have clicked them all.
+    select
+        min(event_key) as event_key,
+        message_id
+    from {{ this }}
+    where url_type = 1
+        and message_id <> 0
+        and delivery_id in (
+            select delivery_id from tracked_urls
+            where changed_in_run > {{ mark_run() }}
+        )
+    group by message_id
+    having count(distinct resolved_url_id) >= (select min(min_count) from rules where kind = 'every_link')
     union all
     -- The web tag that they name, are on, or got their type from arrived later or was changed.
     select
@@ -167,13 +215,25 @@ touched as (
 ),
 
 -- Verdicts look at all clicks of a message together, so a message is judged again as a whole. That also
--- spares any thought about the time between its clicks, or about midnight.
+-- spares any thought about the time between its clicks, or about midnight. Opens only matter right after sending.
 touched_messages as (
     select message_id from arrived
     where message_id <> 0 and url_id <> 1
     union
     select message_id from touched
     where message_id <> 0
+    union
+    select arrived.message_id
+    from arrived
+    inner join messages
+        on arrived.message_id = messages.message_id
+    where {{ is_within_window('messages.event_at', 'arrived.occurred_at', '(select window_us from sending)') }}
+    union
+    select message_id
+    from {{ this }}
+    where is_just_sent
+        and message_id <> 0
+        and message_id in (select message_id from arrived)
 ),
 
 base as (
@@ -237,8 +297,10 @@ placed as (
             when base.logged_delivery_id <> 0 then base.logged_delivery_id
             else coalesce(messages.delivery_id, 0)
         end as delivery_id,
-        contested.server is not null as is_pointer_conflict
+        contested.server is not null as is_pointer_conflict,
+        {{ is_within_window('messages.event_at', 'base.occurred_at', 'sending.window_us') }} as is_just_sent
     from base
+    cross join sending
     left join messages
         on base.message_id = messages.message_id
     left join contested
@@ -262,7 +324,8 @@ typed as (
             when named_tags.url_type is not null then named_tags.url_type
             when web_tag_urls.url_type is not null then web_tag_urls.url_type
             else {{ tag_url_type('placed.tag') }}
-        end as url_type
+        end as url_type,
+        coalesce(own_urls.is_honeypot, shared_urls.is_honeypot, false) as is_honeypot
     from placed
     left join web_tags as named_tags
         on {{ tag_name('placed.tag') }} = named_tags.tag_id
@@ -276,88 +339,38 @@ typed as (
             and shared_urls.delivery_id = 0
 ),
 
--- Only messages with several clicks can hold a burst. Pages fire their tags together: web hits are none.
+-- What a robot may have followed. Pages fire their tags together: web hits are none.
 clicks as (
     select
         event_key,
-        -- The provider tells of the same clicks as our own logs: neither adds to the other's bursts.
+        -- The provider tells of the same clicks as our own logs: neither adds to the other's patterns.
         case when source = 'esp_event' then -message_id else message_id end as message_id,
+        delivery_id,
         url_id,
+        resolved_url_id,
+        url_type,
+        is_honeypot,
         {{ epoch_microseconds('occurred_at') }} as occurred_at_us,
         date_trunc('second', occurred_at) as occurred_in_second
     from typed
     where url_id <> 1
         and known_url_type is null
         and not {{ is_web_hit() }}
-        and message_id in (
-            select candidates.message_id
-            from base as candidates
-            where candidates.url_id <> 1 and candidates.message_id <> 0
-            group by candidates.message_id
-            having count(*) > 1
+        and message_id <> 0
+        -- One click is no pattern, but for one on a honeypot.
+        and (
+            is_honeypot
+            or message_id in (
+                select candidates.message_id
+                from base as candidates
+                where candidates.url_id <> 1 and candidates.message_id <> 0
+                group by candidates.message_id
+                having count(*) > 1
+            )
         )
 ),
 
-numbered_clicks as (
-    select
-        *,
-        row_number() over (partition by message_id order by occurred_at_us, event_key) as click_number
-    from clicks
-),
-
--- A click that begins a run of min_count clicks within the window.
-burst_starts as (
-    select
-        first_click.message_id,
-        first_click.click_number,
-        max(first_click.click_number + rules.min_count - 1) as last_click_number
-    from numbered_clicks as first_click
-    inner join rules
-        on rules.kind = 'burst_events'
-    inner join numbered_clicks as last_click
-        on first_click.message_id = last_click.message_id
-            and first_click.click_number + rules.min_count - 1 = last_click.click_number
-    where last_click.occurred_at_us - first_click.occurred_at_us <= rules.window_seconds * 1000000
-    group by first_click.message_id, first_click.click_number
-),
-
--- Runs of one message have the same length, so the last one begun is the one that reaches furthest.
-reached as (
-    select
-        numbered_clicks.event_key,
-        numbered_clicks.click_number,
-        max(burst_starts.last_click_number) over (
-            partition by numbered_clicks.message_id
-            order by numbered_clicks.click_number
-            rows between unbounded preceding and current row
-        ) as burst_ends_at
-    from numbered_clicks
-    left join burst_starts
-        on numbered_clicks.message_id = burst_starts.message_id
-            and numbered_clicks.click_number = burst_starts.click_number
-),
-
-crowded_seconds as (
-    select
-        clicks.message_id,
-        clicks.occurred_in_second
-    from clicks
-    inner join rules
-        on rules.kind = 'burst_links'
-    group by clicks.message_id, clicks.occurred_in_second
-    having count(distinct clicks.url_id) >= min(rules.min_count)
-),
-
-bursts as (
-    select event_key from reached
-    where click_number <= burst_ends_at
-    union
-    select clicks.event_key
-    from clicks
-    inner join crowded_seconds
-        on clicks.message_id = crowded_seconds.message_id
-            and clicks.occurred_in_second = crowded_seconds.occurred_in_second
-),
+{{ click_patterns() }},
 
 -- A request that asks for no content: no person sees what it gets.
 method_rules as (
@@ -371,14 +384,30 @@ method_rules as (
     group by pattern
 ),
 
-burst_rule as (
+-- An address of the network confirms what the user agent suggests; alone it proves nothing.
+network_rules as (
     select
-        min_by(rule, priority) as rule,
-        min_by(confidence, priority) as confidence,
-        min(priority) as priority
+        rule,
+        pattern as network,
+        confidence
     from rules
-    where kind in ('burst_events', 'burst_links')
+    where kind = 'address_network'
 ),
+
+suspect_addresses as (
+    select distinct
+        typed.ip_address,
+        network_rules.rule,
+        network_rules.network
+    from typed
+    inner join user_agents
+        on typed.user_agent_key = user_agents.user_agent_key
+    inner join network_rules
+        on user_agents.machine_rule = network_rules.rule
+    where typed.ip_address is not null
+),
+
+{{ addresses_in_networks('suspect_addresses', ref('machine_networks')) }},
 
 weighed as (
     select
@@ -392,28 +421,58 @@ weighed as (
         user_agents.machine_rule,
         user_agents.machine_confidence,
         user_agents.machine_priority,
-        burst_rule.rule as burst_rule,
-        burst_rule.confidence as burst_confidence,
-        case when bursts.event_key is not null then burst_rule.priority end as burst_priority,
+        patterns.rule as pattern_rule,
+        patterns.confidence as pattern_confidence,
+        patterns.priority as pattern_priority,
+        network_rules.confidence as network_confidence,
         method_rules.rule as method_rule,
         method_rules.confidence as method_confidence,
         method_rules.priority as method_priority
     from typed
-    cross join burst_rule
     left join method_rules
         on typed.request_method = method_rules.pattern
     left join user_agents
         on typed.user_agent_key = user_agents.user_agent_key
-    left join bursts
-        on typed.event_key = bursts.event_key
+    left join patterns
+        on typed.event_key = patterns.event_key
+    left join addresses_in_networks as confirmed
+        on typed.ip_address = confirmed.ip_address
+            and user_agents.machine_rule = confirmed.rule
+    left join network_rules
+        on confirmed.rule = network_rules.rule
+            and confirmed.network = network_rules.network
 ),
 
 -- Of the rules that hold the one with the least priority is the verdict; least() leaves out what is NULL.
 judged as (
     select
         *,
-        least(machine_priority, method_priority, burst_priority) as verdict_priority
+        least(machine_priority, method_priority, pattern_priority) as verdict_priority
     from weighed
+),
+
+-- Right after sending, and something else speaks against a person: the message has machines, or the user agent
+-- says nothing at all.
+hasty as (
+    select
+        quick.event_key,
+        min_by(rules.rule, rules.priority) as rule,
+        min_by(rules.confidence, rules.priority) as confidence
+    from judged as quick
+    inner join rules
+        on rules.kind = 'just_sent'
+    where quick.is_just_sent
+        and quick.verdict_priority is null
+        and not {{ is_web_hit() }}
+        and (
+            quick.user_agent_key = md5('')
+            or quick.message_id in (
+                select convicted.message_id
+                from judged as convicted
+                where convicted.verdict_priority is not null and convicted.message_id <> 0
+            )
+        )
+    group by quick.event_key
 )
 
 select
@@ -452,16 +511,20 @@ select
     judged.browser_name,
     judged.browser_version,
     judged.mail_proxy,
-    judged.verdict_priority is not null as is_machine,
+    judged.is_just_sent,
+    judged.is_honeypot,
+    judged.verdict_priority is not null or hasty.event_key is not null as is_machine,
     case judged.verdict_priority
         when judged.machine_priority then judged.machine_rule
         when judged.method_priority then judged.method_rule
-        when judged.burst_priority then judged.burst_rule
+        when judged.pattern_priority then judged.pattern_rule
+        else hasty.rule
     end as machine_rule,
     case judged.verdict_priority
-        when judged.machine_priority then judged.machine_confidence
+        when judged.machine_priority then coalesce(judged.network_confidence, judged.machine_confidence)
         when judged.method_priority then judged.method_confidence
-        when judged.burst_priority then judged.burst_confidence
+        when judged.pattern_priority then judged.pattern_confidence
+        else hasty.confidence
     end as machine_confidence,
     cast(ruleset.ruleset_version as bigint) as ruleset_version,
     judged.ingested_at,
@@ -471,3 +534,5 @@ select
     cast({{ current_run() }} as bigint) as changed_in_run
 from judged
 cross join ruleset
+left join hasty
+    on judged.event_key = hasty.event_key
