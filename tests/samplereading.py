@@ -441,15 +441,29 @@ def newest_rows(root: Path, entity: str, key_size: int) -> dict[tuple[str, ...],
     return rows
 
 
-def judge(events: list[Event]) -> list[str]:
+def judge(events: list[Event], reference: Reference) -> list[str]:
     """The first machine rule that fits each event; empty for people."""
+    messages, urls = reference["messages"], reference["tracked_urls"]
     clicks: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for position, event in enumerate(events):
         if event.url != 1 and event.message and event.known_type == UNKNOWN_TYPE:
             clicks[event.message, event.source == "esp_event"].append(position)
+    contents: dict[int, set[int]] = defaultdict(set)
+    for row in urls.values():
+        if row["url_type"] == "1" and row["category"] != "honeypot":
+            contents[int(row["delivery_id"])].add(int(row["url_id"]))
     bursts: set[int] = set()
+    thorough: set[int] = set()
+    trapped: set[int] = set()
     for positions in clicks.values():
         positions.sort(key=lambda position: events[position].time_ms)
+        links = contents[delivery_of(events[positions[0]], messages)]
+        for last in positions:
+            minute = [p for p in positions if 0 <= events[last].time_ms - events[p].time_ms <= 60_000]
+            if len(links) >= 3 and links <= {events[p].url for p in minute}:
+                thorough.update(minute)
+            if is_trap(events[last], messages, urls):
+                trapped.update(p for p in positions if abs(events[last].time_ms - events[p].time_ms) <= 10_000)
         for start, first in enumerate(positions):
             window = [p for p in positions[start:] if events[p].time_ms - events[first].time_ms <= 1000]
             second = [p for p in positions if events[p].time_ms // 1000 == events[first].time_ms // 1000]
@@ -459,7 +473,10 @@ def judge(events: list[Event]) -> list[str]:
                 bursts.update(second)
     verdicts = []
     for position, event in enumerate(events):
-        verdict = "burst" if position in bursts else "provider_verdict" if event.is_convicted else ""
+        verdict = "provider_verdict" if event.is_convicted else ""
+        for pattern, found in (("all_links", thorough), ("burst", bursts), ("honeypot", trapped)):
+            if position in found:
+                verdict = pattern
         if event.agent == "Mozilla/5.0":
             verdict = "apple_mpp"
         elif event.agent.endswith(PREFETCH):
@@ -469,7 +486,20 @@ def judge(events: list[Event]) -> list[str]:
         if any(text in event.agent for text in BOTS):
             verdict = "known_bot"
         verdicts.append(verdict)
+    by_machines = {
+        event.message for event, verdict in zip(events, verdicts, strict=True) if verdict not in ("", "provider_verdict")
+    }
+    for position, event in enumerate(events):
+        sent = messages.get((str(event.message),))
+        if verdicts[position] in ("", "provider_verdict") and event.message in by_machines and sent:
+            if 0 <= event.time_ms - milliseconds(sent["event_at"].replace(" ", "T")) <= 2000:
+                verdicts[position] = "too_fast"
     return verdicts
+
+
+def is_trap(event: Event, messages: dict[tuple[str, ...], Row], urls: dict[tuple[str, ...], Row]) -> bool:
+    row = urls.get((str(event.url), str(delivery_of(event, messages))))
+    return row is not None and row["category"] == "honeypot"
 
 
 def delivery_of(event: Event, messages: dict[tuple[str, ...], Row]) -> int:

@@ -5,9 +5,9 @@ or counting (truth).
 
 What keeps people and machines apart by construction:
 
-* a gateway acts in one wall-clock second, within 62 s of its message's sending;
+* a gateway acts within 62 s of its message's sending: in one wall-clock second, or on one link after the other;
 * people start 120 s after the sending at the earliest, and the non-open events of one message, by whomever, are
-  at least 4 s apart.
+  at least 31 s apart.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from log_ingest.sample import clock, user_agents
 from log_ingest.sample.messages import TEXT, MessageBatch
 from log_ingest.sample.population import Population
 from log_ingest.sample.scenario import (
+    EMAIL_CLICK,
+    HONEYPOT,
     OPEN_URL_ID,
     OPT_OUT,
     PARAMS,
@@ -67,6 +69,8 @@ IP_POOL_SIZE = 20_000
 FORWARDED_POOL_SIZE = 64
 
 _UNKNOWN_LINK_WEIGHT = 0.01
+_THOROUGH = 3
+"""To follow fewer links than this, though all, proves nothing."""
 _LONGEST_DELAY_MS = 20 * clock.DAY_MS
 COOKIE, FORWARD_COOKIE, FRESH_COOKIE, PROVIDER_COOKIE, PAGE_COOKIE = (np.uint64(kind << 60) for kind in range(1, 6))
 """What tells visitors apart, in the highest digit: a recipient, the friend a message was forwarded to, nobody seen
@@ -77,14 +81,17 @@ _MAX_CLICKS_WITHOUT_MESSAGE = 20
 
 @dataclass
 class _Acts:
-    """Events in the making: arrays of one length; `row` is the message's position in its batch."""
+    """Events in the making: arrays of one length; `row` is the message's position in its batch.
+
+    pattern: the machine rule that what is done together proves, whatever the user agent; HUMAN for none.
+    """
 
     row: npt.NDArray[np.int64]
     occurred_ms: npt.NDArray[np.int64]
     link: npt.NDArray[np.int64]
     agent: npt.NDArray[np.int64]
     is_forwarded: npt.NDArray[np.bool_]
-    is_burst: npt.NDArray[np.bool_]
+    pattern: npt.NDArray[np.uint8]
 
 
 def act(
@@ -214,30 +221,61 @@ def _gateways(
     population: Population,
     rng: np.random.Generator,
 ) -> list[_Acts]:
-    """Security gateways: known robots, and disguised ones that only their burst of clicks betrays.
+    """Security gateways: known robots, and disguised ones that only what they do betrays.
 
-    Ways of the disguised: every link at once; two different links; one link five to eight times.
+    Ways of the disguised: every link at once; two different links; one link five to eight times; and, patiently, one link
+    after the other. Some are so hasty that their opens betray them, too.
     """
     has_gateway = population.has_gateway[messages.recipient[reached]]
-    scanned = reached[has_gateway & (rng.random(len(reached)) < 0.7)]
+    draw = rng.random(len(reached))
+    scanned = reached[has_gateway & (draw < 0.7)]
     size, links = len(scanned), len(plan.links)
     way = np.searchsorted((0.25, 0.45, 0.70, 0.87), rng.random(size))
     is_robot = way <= 1
     clicks = np.where(way == 4, rng.integers(5, 9, size), np.array([1, links, links, 2, 0])[way])
     start = rng.integers(0, links, size)
     second = (messages.event_ms[scanned] + rng.integers(5_000, 60_000, size)) // 1000 * 1000 + 1000
+    # The newest row of a message may name a later moment; and a provider's clock is not the platform's.
+    is_hasty = (rng.random(size) < 0.25) & ~messages.in_second_extract[scanned] & (not plan.provider)
+    second[is_hasty] = messages.event_ms[scanned[is_hasty]] + clock.SECOND_MS
     agent = np.where(is_robot, rng.choice(user_agents.BOT_AGENTS, size), rng.choice(user_agents.DISGUISED_AGENTS, size))
 
     row, ordinal = _expand(clicks)
     link = np.where(way[row] == 4, start[row], (start[row] + ordinal) % links)
     times = second[row] + rng.integers(0, 1000, len(row))
-    is_burst = clicks[row] > 1
-    parts = [_acts(scanned[row], times, link, agent[row], is_burst=is_burst)]
+    traps = np.flatnonzero([link.category == HONEYPOT for link in plan.links])
+    is_trapped = np.zeros(size, dtype=bool)
+    is_trapped[row[np.isin(link, traps)]] = True
+    pattern = np.where(is_trapped, user_agents.HONEYPOT, np.where(clicks > 1, user_agents.BURST, user_agents.HUMAN))
+    parts = [_acts(scanned[row], times, link, agent[row], pattern[row])]
 
-    # Some load the images too. A disguised one's open has nothing that betrays it: it stays human.
-    opens = np.flatnonzero((messages.content_format[scanned] != TEXT) & (rng.random(size) < 0.3))
-    parts.append(_acts(scanned[opens], second[opens] + rng.integers(0, 1000, len(opens)), OPEN_LINK, agent[opens]))
-    return parts
+    # Some load the images too. A disguised one's open has nothing that betrays it but haste: else it stays human.
+    opens = np.flatnonzero((messages.content_format[scanned] != TEXT) & ((rng.random(size) < 0.3) | is_hasty))
+    is_known = messages.is_referenced[scanned]
+    haste = np.where(is_hasty & is_known & (pattern != user_agents.HUMAN), user_agents.TOO_FAST, user_agents.HUMAN)
+    times = second[opens] + rng.integers(0, 1000, len(opens))
+    parts.append(_acts(scanned[opens], times, OPEN_LINK, agent[opens], haste[opens]))
+
+    patient = reached[has_gateway & (draw > 0.85)] if not plan.provider else reached[:0]
+    return [*parts, _patient_gateways(plan, messages, patient, rng)]
+
+
+def _patient_gateways(
+    plan: DeliveryPlan, messages: MessageBatch, scanned: npt.NDArray[np.int64], rng: np.random.Generator
+) -> _Acts:
+    """Every link that people see, and the opt-out: more than a second apart, within a minute."""
+    seen = [
+        position
+        for position, link in enumerate(plan.links)
+        if link.url_type in (EMAIL_CLICK, OPT_OUT) and link.category != HONEYPOT
+    ]
+    if sum(plan.links[position].url_type == EMAIL_CLICK for position in seen) < _THOROUGH:
+        scanned = scanned[:0]
+    row, ordinal = _expand(np.full(len(scanned), len(seen)))
+    start = messages.event_ms[scanned] + rng.integers(5_000, 30_000, len(scanned))
+    times = start[row] + ordinal * 2_000 + rng.integers(0, 900, len(row))
+    agent = rng.choice(user_agents.DISGUISED_AGENTS, len(scanned))
+    return _acts(scanned[row], times, np.array(seen)[ordinal], agent[row], np.full(len(row), user_agents.ALL_LINKS))
 
 
 def _events(
@@ -271,12 +309,13 @@ def _events(
 
     agent = np.concatenate([part.agent for part in parts])
     rules = np.array([item.rule for item in user_agents.AGENTS], dtype=np.uint8)
-    is_burst = np.concatenate([part.is_burst for part in parts])
+    pattern = np.concatenate([part.pattern for part in parts])
     events["agent"] = agent
-    events["rule"] = np.where(is_burst & (rules[agent] == 0), user_agents.BURST, rules[agent])
+    events["rule"] = np.where(rules[agent] == user_agents.HUMAN, pattern, rules[agent])
 
     is_proxy = np.array([item.is_proxy for item in user_agents.AGENTS])[agent]
-    is_fresh = is_proxy | is_burst | (population.refuses_cookies[who] & ~is_forwarded)
+    is_scan = pattern != user_agents.HUMAN
+    is_fresh = is_proxy | is_scan | (population.refuses_cookies[who] & ~is_forwarded)
     fresh = FRESH_COOKIE | np.uint64(plan.index << 36) | np.arange(size, dtype=np.uint64)
     kept = np.where(
         is_forwarded,
@@ -299,12 +338,12 @@ def _events(
     events["page"] = NO_PAGE
     events["channel"] = plan.collector
     if plan.collector != TRACKING_LOG:
-        _request(plan, events, is_burst, rng)
+        _request(plan, events, is_scan & (link != OPEN_LINK), rng)
     return events
 
 
 def _request(
-    plan: DeliveryPlan, events: npt.NDArray[np.void], is_burst: npt.NDArray[np.bool_], rng: np.random.Generator
+    plan: DeliveryPlan, events: npt.NDArray[np.void], is_scan: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> None:
     """What only a web server's log shows: times in whole seconds, at once, and the method.
 
@@ -314,7 +353,7 @@ def _request(
     events["occurred_ms"] *= clock.SECOND_MS
     events["arrival_ms"] = events["occurred_ms"]
     draw = rng.random(len(events))
-    is_head = is_burst & (draw < 0.2)
+    is_head = is_scan & (draw < 0.2)
     types = np.array([*(item.url_type for item in plan.links), 0, 0])[events["link"]]
     is_one_click = (types == OPT_OUT) & (events["rule"] == user_agents.HUMAN) & (draw < 0.3)
     events["method"] = np.where(is_head, HEAD, np.where(is_one_click, POST, GET))
@@ -341,6 +380,8 @@ def _blur_messages(events: npt.NDArray[np.void], rng: np.random.Generator) -> No
                 break
     events["message"][chosen] = np.where(rng.random(int(chosen.sum())) < 0.5, 0, BLANK)
     events["recipient"][chosen] = -1
+    # Without its message nobody knows when that was sent.
+    events["rule"][chosen & (events["rule"] == user_agents.TOO_FAST)] = user_agents.HUMAN
 
 
 def _blur_deliveries(events: npt.NDArray[np.void], messages: MessageBatch, rng: np.random.Generator) -> None:
@@ -354,14 +395,14 @@ def _acts(
     occurred_ms: npt.NDArray[np.int64],
     link: npt.NDArray[np.int64] | int,
     agent: npt.NDArray[np.int64],
+    pattern: npt.NDArray[np.int64] | None = None,
     *,
     is_forwarded: bool = False,
-    is_burst: npt.NDArray[np.bool_] | None = None,
 ) -> _Acts:
     size = len(row)
     links = np.full(size, link, dtype=np.int64) if isinstance(link, int) else link.astype(np.int64)
-    bursts = np.zeros(size, dtype=bool) if is_burst is None else is_burst
-    return _Acts(row, occurred_ms, links, agent.astype(np.int64), np.full(size, is_forwarded), bursts)
+    patterns = np.zeros(size, dtype=np.uint8) if pattern is None else pattern.astype(np.uint8)
+    return _Acts(row, occurred_ms, links, agent.astype(np.int64), np.full(size, is_forwarded), patterns)
 
 
 def _expand(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -374,8 +415,10 @@ def _expand(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
 def _running_gaps(
     row: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], mean_ms: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Milliseconds from each group's start, rising by 4 s plus an exponential pause per repetition."""
-    gaps = 4_000 + rng.exponential(mean_ms, len(row)).astype(np.int64)
+    """Milliseconds from each group's start, rising by 31 s plus an exponential pause per repetition: nobody follows three
+    links in a minute, which would be a machine's way.
+    """
+    gaps = 31_000 + rng.exponential(mean_ms, len(row)).astype(np.int64)
     total = np.concatenate([[0], np.cumsum(gaps)])
     start = np.cumsum(counts) - counts
     return total[1:] - total[start[row]]

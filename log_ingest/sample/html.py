@@ -6,7 +6,7 @@ of the plan, with its label (`_label`) and type (`_type`) as the marketing platf
 
 from html import escape
 
-from log_ingest.sample.scenario import MIRROR_PAGE, OFFER_CLICK, OPT_OUT, DeliveryPlan, Link
+from log_ingest.sample.scenario import HONEYPOT, MIRROR_PAGE, OFFER_CLICK, OPT_OUT, DeliveryPlan, Link
 
 _TYPES = {MIRROR_PAGE: "mirrorPage", OPT_OUT: "optout", OFFER_CLICK: "offer"}
 _WORDS = {
@@ -60,11 +60,14 @@ def link_positions(plan: DeliveryPlan) -> dict[int, int]:
 def text_content(plan: DeliveryPlan) -> str:
     """The text part of a delivery."""
     hello, intro, _, _ = _WORDS[plan.language]
-    links = [f"{link.label}: {link.source_url}" for link in plan.links if link.url_type != MIRROR_PAGE]
+    shown = [link for link in plan.links if link.url_type != MIRROR_PAGE and link.category != HONEYPOT]
+    links = [f"{link.label}: {link.source_url}" for link in shown]
     return "\n".join([plan.label, "", f"{hello},", intro, "", *links])
 
 
 def _block(link: Link) -> str:
+    if link.category == HONEYPOT:
+        return f'<tr style="display:none"><td>{_anchor(link)}</td></tr>'
     return f"<tr><td><h3>{escape(link.category.capitalize())}</h3><p>{_anchor(link)}</p></td></tr>"
 
 

@@ -18,6 +18,8 @@ MAX_EVENTS_PER_DELIVERY = 300_000
 
 EMAIL_CLICK, OPEN, OPT_OUT, MIRROR_PAGE, OFFER_CLICK = 1, 2, 3, 6, 11
 OPEN_URL_ID = 1
+HONEYPOT = "honeypot"
+"""Category of a link that is hidden from people."""
 
 TRACKING_LOG, NGINX, APACHE, PROVIDER = range(4)
 """Who tells of an act: a redirection server's log, the access log of a collector without one, or only a provider."""
@@ -167,6 +169,8 @@ def _letter(words: dict[str, str]) -> tuple[_LinkDraft, ...]:
         ("LinkedIn", f"{_SITE}/share/linkedin", "linkedin", EMAIL_CLICK, 1, _SHARE["linkedin"], ""),
         (words["friend"], f"{_SITE}/share/email", "email", EMAIL_CLICK, 1, _SHARE["email"], ""),
         (words["out"], f"{_SITE}/unsubscribe", "", OPT_OUT, 3, _NONE, ""),
+        # No person sees it: whoever follows it is a machine.
+        (words["trap"], f"{_SITE}/trap", HONEYPOT, EMAIL_CLICK, 0, _NONE, ""),
     )
 
 
@@ -187,11 +191,12 @@ _FRENCH = {
     "mirror": "Version en ligne", "read": "Lire la suite", "shop": "Voir la boutique", "recipe": "La recette",
     "new_recipe": "La recette du mois", "friend": "Envoyer à un ami", "out": "Se désinscrire",
     "new_shop": "J'en profite", "women": "Femme", "men": "Homme", "offer": "Mon offre",
+    "trap": "Ne pas suivre",
 }  # fmt: skip
 _ENGLISH = {
     "mirror": "View online", "read": "Read more", "shop": "Shop now", "recipe": "The recipe",
     "new_recipe": "Recipe of the month", "friend": "Send to a friend", "out": "Unsubscribe",
-    "new_shop": "", "women": "Women", "men": "Men", "offer": "My offer",
+    "new_shop": "", "women": "Women", "men": "Men", "offer": "My offer", "trap": "Do not follow",
 }  # fmt: skip
 
 _LINK_SETS: dict[str, tuple[_LinkDraft, ...]] = {

@@ -6,9 +6,13 @@ which profile (population) or what a recipient does (behaviour).
 
 from dataclasses import dataclass
 
-HUMAN, KNOWN_BOT, HEAD_REQUEST, GMAIL_PREFETCH, APPLE_MPP, BURST, PROVIDER_VERDICT = range(7)
-RULE_NAMES = ("", "known_bot", "head_request", "gmail_prefetch", "apple_mpp", "burst", "provider_verdict")
-"""Machine rules in priority order: an event that several rules fit counts for the first."""
+RULE_NAMES = (
+    *("", "known_bot", "head_request", "gmail_prefetch", "apple_mpp"),
+    *("honeypot", "burst", "all_links", "too_fast", "provider_verdict"),
+)
+HUMAN, KNOWN_BOT, HEAD_REQUEST, GMAIL_PREFETCH, APPLE_MPP = range(5)
+HONEYPOT, BURST, ALL_LINKS, TOO_FAST, PROVIDER_VERDICT = range(5, 10)
+"""Machine rules in priority order, the position is the code: an event that several rules fit counts for the first."""
 
 KNOWN_BOT_SUBSTRINGS = (
     "Barracuda Sentinel",
@@ -101,7 +105,7 @@ AGENT_APPLE_MPP = _INDEX["apple_mpp"]
 AGENT_GMAIL_PREFETCH = _INDEX["gmail_prefetch"]
 BOT_AGENTS = tuple(position for position, agent in enumerate(AGENTS) if agent.rule == KNOWN_BOT)
 DISGUISED_AGENTS = tuple(_INDEX[name] for name in ("chrome_windows_old", "chrome_linux", "edge_windows"))
-"""Ordinary browsers that a mail gateway pretends to be: only the burst gives it away."""
+"""Ordinary browsers that a mail gateway pretends to be: only what it does gives it away."""
 
 
 @dataclass(frozen=True)
