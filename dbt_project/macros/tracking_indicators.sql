@@ -134,7 +134,15 @@ estimated as (
         *,
         {{ extrapolate('recipient_open_count', 'to_deliver_count', 'html_count') }}
             as estimated_recipient_open_count,
-        {{ extrapolate('total_open_count', 'to_deliver_count', 'html_count') }} as estimated_total_open_count
+        {{ extrapolate('total_open_count', 'to_deliver_count', 'html_count') }} as estimated_total_open_count,
+        recipient_open_count - human_recipient_open_count as machine_only_open_count,
+        -- Those that a person opened can be told, delivered or not: no rate is above 1.
+        case
+            when success_count > 0 then greatest(
+                success_count - recipient_open_count + human_recipient_open_count, human_recipient_open_count
+            )
+            else 0
+        end as measurable_count
     from counts
 )
 
@@ -149,6 +157,12 @@ select
     human_total_open_count,
     estimated_recipient_open_count,
     estimated_total_open_count,
+    machine_only_open_count,
+    {{ projected('human_recipient_open_count') }} as projected_recipient_open_count,
+    {{ projected('human_total_open_count') }} as projected_total_open_count,
+    {{ ratio(projected('human_recipient_open_count'), 'success_count') }} as projected_open_rate,
+    case when measurable_count > 0 then {{ ratio('human_recipient_open_count', 'measurable_count') }} end
+        as measurable_open_rate,
     opt_out_click_count,
     human_opt_out_click_count,
     mirror_page_click_count,
@@ -181,6 +195,12 @@ select
     {{ ratio(form ~ 'transaction_amount', 'to_deliver_count') }} as {{ form }}average_amount_per_message{{ ',' if not loop.last }}
     {% endfor -%}
 from estimated
+{%- endmacro %}
+
+{# A count of human opens as it would be if the messages that only machines opened were read like the others: those of
+   which it can be told. NULL where there is none of these. #}
+{% macro projected(count) -%}
+    case when measurable_count > 0 then {{ extrapolate(count, 'success_count', 'measurable_count') }} end
 {%- endmacro %}
 
 {# Pages and purchases. What is bought for an amount that cannot be read is still bought. #}
