@@ -88,15 +88,55 @@ def main() -> None:
 @main.command()
 @click.option("--full-reference", is_flag=True, help="Read the tables behind MTW_REFERENCE_URL whole, not what is new.")
 @click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
-def run(full_reference: bool, verbose: bool) -> None:
+@click.option("--ruleset", metavar="NAME", help="A candidate's machine rules: dbt_project/rulesets/NAME, or a folder.")
+@click.option("--compare", is_flag=True, help="With --ruleset: show what it would change, and change nothing.")
+@click.option(
+    "--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="With --compare: every changed number."
+)
+def run(full_reference: bool, verbose: bool, ruleset: str | None, compare: bool, csv_path: Path | None) -> None:
     """Take in what is new, build what it affects, check it and publish it."""
     from dataclasses import replace
 
     with _one_line_errors():
         settings = _settings()
+        if (compare or csv_path) and not ruleset:
+            raise click.UsageError("--compare needs --ruleset: the candidate to compare with")
+        if ruleset and not compare:
+            raise click.UsageError(
+                "--ruleset needs --compare; to adopt a candidate, copy its files into dbt_project/seeds, then: mtw run"
+            )
+        if ruleset:
+            _compare_ruleset(settings, ruleset, csv_path)
+            return
         if full_reference and not settings.reference_url:
             raise click.UsageError("--full-reference needs MTW_REFERENCE_URL: the database to read")
         _run(replace(settings, reference_full=full_reference), verbose=verbose)
+
+
+def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) -> None:
+    from orchestration import console as view
+    from orchestration.rulesets import compare
+
+    with view.reporter() as reporter:
+        reporter.stage("build the candidate beside the warehouse")
+        found = compare(settings, ruleset)
+    out = _console()
+    if not found.verdicts and not found.deliveries:
+        out.print(f"Ruleset {ruleset} changes nothing.")
+    if found.verdicts:
+        rows = [(old or "(a person)", new or "(a person)", count) for old, new, count in found.verdicts]
+        out.print(view.table(f"Verdicts that {ruleset} changes", ("rule now", "rule then", "events"), rows))
+    if found.indicators:
+        totals = [(one.name, one.deliveries, one.old_total, one.new_total) for one in found.indicators]
+        header = ("indicator", "deliveries", "total now", "total then")
+        out.print(view.table("Indicators that change (totals where they add up)", header, totals))
+        ranked = sorted(found.deliveries, key=lambda one: -abs(float(one.new or 0) - float(one.old or 0)))[:15]
+        largest = [(str(one.delivery_id), one.label, one.indicator, one.old, one.new) for one in ranked]
+        out.print(view.table("The largest changes", ("delivery", "label", "indicator", "now", "then"), largest))
+    if csv_path:
+        found.write(csv_path)
+        out.print(view.shown(f"Every changed number: {csv_path}", 400))
+    out.print("Nothing was published. To adopt it, copy its files into dbt_project/seeds, then: mtw run")
 
 
 def _run(settings: "Settings", *, verbose: bool) -> None:

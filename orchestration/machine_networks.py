@@ -59,8 +59,8 @@ def _read(listing: Path) -> Iterator[Network]:
                 raise ValueError(f"{listing}, line {number}: not a range of addresses such as 192.0.2.0/24") from None
 
 
-def _rows(seed: Path) -> list[tuple[str, ...]]:
+def _rows(seed: Path) -> list[tuple[str, str, str, str]]:
     if not seed.exists():
         return []
     with seed.open(encoding="ascii", newline="") as stream:
-        return [tuple(row) for row in csv.reader(stream)][1:]
+        return [(network, first, last, day) for network, first, last, day in csv.reader(stream)][1:]

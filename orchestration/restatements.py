@@ -196,7 +196,7 @@ class _Comparison:
             sides.append((reached, {name: self._content(database, name) for name in seeds}))
         if len(sides) < 2:
             # A version from before the SQL was published: only the digest over everything is known.
-            rules = ("machine_rules", "known_bots")
+            rules = ("machine_rules", "known_bots", "machine_networks")
             ruleset = any(self._content("former", name) != self._content("marts", name) for name in rules)
             digests = {digest for (digest,) in self._rows("select build_digest from former.meta.publication")}
             return digests != {self._publication.build_digest} and not ruleset, ruleset, False

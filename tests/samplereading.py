@@ -487,13 +487,16 @@ def judge(events: list[Event], reference: Reference) -> list[str]:
             verdict = "known_bot"
         verdicts.append(verdict)
     by_machines = {
-        event.message for event, verdict in zip(events, verdicts, strict=True) if verdict not in ("", "provider_verdict")
+        event.message
+        for event, verdict in zip(events, verdicts, strict=True)
+        if verdict not in ("", "provider_verdict")
     }
     for position, event in enumerate(events):
         sent = messages.get((str(event.message),))
-        if verdicts[position] in ("", "provider_verdict") and event.message in by_machines and sent:
-            if 0 <= event.time_ms - milliseconds(sent["event_at"].replace(" ", "T")) <= 2000:
-                verdicts[position] = "too_fast"
+        if verdicts[position] not in ("", "provider_verdict") or event.message not in by_machines or sent is None:
+            continue
+        if 0 <= event.time_ms - milliseconds(sent["event_at"].replace(" ", "T")) <= 2000:
+            verdicts[position] = "too_fast"
     return verdicts
 
 

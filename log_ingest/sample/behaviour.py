@@ -223,8 +223,8 @@ def _gateways(
 ) -> list[_Acts]:
     """Security gateways: known robots, and disguised ones that only what they do betrays.
 
-    Ways of the disguised: every link at once; two different links; one link five to eight times; and, patiently, one link
-    after the other. Some are so hasty that their opens betray them, too.
+    Ways of the disguised: every link at once; two different links; one link five to eight times; and, patiently, one
+    link after the other. Some are so hasty that their opens betray them, too.
     """
     has_gateway = population.has_gateway[messages.recipient[reached]]
     draw = rng.random(len(reached))
@@ -415,8 +415,9 @@ def _expand(counts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
 def _running_gaps(
     row: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], mean_ms: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Milliseconds from each group's start, rising by 31 s plus an exponential pause per repetition: nobody follows three
-    links in a minute, which would be a machine's way.
+    """Milliseconds from each group's start, rising by 31 s plus an exponential pause per repetition.
+
+    So nobody follows three links in a minute, which would be a machine's way.
     """
     gaps = 31_000 + rng.exponential(mean_ms, len(row)).astype(np.int64)
     total = np.concatenate([[0], np.cumsum(gaps)])

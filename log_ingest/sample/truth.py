@@ -501,8 +501,8 @@ Conventions
   gmail_prefetch: Gmail's prefetch agent; apple_mpp: the user agent is exactly `Mozilla/5.0`;
   honeypot: a link of the category `honeypot` was followed: the clicks of the message within 10 s before and after;
   burst: five clicks or more, or clicks on two different links, on one message within one second. A click is any
-  event but an open, and the burst is exactly the clicks of that second; all_links: the clicks of a minute in which every
-  email-click link of the delivery (honeypots left out; at least three) was followed; too_fast: at most 2 s after the message's
-  event_at, and another rule fits an event of the message. provider_verdict: the provider says so.
+  event but an open, and the burst is exactly the clicks of that second; all_links: the clicks of a minute in which
+  every email-click link of the delivery (honeypots left out; at least three) was followed; too_fast: at most 2 s after
+  the message's event_at, and another rule fits an event of the message. provider_verdict: the provider says so.
   GoogleImageProxy and YahooMailProxy are not machines.
 """
