@@ -153,6 +153,18 @@ REFERENCE_ENTITIES = (
         ),
     ),
     ReferenceEntity(
+        "consents",
+        # The newest word on each purpose; granted_at after withdrawn_at: granted again.
+        ("recipient_id", "purpose"),
+        _columns(
+            "recipient_id purpose",
+            recipient_id="id",
+            purpose="text",
+            granted_at="timestamp",
+            withdrawn_at="timestamp",
+        ),
+    ),
+    ReferenceEntity(
         "web_tags",
         ("tag_id",),
         _columns("tag_id", tag_id="text", url_id="id", label="text", url_type="integer", folder="text"),

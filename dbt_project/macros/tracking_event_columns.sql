@@ -26,6 +26,7 @@
     time_flag,
     is_in_time_range,
     is_pointer_conflict,
+    is_anonymous,
     ingested_at,
     source_file,
     source_line

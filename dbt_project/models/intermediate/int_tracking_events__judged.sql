@@ -102,6 +102,18 @@ parsed_user_agents as (
     where {{ has_arrived() }}
 ),
 
+-- Whoever withdrew the consent to have their opens tracked; perhaps they gave it again later.
+consents as (
+    select
+        recipient_id,
+        granted_at,
+        withdrawn_at,
+        changed_in_run
+    from {{ ref('int_consents__current') }}
+    where purpose = 'open_tracking'
+        and recipient_id <> 0
+),
+
 -- How soon after a message was sent no person can have acted.
 sending as (
     select coalesce(max(window_seconds), -1) * 1000000 as window_us
@@ -206,6 +218,17 @@ touched as (
             or nullif(url_id, 0) in (select url_id from changed_web_tags)
         )
     union all
+    -- Their recipient's consent was given or withdrawn.
+    select
+        event_key,
+        message_id
+    from {{ this }}
+    where url_id = 1
+        and recipient_id in (
+            select recipient_id from consents
+            where changed_in_run > {{ mark_run() }}
+        )
+    union all
     -- Their user agent was parsed later, or anew.
     select
         event_key,
@@ -298,11 +321,21 @@ placed as (
             else coalesce(messages.delivery_id, 0)
         end as delivery_id,
         contested.server is not null as is_pointer_conflict,
-        {{ is_within_window('messages.event_at', 'base.occurred_at', 'sending.window_us') }} as is_just_sent
+        {{ is_within_window('messages.event_at', 'base.occurred_at', 'sending.window_us') }} as is_just_sent,
+        coalesce(
+            base.url_id = 1
+            and base.occurred_at >= consents.withdrawn_at
+            and not coalesce(
+                consents.granted_at >= consents.withdrawn_at and base.occurred_at >= consents.granted_at, false
+            ),
+            false
+        ) as is_anonymous
     from base
     cross join sending
     left join messages
         on base.message_id = messages.message_id
+    left join consents
+        on messages.recipient_id = consents.recipient_id
     left join contested
         on base.server = contested.server
             and base.pointer = contested.pointer
@@ -513,6 +546,7 @@ select
     judged.mail_proxy,
     judged.is_just_sent,
     judged.is_honeypot,
+    judged.is_anonymous,
     judged.verdict_priority is not null or hasty.event_key is not null as is_machine,
     case judged.verdict_priority
         when judged.machine_priority then judged.machine_rule

@@ -179,7 +179,7 @@ timeline as (
         message_id,
         delivery_id,
         recipient_id,
-        is_in_time_range and delivery_id <> 0 as is_contact,
+        is_in_time_range and delivery_id <> 0 and not is_anonymous as is_contact,
         is_in_time_range
         and not is_web_hit
         and url_id <> 1
@@ -346,6 +346,7 @@ select
     attributed.time_flag,
     attributed.is_in_time_range,
     attributed.is_pointer_conflict,
+    false as is_anonymous,
     attributed.ingested_at,
     attributed.source_file,
     attributed.source_line,

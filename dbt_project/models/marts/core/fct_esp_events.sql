@@ -1,16 +1,24 @@
 {{ config(materialized='view') }}
 
+with
+
+-- Opens without consent: nothing leads to who opened.
+anonymous as (
+    select event_key from {{ ref('int_tracking_events__judged') }}
+    where is_anonymous
+)
+
 select
     events.event_key,
     events.provider,
     events.event_kind,
     events.event_type,
-    events.provider_message_id,
+    case when anonymous.event_key is null then events.provider_message_id end as provider_message_id,
     events.occurred_at,
     events.time_flag,
-    events.message_id,
+    case when anonymous.event_key is null then events.message_id else 0 end as message_id,
     events.delivery_id,
-    events.recipient_id,
+    case when anonymous.event_key is null then events.recipient_id else 0 end as recipient_id,
     events.resolution,
     events.url_id,
     events.url,
@@ -26,3 +34,5 @@ select
 from {{ ref('int_esp_events__resolved') }} as events
 left join {{ ref('int_tracking_events__reconciled') }} as reconciled
     on events.event_key = reconciled.event_key
+left join anonymous
+    on events.event_key = anonymous.event_key

@@ -4,6 +4,7 @@ with
 
 events as (
     select * from {{ ref('fct_tracking_events') }}
+    where not is_anonymous
 ),
 
 tracked_urls as (
