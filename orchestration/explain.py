@@ -18,7 +18,7 @@ import duckdb
 
 from log_ingest.catalog import REFERENCE_ENTITIES
 from log_ingest.raw_lines import key_sql, landed_rows, line_sources, line_sql, reference_row_sql
-from log_ingest.sqltext import identifier
+from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
 from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
 from orchestration.publish import UNDESCRIBED
@@ -271,7 +271,7 @@ class _Explainer:
         home = self._home(table, column)
         definition, facts = self._definition(table, column, home)
         part = Part(table[1], column, found[0][0], definition, facts)
-        count = self._count(home) if home else None
+        count = self._count(home, keys) if home else None
         if count is not None and self._finds_its_rows(table, count):
             self._count_lines(part, table, count, keys)
         elif not self._numbers_below(table, column):
@@ -315,19 +315,20 @@ class _Explainer:
         }  # fmt: skip
         return text, {label: str(row[name]) for name, label in labels.items() if row.get(name)}
 
-    def _count(self, home: tuple[str, str, bool]) -> Count | None:
+    def _count(self, home: tuple[str, str, bool], keys: Mapping[str, object]) -> Count | None:
         row = self._counts.get(home[:2])
         if row is None:
             return None
-        where = f"({row['counted_where']}) and not is_machine" if home[2] else str(row["counted_where"])
-        return Count(str(row["counted_from"]), where, str(row["counted_as"]))
+        where, measure = (_filled(str(row[name]), keys) for name in ("counted_where", "counted_as"))
+        return Count(str(row["counted_from"]), f"({where}) and not is_machine" if home[2] else where, measure)
 
     def _counted(self, table: Table, count: Count, keys: Mapping[str, object]) -> tuple[str, list[object]]:
         """FROM and WHERE of the counted rows that belong to the mart's row with these keys."""
         row_keys = self._models[table][2] if table in self._models else {}
         # Of the grain only: other columns that chose the row follow from it.
         grain = [name for name in self._grain(table) if name in keys] or list(keys)
-        condition, values = _equal({row_keys.get(name, f"counted.{name}"): keys[name] for name in grain}, quoted=False)
+        places = {_filled(row_keys.get(name, f"counted.{name}"), keys): keys[name] for name in grain}
+        condition, values = _equal(places, quoted=False)
         fact = f"core.{identifier(count.fact)}"
         return f"{fact} as counted where {condition} and ({count.where})", values
 
@@ -508,6 +509,15 @@ def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, lis
     """A predicate that the columns (or, not quoted, the expressions) have these values, and its parameters."""
     conditions = [f"{identifier(name) if quoted else f'({name})'} = ?" for name in keys]
     return " and ".join(conditions) or "true", list(keys.values())
+
+
+def _filled(sql: str, keys: Mapping[str, object]) -> str:
+    """The project's SQL with the row's keys where it names them: {percentile}. A key that is not known is NULL."""
+    return re.sub(r"\{(\w+)\}", lambda found: _constant(keys.get(found[1])), sql)
+
+
+def _constant(value: object) -> str:
+    return "null" if value is None else str(value) if isinstance(value, int | float) else literal(str(value))
 
 
 def _name(table: Table) -> str:

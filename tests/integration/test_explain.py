@@ -139,6 +139,7 @@ def test_every_count_is_explainable(demo: Demo) -> None:
     columns = demo.query(
         f"select column_name from duckdb_columns() where table_name = '{MART}' and data_type = 'BIGINT'"
         " and column_name not like '%forward_estimate' and column_name not like 'estimated_%'"
+        " and column_name not like 'projected_%' and column_name <> 'machine_only_open_count'"
         " and column_name <> 'delivery_id'"
     )
     assert {name for (name,) in columns} == expected_columns() | {"article_count", "human_article_count"}
@@ -249,6 +250,14 @@ def test_labels_lead_to_their_reference_rows(demo: Demo) -> None:
         ("rpt_opens_by_device", "recipient_open_count", ("delivery_id", "device_class", "os_name", "browser_name")),
         ("rpt_user_activity", "click_count", ("delivery_id", "bucket_at")),
         ("rpt_browsers", "human_visitor_count", ("clicked_on", "browser_name", "browser_version")),
+        ("rpt_hot_clicks", "human_click_count", ("delivery_id", "link_position")),
+        ("rpt_tracking_statistics", "human_total_count", ("delivery_id", "activity", "percentile")),
+        (
+            *("rpt_tracking_statistics_curve", "cumulative_count"),
+            ("delivery_id", "activity", "bucket_seconds", "bucket_number"),
+        ),
+        ("rpt_tracking_rollups", "recipient_click_count", ("rollup", "rollup_key")),
+        ("rpt_tracking_rollups", "human_person_click_count", ("rollup", "rollup_key")),
     ],
 )
 def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[str, ...]) -> None:
@@ -262,6 +271,20 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
         assert part.value == part.recount == value
         counted = {line.counted for line in lines} if "distinct" in part.count.measure else lines
         assert len(counted) == value
+
+
+def test_a_percentile_is_found_again_in_its_lines(demo: Demo) -> None:
+    """By sorting: the first time by which so many of the counted lines had come."""
+    rows = demo.query(
+        "select seconds_to_reach, delivery_id, activity, percentile from reports.rpt_tracking_statistics order by all"
+    )
+    for value, delivery, activity, percentile in rows[::29]:
+        keys = {"delivery_id": delivery, "activity": activity, "percentile": percentile}
+        with explain(demo, "rpt_tracking_statistics.seconds_to_reach", **keys) as found:
+            (part,) = found.parts
+            times = [line.line for line in part.lines if line.line]
+        assert part.value == part.recount == value
+        assert len(times) == part.line_count > 0
 
 
 def test_the_lines_behind_a_recipient(demo: Demo) -> None:
