@@ -53,6 +53,8 @@ class Settings:
     engine: str = "duckdb"
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
+    publish_role: str = "mtw_reader"
+    """The role of the PostgreSQL copy that may read it."""
     time_zone: str = "UTC"
     web_tracking_mode: str = "permanent"
     server_time_zones: str = ""
@@ -128,6 +130,7 @@ class Settings:
             engine=engine,
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
+            publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
             time_zone=time_zone,
             web_tracking_mode=web_tracking_mode,
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
@@ -219,7 +222,7 @@ class Settings:
         if self.reference_mapping:
             variables["MTW_REFERENCE_MAPPING"] = str(self.reference_mapping)
         if self.publish_url:
-            variables["MTW_PUBLISH_URL"] = self.publish_url
+            variables |= {"MTW_PUBLISH_URL": self.publish_url, "MTW_PUBLISH_ROLE": self.publish_role}
         return variables
 
     def export(self) -> None:
