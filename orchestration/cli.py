@@ -204,12 +204,19 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
     if publication is None:
         return [("published", "nothing yet")]
     through = publication.data_through_at
+    copy: list[tuple[str, object]] = []
+    if settings.publish_url:
+        from orchestration.postgres_copy import copied_version
+
+        copied = copied_version(settings.publish_url, settings.published_dir)
+        copy = [("PostgreSQL copy", "nothing yet" if copied is None else f"version {copied:06d}")]
     return [
         (
             "published",
             f"version {publication.label}, {age(publication.published_at)} ago, {len(publication.tables)} tables",
         ),
         ("data through", f"{through:%Y-%m-%d %H:%M:%S} UTC" if through else "no event yet"),
+        *copy,
     ]
 
 

@@ -24,6 +24,7 @@ STAGES = {
     "build": "Build and test models",
     "check marts": "Check marts",
     "publish": "Publish",
+    "copy to PostgreSQL": "Copy to PostgreSQL",
 }
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.assets.landing import build_ingest_asset
 from orchestration.assets.models import build_dbt_assets, mart_keys
+from orchestration.assets.postgres import build_copy_asset
 from orchestration.assets.published import build_publish_asset
 from orchestration.checks.landed import build_landed_checks
 from orchestration.checks.marts import build_mart_checks
@@ -30,11 +31,13 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
     manifest = prepare_manifest(settings)
     marts = mart_keys(manifest)
     mart_checks = build_mart_checks(settings, marts)
+    copy = build_copy_asset(settings, manifest)
     return dg.Definitions(
         assets=[
             build_ingest_asset(settings),
             build_dbt_assets(settings, manifest),
             build_publish_asset(settings, manifest, marts),
+            *([copy] if copy else []),
         ],
         asset_checks=[build_landed_checks(settings), *([mart_checks] if mart_checks else [])],
         jobs=[build_pipeline_job()],

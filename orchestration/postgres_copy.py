@@ -117,6 +117,21 @@ def copied_version(url: str, published_dir: Path) -> int | None:
         return None
 
 
+def held_version(url: str) -> int | None:
+    """The version that the database itself says it holds, None where it holds no copy. Raises CopyError."""
+    try:
+        check_url(url, SETTING)
+        with _connected(url) as connection:
+            if not Structure(connection).has_table(("meta", "publication")):
+                return None
+            row = connection.execute("select version from meta.publication").fetchone()
+            return int(row[0]) if row else None
+    except (IngestError, _Refused) as error:
+        raise CopyError(f"the PostgreSQL copy cannot be read: {error}") from None
+    except psycopg.Error as error:
+        raise CopyError(f"the PostgreSQL copy cannot be read: {error_line(error, url)}; {_what_to_do(error)}") from None
+
+
 def copy_to_postgres(
     url: str,
     published_dir: Path,
