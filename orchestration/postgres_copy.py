@@ -174,7 +174,7 @@ def copy_to_postgres(
         _remember(url, published_dir, publication)
         return report
     raise CopyError(
-        f"{why}. Version {publication.label} is published as a file all the same;"
+        f"the PostgreSQL copy was not made: {why}. Version {publication.label} is published as a file all the same;"
         " PostgreSQL shows what it showed before, and the next run catches up"
     )
 
