@@ -9,6 +9,7 @@ import dagster as dg
 
 from orchestration.assets import published
 from orchestration.dbt import load_manifest
+from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import primary_keys
 from orchestration.postgres_copy import SETTING, CopyError, CopyReport, copy_to_postgres
 from orchestration.resources import POOL
@@ -19,7 +20,7 @@ KEY = dg.AssetKey(["published", "postgresql"])
 STAGE = "copy to PostgreSQL"
 
 
-def build_copy_asset(settings: Settings, manifest_path: Path) -> dg.AssetsDefinition | None:
+def build_copy_asset(settings: Settings, manifest_path: Path, links: Links) -> dg.AssetsDefinition | None:
     """The step after publishing; None where no database is named. Its failure unpublishes nothing."""
     url = settings.publish_url
     if not url:
@@ -37,6 +38,7 @@ def build_copy_asset(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
         freshness_policy=published.FRESHNESS,
+        metadata=links.docs(BI_PAGE),
     )
     def postgresql_copy(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         reporter = context.resources.reporter

@@ -12,6 +12,7 @@ import dagster as dg
 
 from orchestration import build_state
 from orchestration.dbt import DbtError
+from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import meta_tables, prepare_sql
 from orchestration.postgres_copy import is_behind
 from orchestration.publish import Publication, PublishError, current, publish, undescribed
@@ -31,7 +32,9 @@ MAIN_INDICATORS = (
 SHOWN_DELIVERIES = 10
 
 
-def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def build_publish_asset(
+    settings: Settings, manifest_path: Path, marts: Sequence[dg.AssetKey], links: Links
+) -> dg.AssetsDefinition:
     """The publish step: depends on every mart, so that a failed model or blocking check stops it."""
 
     @dg.asset(
@@ -46,6 +49,7 @@ def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
         freshness_policy=FRESHNESS,
+        metadata=links.docs(BI_PAGE) | links.pages(name="page_dashboard"),
     )
     def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         context.resources.reporter.stage("publish")

@@ -28,6 +28,7 @@ from orchestration import postgres_copy
 from orchestration.assets import postgres as asset
 from orchestration.dbt import load_manifest
 from orchestration.doctor import diagnose
+from orchestration.links import Links
 from orchestration.model_sql import primary_keys
 from orchestration.postgres_copy import CopyError, CopyReport, copy_to_postgres, held_version
 from orchestration.postgres_structure import Key
@@ -692,8 +693,9 @@ def test_the_step_shows_what_it_did(house, database, monkeypatch, tmp_path):
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"nodes": {}}))
     settings = Settings(tmp_path, tmp_path, publish_url=database.url, publish_role=ROLE)
+    links = Links("http://127.0.0.1:8501")
     monkeypatch.setattr(Settings, "published_dir", house.published)
-    definition = asset.build_copy_asset(settings, manifest)
+    definition = asset.build_copy_asset(settings, manifest, links)
     result = dg.materialize(
         [definition, dg.AssetSpec(["published", "marts"])],
         instance=dg.DagsterInstance.ephemeral(),
@@ -704,4 +706,4 @@ def test_the_step_shows_what_it_did(house, database, monkeypatch, tmp_path):
     assert event.metadata["version"].value == "000001"
     assert event.metadata["seconds"].value > 0
     assert "rpt\\_numbers" in event.metadata["tables"].value
-    assert asset.build_copy_asset(Settings(tmp_path, tmp_path), manifest) is None
+    assert asset.build_copy_asset(Settings(tmp_path, tmp_path), manifest, links) is None
