@@ -4,12 +4,13 @@ Belongs here: choosing and reading them. Does not: what they mean, which the cat
 
     totals      sums of the mart's additive indicators, as numbers: the UI plots them over the builds
     example     the first rows of the report's own example query (config.meta.report), as a table
-    by_day      of a fact: its events of the last days with any, as a line of bars and a table
+    by_day      of a fact: its events of the last days, as a picture of bars and a table
 
 Of marts about single persons there is neither an example nor anything else than counts: the UI's event log is kept for
-long. Pictures are text: the UI's Markdown shows no image but from a web address, and fetches none here.
+long. A picture is a few rectangles within the text (a data URI, which the UI's Markdown shows): nothing is fetched.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ TABLE_DAYS = 7
 PERSONAL = {"recipient_id", "address", "email", "message_id", "visitor_id"}
 """Columns that tell of single persons."""
 
-_BARS = "▁▂▃▄▅▆▇█"
+_BAR_WIDTH, _HEIGHT, _COLOUR = 8, 40, "#4f43dd"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def highlights(connection: "duckdb.DuckDBPyConnection", mart: Mart) -> dict[str,
     table = f"{identifier(mart.schema)}.{identifier(mart.name)}"
     columns = [row[0] for row in connection.execute(f"describe {table}").fetchall()]
     found = _totals(connection, mart, table, columns)
-    if "occurred_at" in columns and mart.schema == "core":
+    if {"occurred_at", "ingested_at"} <= set(columns) and mart.schema == "core":
         found |= _by_day(connection, table)
     if mart.example and not PERSONAL & set(columns):
         cursor = connection.execute(mart.example)
@@ -94,22 +95,33 @@ def _totals(
 
 def _by_day(connection: "duckdb.DuckDBPyConnection", table: str) -> dict[str, dg.MetadataValue]:
     days = connection.execute(
-        f"select cast(occurred_at as date) as day, count(*) from {table}"  # noqa: S608 (quoted)
-        " where occurred_at is not null group by day order by day desc limit ?",
-        [SPARK_DAYS],
+        "with counted as ("  # noqa: S608 (quoted)
+        f"select cast(occurred_at as date) as day, count(*) as number from {table} where occurred_at is not null"
+        " and occurred_at <= ingested_at + interval 1 day group by day)"
+        " select cast(range as date), coalesce(number, 0)"
+        " from (select max(day) as newest from counted),"
+        f" range(cast(newest as timestamp) - interval {SPARK_DAYS - 1} day, newest + interval 1 day, interval 1 day)"
+        " left join counted on day = cast(range as date) order by 1 desc"
     ).fetchall()
     if not days:
         return {}
-    bars = spark([count for _, count in reversed(days)])
-    told = f"{bars} {days[-1][0]} to {days[0][0]} UTC, at most {max(count for _, count in days):,} a day"
+    counts = [count for _, count in reversed(days)]
+    told = f"{days[-1][0]} to {days[0][0]} (UTC), at most {max(counts):,} a day"
     shown = markdown_table(("day", "rows"), [(str(day), count) for day, count in days[:TABLE_DAYS]])
-    return {"by_day": dg.MetadataValue.md(f"{markdown(told)}\n\n{shown}")}
+    return {"by_day": dg.MetadataValue.md(f"![{markdown(told)}]({picture(counts)})\n\n{markdown(told)}\n\n{shown}")}
 
 
-def spark(counts: Sequence[int]) -> str:
-    """A line of bars from 0 to the highest count; the lowest bar for 0, another one for whatever is more."""
-    top = max(counts, default=0)
-    return "".join(_BARS[0 if not count else max(1, round(count / top * (len(_BARS) - 1)))] for count in counts)
+def picture(counts: Sequence[int]) -> str:
+    """Bars from 0 to the highest count, as the data URI of an SVG. Whatever is more than 0 can be seen."""
+    top = max(counts, default=0) or 1
+    bars = []
+    for place, count in enumerate(counts):
+        height = max(1, round(count / top * _HEIGHT)) if count else 0
+        x, y = place * _BAR_WIDTH, _HEIGHT - height
+        bars.append(f'<rect x="{x}" y="{y}" width="{_BAR_WIDTH - 1}" height="{height}"/>')
+    size = f'width="{len(counts) * _BAR_WIDTH}" height="{_HEIGHT}"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} fill="{_COLOUR}">{"".join(bars)}</svg>'
+    return f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
 
 
 def all_highlights(

@@ -74,7 +74,7 @@ def _metadata(report: CopyReport) -> dict[str, dg.MetadataValue]:
         "former_version": dg.MetadataValue.text(
             f"{report.former_version:06d}" if report.former_version is not None else "none"
         ),
-        "rows": dg.MetadataValue.int(sum(table.rows for table in report.tables)),
+        "dagster/row_count": dg.MetadataValue.int(sum(table.rows for table in report.tables)),
         "rows_written": dg.MetadataValue.int(report.rows_written),
         "tables_changed": dg.MetadataValue.int(sum(table.how != "unchanged" for table in report.tables)),
         "seconds": dg.MetadataValue.float(round(report.seconds, 2)),

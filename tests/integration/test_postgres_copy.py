@@ -702,7 +702,9 @@ def test_the_step_shows_what_it_did(house, database, monkeypatch, tmp_path):
         resources={"pipeline_lock": None, "reporter": RunReporter()},
     )
     (event,) = result.asset_materializations_for_node("published__postgresql")
-    assert event.metadata["rows_written"].value == event.metadata["rows"].value == 1000 + 50 + 500 + 200 + 1
+    assert (
+        event.metadata["rows_written"].value == event.metadata["dagster/row_count"].value == 1000 + 50 + 500 + 200 + 1
+    )
     assert event.metadata["version"].value == "000001"
     assert event.metadata["seconds"].value > 0
     assert "rpt\\_numbers" in event.metadata["tables"].value
