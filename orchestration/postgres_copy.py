@@ -272,9 +272,12 @@ class _Copy:
             for done, table in enumerate(tables):
                 self._progress(done, len(tables))
                 report.tables.append(self._bring(table, known.get(table.pair)))
+            made = [
+                table for table in tables if table.pair not in known or known[table.pair].structure != table.structure
+            ]
             # Last, because from here on readers of these tables wait.
-            for table in tables:
-                if table.pair in known and known[table.pair].structure != table.structure:
+            for table in made:
+                if table.pair in known:
                     self._structure.move_in(table)
             for name in sorted(set(known) - {table.pair for table in tables} - {REGISTRY}):
                 self._structure.drop(name)
@@ -283,7 +286,7 @@ class _Copy:
             self._record(tables, known, report)
             for table in tables:
                 self._structure.comment(table)
-            not_granted = self._structure.grant(role)
+            not_granted = self._structure.grant(role, [table.pair for table in made])
             report.notes += [not_granted] if not_granted else []
             self._progress(len(tables), len(tables))
         return report

@@ -217,8 +217,12 @@ class Structure:
                 where = sql.Identifier(table.schema, table.name, column.name)
                 self._pg.execute(sql.SQL("comment on column {} is {}").format(where, sql.Literal(column.comment)))
 
-    def grant(self, role: str) -> str | None:
-        """Let the role read every table of the copy; made where there is none. Returns what could not be done."""
+    def grant(self, role: str, made: Sequence[Name]) -> str | None:
+        """Let the role read the tables that this copy made, or all where it may not use the schemas yet.
+
+        What somebody took from it (a table about persons) is not given again. The role is made where there is none.
+        Returns what could not be done.
+        """
         quoted = sql.Identifier(role)
         if self._pg.execute("select 1 from pg_roles where rolname = %s", [role]).fetchone() is None:
             may = "select rolcreaterole or rolsuper from pg_roles where rolname = current_user"
@@ -228,18 +232,12 @@ class Structure:
                     " can read the copy yet; have the role created (create role … nologin), then run again"
                 )
             self._pg.execute(sql.SQL("create role {} nologin").format(quoted))
+        is_new = False
         for schema in SCHEMAS:
             if self._pg.execute("select has_schema_privilege(%s, %s, 'usage')", [role, schema]).fetchone() != (True,):
                 self._pg.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), quoted))
-        unreadable = self._pg.execute(
-            sql.SQL(
-                "select schema_name, table_name from {} join pg_namespace on nspname = schema_name"
-                " join pg_class on relnamespace = pg_namespace.oid and relname = table_name"
-                " where not has_table_privilege(%s, pg_class.oid, 'select')"
-            ).format(sql.Identifier(*REGISTRY)),
-            [role],
-        ).fetchall()
-        for name in unreadable:
+                is_new = True
+        for name in self.known() if is_new else made:
             self._pg.execute(sql.SQL("grant select on {} to {}").format(sql.Identifier(*name), quoted))
         return None
 

@@ -305,6 +305,7 @@ def test_what_others_made_of_the_tables_stays(house, database):
         "create index of_the_team on reports.rpt_numbers (version)",
         "create role team_reader",
         "grant select on reports.rpt_numbers to team_reader",
+        f"revoke select on core.still from {ROLE}",
     )
     house.publish(
         "alter table reports.rpt_numbers add column more varchar default 'x'",
@@ -315,6 +316,10 @@ def test_what_others_made_of_the_tables_stays(house, database):
     assert database.query("select sum(total) from team.totals") == [(400,)]
     assert database.query("select has_table_privilege('team_reader', 'reports.rpt_numbers', 'select')") == [(True,)]
     assert database.query("select 1 from pg_indexes where indexname = 'of_the_team'") == [(1,)]
+    assert database.query(f"select has_table_privilege('{ROLE}', 'core.still', 'select')") == [(False,)], "as revoked"
+    house.copy(database, role="another_reader")
+    assert database.query("select has_table_privilege('another_reader', 'core.still', 'select')") == [(True,)]
+    database.execute("drop owned by another_reader", "drop role another_reader")
     database.execute("drop owned by team_reader", "drop role team_reader")
 
 

@@ -59,9 +59,11 @@ def test_a_fact_is_counted_by_day_with_its_empty_days(connection):
         " (timestamp '2026-01-03 11:00', timestamp '2026-02-01'),"
         " (timestamp '2031-01-01', timestamp '2026-02-01')) t(occurred_at, ingested_at)"
     )
-    text = highlights(connection, Mart("core", "fct_opens", "x"))["by_day"].value
+    found = highlights(connection, Mart("core", "fct_opens", "x"))
+    text = found["newest_days"].value
     assert r"| 2026\-01\-03 | 2 |" in text
     assert r"| 2026\-01\-02 | 0 |" in text
+    assert "at most 2 a day" in found["by_day"].value
     assert "2031" not in text, "a clock that runs ahead makes no month of empty days"
     connection.execute("delete from core.fct_opens")
     assert highlights(connection, Mart("core", "fct_opens", "x")) == {}
@@ -70,8 +72,9 @@ def test_a_fact_is_counted_by_day_with_its_empty_days(connection):
 def test_the_picture_has_a_bar_for_each_count():
     uri = picture([0, 1, 1000, 500])
     svg = ElementTree.fromstring(b64decode(uri.removeprefix("data:image/svg+xml;base64,")))
-    assert [int(bar.get("height")) for bar in svg] == [0, 1, 40, 20]
-    assert all(int(bar.get("y")) + int(bar.get("height")) == 40 for bar in svg)
+    assert (svg.get("width"), svg.get("height")) == ("32", "40")
+    assert svg[0].get("d") == "M8 40v-1h7V40M16 40v-40h7V40M24 40v-20h7V40"
+    assert len(picture(range(1_000_000, 30_000_000, 1_000_000))) < 900, "longer Markdown is behind a click"
     assert picture([0, 0]).startswith("data:image/svg+xml")
 
 
