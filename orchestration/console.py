@@ -25,6 +25,9 @@ STAGES = {
     "check marts": "Check marts",
     "publish": "Publish",
     "copy to PostgreSQL": "Copy to PostgreSQL",
+    "check landed files": "Check landed files",
+    "rebuild": "Rebuild all marts",
+    "compare": "Compare",
 }
 
 
