@@ -157,7 +157,5 @@ def test_a_landed_file_that_rotted_is_named_before_anything_is_built(settings):
 def test_a_batch_that_is_not_published_yet_is_published_first(settings):
     write_log(settings.landing_dir, 1000, 50)
     ingest(settings.landing_dir, settings.warehouse_dir, run_id="run-2")
-    with pytest.raises(
-        VerifyError, match=r"batch \d+ has landed, version 000001 ends with batch \d+; publish it first: mtw run"
-    ):
+    with pytest.raises(VerifyError, match=r"batch \d+ has landed, version 000001 .*; publish it first: mtw run"):
         verify(settings)
