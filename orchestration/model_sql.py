@@ -34,7 +34,7 @@ ROW_KEYS = "row_keys"
 """Entry of a model's meta: by key column, the SQL that gives it for a counted row of a fact."""
 
 PRIMARY_KEY = "primary_key"
-"""Entry of a model's meta: the columns that tell its rows apart, where a model below it is tested for that."""
+"""Entry of a model's meta: the columns that tell its rows apart and are never NULL; a model below it is tested."""
 
 _FILE = "models.json"
 
@@ -184,7 +184,8 @@ def models_of(manifest: Mapping[str, Any], compiled: Mapping[str, str], project_
 def primary_keys(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Key]:
     """By schema and name of a model or seed: the columns that tell its rows apart.
 
-    By its uniqueness test; where it has none because a model below it is tested, by its meta (PRIMARY_KEY).
+    By its uniqueness test; where it has none because a model below it is tested, by its meta (PRIMARY_KEY), which
+    says that they are never NULL too.
     """
     grains, never_null = _grains(manifest), _never_null(manifest)
     found = {}
@@ -194,7 +195,8 @@ def primary_keys(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Key]:
         declared = (node["config"].get("meta") or {}).get(PRIMARY_KEY)
         columns = tuple(declared) if declared else grains.get(unique_id, ())
         if columns:
-            found[node["schema"], node["name"]] = Key(columns, set(columns) <= never_null.get(unique_id, set()))
+            is_never_null = bool(declared) or set(columns) <= never_null.get(unique_id, set())
+            found[node["schema"], node["name"]] = Key(columns, is_never_null)
     return found
 
 

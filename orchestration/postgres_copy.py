@@ -51,6 +51,13 @@ from orchestration.publish import Publication, PublishError, current
 
 SETTING = "MTW_PUBLISH_URL"
 
+RECORD_KEYS = {
+    ("meta", "publication"): Key(("version",)),
+    ("meta", "restatements"): Key(("delivery_id", "indicator", "version")),
+    ("meta", "model_sql"): Key(("schema_name", "table_name")),
+}
+"""Keys of the tables that publishing writes itself, by their grain."""
+
 CONNECT_SECONDS = 10
 _ROWS_AT_ONCE = 8192
 _MOST_CHANGED = 0.5
@@ -144,7 +151,7 @@ def copy_to_postgres(
 ) -> CopyReport:
     """Bring the database to the published version. Returns what was done.
 
-    keys: by table, what tells its rows apart; a table without is filled anew when anything in it changed. role: gets
+    keys: by model, what tells its rows apart; a table without is filled anew when anything in it changed. role: gets
     the right to read. spill_dir: where DuckDB puts what exceeds memory_limit. progress: tables done, of all.
 
     The caller holds the pipeline lock. Raises CopyError; then PostgreSQL shows what it showed before.
@@ -231,7 +238,7 @@ class _Copy:
         progress: Callable[[int, int], None],
     ) -> None:
         self._pg, self._dir, self._publication = connection, published_dir, publication
-        self._keys, self._progress = keys, progress
+        self._keys, self._progress = {**RECORD_KEYS, **keys}, progress
         self._structure = Structure(connection)
         self._has_former = False
 

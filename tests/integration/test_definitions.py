@@ -29,6 +29,7 @@ from orchestration.dbt import DbtError, dbt_args, group_name, load_manifest, pre
 from orchestration.definitions import build_defs
 from orchestration.home import SHIPPED, prepare_dagster_home
 from orchestration.lock import PipelineLock
+from orchestration.model_sql import primary_keys
 from orchestration.pipeline import Outcome, run_pipeline
 from orchestration.reporting import RunReporter
 from orchestration.resources import HOLDER_TAG, POOL, fail_dead_runs
@@ -231,6 +232,14 @@ def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(tmp_p
     marts = [key for key in graph.get_all_asset_keys() if key.path[0] == "reports"]
     for key in marts:
         assert (PROJECT_DIR / "docs" / "reports" / f"{key.path[-1]}.md").is_file(), key
+
+
+def test_every_mart_of_the_real_project_has_a_primary_key_for_the_copy(tmp_path, restored_environment):
+    keys = primary_keys(load_manifest(prepare_manifest(Settings(tmp_path / "landing", tmp_path / "warehouse"))))
+    marts = {(path.parent.name, path.stem) for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
+    assert len(marts) > 40
+    assert marts - set(keys) == set(), "name the key by a uniqueness test or in meta.primary_key"
+    assert {mart for mart in marts if not keys[mart].is_never_null} == set(), "test these columns with never_null"
 
 
 def test_exposures_name_what_the_pages_read():
