@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from log_ingest.storage import let_read
-from orchestration import publish
+from orchestration import postgres_copy, publish
 from orchestration.settings import Settings
 
 _NOT_PART_OF_THE_PROJECT = {"target", "logs", "dbt_packages", "__pycache__", ".user.yml"}
@@ -165,6 +165,12 @@ def plan(settings: Settings, latest_batch_id: int) -> Plan:
     if latest_batch_id < after:
         after = 0
         reasons.append("the published version is ahead of the ledger")
+    if (
+        settings.publish_url
+        and published
+        and postgres_copy.is_behind(settings.publish_url, settings.published_dir, published)
+    ):
+        reasons.append(f"the PostgreSQL copy does not hold version {published.label} yet")
     return Plan(tuple(reasons), after, full_refresh)
 
 

@@ -52,7 +52,15 @@ def _one_line_errors() -> Iterator[None]:
 
 
 # By name: importing these classes would take longer than most commands.
-_SAYS_WHAT_TO_DO = {"SettingsError", "DbtError", "PublishError", "IngestError", "StorageError", "PipelineLocked"}
+_SAYS_WHAT_TO_DO = {
+    "SettingsError",
+    "DbtError",
+    "PublishError",
+    "IngestError",
+    "StorageError",
+    "PipelineLocked",
+    "VerifyError",
+}
 
 
 def _settings() -> "Settings":
@@ -204,12 +212,19 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
     if publication is None:
         return [("published", "nothing yet")]
     through = publication.data_through_at
+    copy: list[tuple[str, object]] = []
+    if settings.publish_url:
+        from orchestration.postgres_copy import copied_version
+
+        copied = copied_version(settings.publish_url, settings.published_dir)
+        copy = [("PostgreSQL copy", "nothing yet" if copied is None else f"version {copied:06d}")]
     return [
         (
             "published",
             f"version {publication.label}, {age(publication.published_at)} ago, {len(publication.tables)} tables",
         ),
         ("data through", f"{through:%Y-%m-%d %H:%M:%S} UTC" if through else "no event yet"),
+        *copy,
     ]
 
 
@@ -589,6 +604,46 @@ def machine_networks(network: str, listing: Path, listed_on: "datetime | None") 
         seed = _settings().dbt_project_dir / "seeds" / "machine_networks.csv"
         count = replace(seed, network, listing, (listed_on or datetime.now(UTC)).date())
         click.echo(f"{network}: {count:,} ranges. Next: mtw run")
+
+
+@main.command("verify")
+def verify_command() -> None:
+    """Build all marts again from the landed bytes, beside the warehouse, and compare them with the published ones.
+
+    Runs may go on meanwhile. After an interruption the same command goes on where it stopped.
+    """
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.verify import verify
+
+        with view.reporter() as reporter:
+            found = verify(_settings(), stage=reporter.stage, progress=reporter.built)
+        out = _console()
+        header = ("mart", "rows published", "rows rebuilt", "only published", "only rebuilt", "verdict")
+        rows = [
+            (
+                *(result.name, result.rows_published, result.rows_rebuilt, result.only_published, result.only_rebuilt),
+                "equal" if result.is_equal else result.problem or "DIFFERS",
+            )
+            for result in found.results
+        ]
+        out.print(view.table(f"Version {found.version:06d}, rebuilt from batches 1 to {found.batch_id}", header, rows))
+        for result in found.differing:
+            for key in result.keys:
+                out.print(view.shown(f"! {result.name}: only {key}", 300))
+        facts: list[tuple[str, object]] = [
+            ("marts", f"{len(found.results) - len(found.differing)} equal, {len(found.differing)} differ"),
+            ("elapsed", view.duration(found.seconds) + (", after an interrupted one" if found.went_on else "")),
+        ]
+        out.print(view.table("", ("", ""), facts))
+        if found.differing:
+            first = found.differing[0]
+            what = first.problem or f"first: {first.keys[0] if first.keys else first.name}"
+            fail(
+                f"{len(found.differing)} of {len(found.results)} marts differ from what the landed bytes give,"
+                f" {first.name} among them ({what}); to publish what the bytes give, remove"
+                " work/warehouse.duckdb from the warehouse folder, then: mtw run"
+            )
 
 
 @main.command()

@@ -24,6 +24,10 @@ STAGES = {
     "build": "Build and test models",
     "check marts": "Check marts",
     "publish": "Publish",
+    "copy to PostgreSQL": "Copy to PostgreSQL",
+    "check landed files": "Check landed files",
+    "rebuild": "Rebuild all marts",
+    "compare": "Compare",
 }
 
 

@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from log_ingest.storage import storage_problem
 from orchestration.build_state import build_digest
+from orchestration.links import Links
 from orchestration.publish import SCHEMAS
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
@@ -74,7 +75,9 @@ class ProjectTranslator(DagsterDbtTranslator):
     The group is the model's folder: staging_<source>, intermediate, core, reports; seeds are seeds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, links: Links | None = None) -> None:
+        """links: of every asset; none where only keys and groups are asked for."""
+        self._links = links
         # enable_source_tests_as_checks stays off: it silently disables blocking checks on the sources.
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
 
@@ -90,12 +93,14 @@ class ProjectTranslator(DagsterDbtTranslator):
         return str(dbt_resource_props.get("description") or "")
 
     def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Of a report, what its YAML says it answers, and its page in the checkout."""
+        """What a report answers by its YAML, the report pages that show a mart, its page of the documentation."""
         found = dict(super().get_metadata(dbt_resource_props))
         report = (dbt_resource_props["config"].get("meta") or {}).get("report")
         if report:
-            page = f"docs/reports/{dbt_resource_props['name']}.md"
-            found |= {"question": str(report.get("question", "")), "page": dg.MetadataValue.path(page)}
+            found["question"] = str(report.get("question", ""))
+        if self._links:
+            page = f"reports/{dbt_resource_props['name']}.md" if report else "architecture.md"
+            found |= self._links.docs(page) | self._links.pages(dbt_resource_props["unique_id"])
         return found
 
     def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:

@@ -7,11 +7,13 @@ import dagster as dg
 
 from orchestration.assets.landing import build_ingest_asset
 from orchestration.assets.models import build_dbt_assets, mart_keys
+from orchestration.assets.postgres import build_copy_asset
 from orchestration.assets.published import build_publish_asset
 from orchestration.checks.landed import build_landed_checks
 from orchestration.checks.marts import build_mart_checks
-from orchestration.dbt import prepare_manifest
+from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.jobs import build_pipeline_job
+from orchestration.links import Links
 from orchestration.reporting import RunReporter
 from orchestration.resources import pipeline_lock_resource
 from orchestration.schedules import build_hourly_schedule
@@ -30,11 +32,14 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
     manifest = prepare_manifest(settings)
     marts = mart_keys(manifest)
     mart_checks = build_mart_checks(settings, marts)
+    links = Links.of(settings, load_manifest(manifest))
+    copy = build_copy_asset(settings, manifest, links)
     return dg.Definitions(
         assets=[
-            build_ingest_asset(settings),
+            build_ingest_asset(settings, links),
             build_dbt_assets(settings, manifest),
-            build_publish_asset(settings, manifest, marts),
+            build_publish_asset(settings, manifest, marts, links),
+            *([copy] if copy else []),
         ],
         asset_checks=[build_landed_checks(settings), *([mart_checks] if mart_checks else [])],
         jobs=[build_pipeline_job()],

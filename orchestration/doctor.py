@@ -34,7 +34,15 @@ class Finding:
 
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
-    looks: list[Callable[[Settings], Iterator[Finding]]] = [_versions, _folders, _lock, _ledger, _platform, _published]
+    looks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _versions,
+        _folders,
+        _lock,
+        _ledger,
+        _platform,
+        _published,
+        _copy,
+    ]
     return [finding for look in looks for finding in look(settings)]
 
 
@@ -143,3 +151,19 @@ def _published(settings: Settings) -> Iterator[Finding]:
     except (publish.PublishError, duckdb.Error, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         yield Finding("published version", False, f"cannot be read ({reason}); to publish again: mtw run")
+
+
+def _copy(settings: Settings) -> Iterator[Finding]:
+    if settings.publish_url is None:
+        return
+    from orchestration.postgres_copy import CopyError, held_version
+
+    try:
+        held = held_version(settings.publish_url)
+        publication = publish.current(settings.published_dir)
+    except (CopyError, publish.PublishError) as error:
+        yield Finding("PostgreSQL copy", False, str(error))
+        return
+    says = "reachable, holds nothing" if held is None else f"reachable, holds version {held:06d}"
+    ok = publication is None or held == publication.version
+    yield Finding("PostgreSQL copy", ok, says if ok else f"{says}; to bring it up to date: mtw run")

@@ -22,6 +22,7 @@ from typing import Any
 from log_ingest.catalog import READABLE_SCHEMAS
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.lineage import Edge, Relation, column_lineage, digest_text
+from orchestration.postgres_structure import Key
 from orchestration.publish import MetaTable
 from orchestration.settings import Settings
 from orchestration.text import plain
@@ -31,6 +32,9 @@ LANDED = "landed"
 
 ROW_KEYS = "row_keys"
 """Entry of a model's meta: by key column, the SQL that gives it for a counted row of a fact."""
+
+PRIMARY_KEY = "primary_key"
+"""Entry of a model's meta: the columns that tell its rows apart and are never NULL; a model below it is tested."""
 
 _FILE = "models.json"
 
@@ -175,6 +179,36 @@ def models_of(manifest: Mapping[str, Any], compiled: Mapping[str, str], project_
         columns = tuple(known.names if known is not None else node["columns"])
         models.append(Model(LANDED, node["name"], "source", columns=tuple(dict.fromkeys((*columns, "batch_id")))))
     return sorted(models, key=lambda model: (model.schema, model.name))
+
+
+def primary_keys(manifest: Mapping[str, Any]) -> dict[tuple[str, str], Key]:
+    """By schema and name of a model or seed: the columns that tell its rows apart.
+
+    By its uniqueness test; where it has none because a model below it is tested, by its meta (PRIMARY_KEY), which
+    says that they are never NULL too.
+    """
+    grains, never_null = _grains(manifest), _never_null(manifest)
+    found = {}
+    for unique_id, node in manifest["nodes"].items():
+        if node["resource_type"] not in ("model", "seed"):
+            continue
+        declared = (node["config"].get("meta") or {}).get(PRIMARY_KEY)
+        columns = tuple(declared) if declared else grains.get(unique_id, ())
+        if columns:
+            is_never_null = bool(declared) or set(columns) <= never_null.get(unique_id, set())
+            found[node["schema"], node["name"]] = Key(columns, is_never_null)
+    return found
+
+
+def _never_null(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
+    """By model: the columns that its tests hold to be never NULL."""
+    found: dict[str, set[str]] = {}
+    for node in manifest["nodes"].values():
+        test = node.get("test_metadata") if node["resource_type"] == "test" else None
+        if test and test["name"] in ("not_null", "never_null"):
+            columns = test["kwargs"]["columns"] if test["name"] == "never_null" else [node["column_name"]]
+            found.setdefault(node.get("attached_node") or "", set()).update(columns)
+    return found
 
 
 def _qualified(node: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -53,6 +54,12 @@ class Settings:
     engine: str = "duckdb"
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
+    publish_role: str = "mtw_reader"
+    """The role of the PostgreSQL copy that may read it."""
+    reports_url: str = "http://127.0.0.1:8501"
+    """Where the report pages are for those who follow a link in the Dagster UI."""
+    docs_url: str | None = None
+    """Where the files of docs/ can be read in a browser; paths in the checkout where None."""
     time_zone: str = "UTC"
     web_tracking_mode: str = "permanent"
     server_time_zones: str = ""
@@ -128,6 +135,9 @@ class Settings:
             engine=engine,
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
+            publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
+            reports_url=_web_address("MTW_REPORTS_URL", text("MTW_REPORTS_URL", cls.reports_url) or ""),
+            docs_url=_web_address("MTW_DOCS_URL", docs_url) if (docs_url := text("MTW_DOCS_URL")) else None,
             time_zone=time_zone,
             web_tracking_mode=web_tracking_mode,
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
@@ -204,6 +214,8 @@ class Settings:
             # Empty where it follows from the warehouse.
             "MTW_LANDED_DIR": str(self.landed_override or ""),
             "MTW_ENGINE": self.engine,
+            "MTW_REPORTS_URL": self.reports_url,
+            "MTW_DOCS_URL": self.docs_url or "",
             "MTW_TIME_ZONE": self.time_zone,
             "MTW_WEB_TRACKING_MODE": self.web_tracking_mode,
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
@@ -219,12 +231,19 @@ class Settings:
         if self.reference_mapping:
             variables["MTW_REFERENCE_MAPPING"] = str(self.reference_mapping)
         if self.publish_url:
-            variables["MTW_PUBLISH_URL"] = self.publish_url
+            variables |= {"MTW_PUBLISH_URL": self.publish_url, "MTW_PUBLISH_ROLE": self.publish_role}
         return variables
 
     def export(self) -> None:
         """Put these settings into this process's environment, with absolute paths, for dbt and Dagster."""
         os.environ.update(self.environment())
+
+
+def _web_address(name: str, text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise SettingsError(f"{name} is no address of a web page; write it like https://tracking.example.com/reports")
+    return text.rstrip("/")
 
 
 def _share(name: str, text: str | None) -> float:

@@ -7,10 +7,7 @@ Values are cast to text by the server, so that one set of rules (formats/referen
 Names from the mapping are quoted; only what the mapping declares as sql is taken as SQL.
 """
 
-import hashlib
 import io
-import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +15,6 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import cast
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pyarrow as pa
@@ -26,10 +22,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pyarrow import csv
 
-from log_ingest.errors import IngestError
 from log_ingest.formats.csv_records import INPUT, BadRecord
 from log_ingest.framing import is_utf8
 from log_ingest.platform.mapping import BASE, Mapping, TableMapping, Value
+from log_ingest.postgres_url import error_line, identity, what_to_check
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30
@@ -39,8 +35,6 @@ BLOCK_BYTES = 16 * 1024 * 1024
 _TIMESTAMP, _TIMESTAMPTZ, _DATE = 1114, 1184, 1082
 _SQL_TYPES = {_TIMESTAMP: "timestamp", _TIMESTAMPTZ: "timestamptz"}
 _MODIFIED, _KEY = "position_modified", "position_key_"
-_ADDRESS = re.compile(r"""connection to server (at|on socket) ".*?"( \([^)]*\))?(, port \d+)? failed: """)
-_HOW_TO_WRITE = "write it like postgresql://user:password@host:5432/database"
 
 
 class PlatformError(Exception):
@@ -84,24 +78,6 @@ class Layout:
 
     types: dict[str, dict[str, int]]
     bytes: int
-
-
-def check_url(url: str) -> None:
-    """Raises IngestError where MTW_REFERENCE_URL is no PostgreSQL URL. The message never shows it."""
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise IngestError(f"MTW_REFERENCE_URL is no PostgreSQL URL; {_HOW_TO_WRITE}")
-    try:
-        parameters = conninfo_to_dict(url)
-        # A password with a bare / or @ spills into these, from where error messages would show it.
-        is_sound = re.fullmatch(r"[0-9,]*", str(parameters.get("port") or "")) is not None and not any(
-            "@" in str(parameters.get(name) or "") for name in ("host", "dbname")
-        )
-    except psycopg.Error:  # its message quotes parts of the URL
-        is_sound = False
-    if not is_sound:
-        raise IngestError(
-            f"MTW_REFERENCE_URL cannot be read; {_HOW_TO_WRITE}, special characters of the password as %XX"
-        )
 
 
 class Database:
@@ -149,9 +125,7 @@ class Database:
         except psycopg.Error as error:
             self.__exit__()
             raise PlatformError(self._unreachable(error)) from None
-        info = self._connection.info
-        place = json.dumps([info.host, info.port, info.dbname]).encode()
-        self.identity = hashlib.sha256(place).hexdigest()[:16]
+        self.identity = identity(self._connection.info)
         """Tells databases apart without naming them: marks of one say nothing about another."""
         return self
 
@@ -377,40 +351,13 @@ class Database:
 
     def _unreachable(self, error: psycopg.Error) -> str:
         message = self._line(error)
-        if isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout" in message:
-            what = "check that host and port are right and no firewall is between"
-        elif re.search(r"password|authentication|no pg_hba\.conf entry|role .* does not exist", message):
-            what = "check user and password"
-        elif "database" in message and "does not exist" in message:
-            what = "check the name of the database"
-        else:
-            what = "check that the server is up, and its host and port"
         return (
-            f"postgresql: the platform's database cannot be read ({message}); {what} in MTW_REFERENCE_URL."
-            " Reference rows that landed before stay in use"
+            f"postgresql: the platform's database cannot be read ({message}); {what_to_check(error, message)} in"
+            " MTW_REFERENCE_URL. Reference rows that landed before stay in use"
         )
 
     def _line(self, error: psycopg.Error) -> str:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        # The address adds nothing for whoever set the URL, and problems are published (meta.problem_files).
-        line = _ADDRESS.sub("", lines[0].strip().removeprefix("connection failed: ")).removeprefix("FATAL:")
-        return scrubbed(line.strip().rstrip("."), self._url)
-
-
-def scrubbed(text: str, url: str) -> str:
-    """The text without the URL, the secrets in it and the host."""
-    try:
-        parameters = conninfo_to_dict(url)
-    except psycopg.Error:
-        parameters = {}
-    secrets = {url, urlsplit(url).netloc.rpartition("@")[0].partition(":")[2]}
-    secrets |= {str(value) for name, value in parameters.items() if "password" in name}
-    secrets |= {unquote(secret) for secret in secrets}
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    for host in filter(None, (parameters.get("host"), parameters.get("hostaddr"))):
-        text = re.sub(f"""(['"]){re.escape(str(host))}\\1""", "***", text)
-    return text
+        return error_line(error, self._url)
 
 
 def _qualified(schema: str | None, table: str) -> sql.Identifier:

@@ -25,8 +25,9 @@ from log_ingest.formats.csv_records import RecordBlock
 from log_ingest.land_reference import RowLander
 from log_ingest.landing import Landing
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
-from log_ingest.platform.database import Database, Layout, PlatformError, Rows, Span, check_url
+from log_ingest.platform.database import Database, Layout, PlatformError, Rows, Span
 from log_ingest.platform.mapping import Mapping, TableMapping, load_mapping
+from log_ingest.postgres_url import check_url
 from log_ingest.progress import Progress
 from log_ingest.report import IngestReport, SourceTotals
 from log_ingest.sqltext import literal
@@ -49,7 +50,7 @@ class PlatformSource:
     @classmethod
     def load(cls, url: str, mapping: Path | None = None, *, is_full: bool = False) -> "PlatformSource":
         """Raises IngestError where the URL or the mapping file cannot be used. Connects to nothing."""
-        check_url(url)
+        check_url(url, "MTW_REFERENCE_URL")
         return cls(url, load_mapping(mapping), is_full)
 
 

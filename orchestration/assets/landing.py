@@ -14,6 +14,7 @@ from log_ingest.catalog import LINE_SOURCES, READABLE_SCHEMAS, REFERENCE_ENTITIE
 from log_ingest.errors import IngestError
 from log_ingest.storage import Location
 from orchestration import build_state
+from orchestration.links import LANDED_PAGE, Links
 from orchestration.publish import PublishError
 from orchestration.resources import POOL
 from orchestration.settings import Settings
@@ -62,7 +63,7 @@ def landed_key(name: str) -> dg.AssetKey:
     return dg.AssetKey(["landed", name])
 
 
-def landed_spec(name: str) -> dg.AssetSpec:
+def landed_spec(name: str, links: Links) -> dg.AssetSpec:
     """The asset of one landed source. Skippable: a run with nothing to do writes none of them."""
     columns = [
         dg.TableColumn(
@@ -78,17 +79,21 @@ def landed_spec(name: str) -> dg.AssetSpec:
         kinds={"parquet", "python"},
         owners=OWNERS,
         tags={"layer": "landed"},
-        metadata={"dagster/column_schema": dg.TableSchema(columns)},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns),
+            **links.docs(LANDED_PAGE),
+            **links.pages(name="page_health"),
+        },
         freshness_policy=LOGS_FRESHNESS if name == "tracking_logs" else None,
     )
 
 
-def build_ingest_asset(settings: Settings) -> dg.AssetsDefinition:
+def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
     """The ingest step. Yields every landed asset, or none where all that is published is up to date."""
 
     @dg.multi_asset(
         name="ingest",
-        specs=[landed_spec(name) for name in READABLE_SCHEMAS],
+        specs=[landed_spec(name, links) for name in READABLE_SCHEMAS],
         check_specs=[_platform_check_spec()] if settings.reference_url else None,
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,

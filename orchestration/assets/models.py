@@ -3,6 +3,7 @@
 Belongs here: one dbt invocation per run and what is attached to its events. Does not: models.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dagster_dbt import DbtCliInvocation, dbt_assets
 from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
 
 from log_ingest.ledger import Ledger
+from log_ingest.storage import let_read
 from orchestration import build_state
 from orchestration.dbt import (
     DbtError,
@@ -22,7 +24,9 @@ from orchestration.dbt import (
     load_manifest,
     prepare_target,
 )
+from orchestration.highlights import Mart, all_highlights, marts_of
 from orchestration.lineage import AGGREGATE, ROWS, VALUE, Edge, Table
+from orchestration.links import Links
 from orchestration.model_sql import prepare_sql
 from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
@@ -34,11 +38,13 @@ LINEAGE = "dagster/column_lineage"
 
 def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefinition:
     """All models, seeds and snapshots of the project as one step."""
+    manifest = load_manifest(manifest_path)
+    marts = marts_of(manifest["nodes"].values())
 
     @dbt_assets(
-        manifest=load_manifest(manifest_path),
+        manifest=manifest,
         name="models",
-        dagster_dbt_translator=ProjectTranslator(),
+        dagster_dbt_translator=ProjectTranslator(Links.of(settings, manifest)),
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
     )
@@ -67,7 +73,9 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             events.append(event)
             reporter.built(len(events), total)
         failed = invocation.get_error() is not None
-        yield from _with_metadata(invocation, events, {} if failed else _lineage(context, settings, manifest_path))
+        lineage = {} if failed else _lineage(context, settings, manifest_path)
+        numbers = {} if failed else _highlights(context, settings, marts)
+        yield from _with_metadata(invocation, events, lineage, numbers)
         if failed:
             raise dg.Failure(failure(target), allow_retries=False)
         if whole:
@@ -77,15 +85,37 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
 
 
 def _with_metadata(
-    invocation: DbtCliInvocation, events: list[Any], lineage: dict[str, dg.TableColumnLineage]
+    invocation: DbtCliInvocation,
+    events: list[Any],
+    lineage: dict[str, dg.TableColumnLineage],
+    numbers: dict[str, dict[str, dg.MetadataValue]],
 ) -> Iterator[Any]:
-    """The events with row counts, column schema and column lineage, fetched after dbt has closed the database."""
+    """The events with row counts, column schema, column lineage and what their marts say.
+
+    Fetched after dbt has closed the database.
+    """
     stream: Any = DbtEventIterator(iter(events), invocation)
     for event in stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=False):
         name = getattr(event, "output_name", None)
+        more: dict[str, Any] = dict(numbers.get(str(name), {}))
         if name in lineage:
-            event = event.with_metadata({**event.metadata, LINEAGE: dg.MetadataValue.column_lineage(lineage[name])})
-        yield event
+            more[LINEAGE] = dg.MetadataValue.column_lineage(lineage[name])
+        yield event.with_metadata({**event.metadata, **more}) if more else event
+
+
+def _highlights(
+    context: dg.AssetExecutionContext, settings: Settings, marts: list[Mart]
+) -> dict[str, dict[str, dg.MetadataValue]]:
+    """What the marts of this run say, by output. A mart that cannot be read so is none the worse for it."""
+    import duckdb
+
+    selected = {"__".join(key.path) for key in context.selected_asset_keys}
+    with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
+        let_read(connection, settings.landed_dir)
+        found, problems = all_highlights(connection, [mart for mart in marts if mart.output in selected])
+    for problem in problems:
+        context.log.warning("no numbers of %s", problem)
+    return found
 
 
 def _lineage(

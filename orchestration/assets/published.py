@@ -12,8 +12,10 @@ import dagster as dg
 
 from orchestration import build_state
 from orchestration.dbt import DbtError
+from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import meta_tables, prepare_sql
-from orchestration.publish import Publication, PublishError, publish, undescribed
+from orchestration.postgres_copy import is_behind
+from orchestration.publish import Publication, PublishError, current, publish, undescribed
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 from orchestration.text import markdown_table, plain
@@ -30,7 +32,9 @@ MAIN_INDICATORS = (
 SHOWN_DELIVERIES = 10
 
 
-def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+def build_publish_asset(
+    settings: Settings, manifest_path: Path, marts: Sequence[dg.AssetKey], links: Links
+) -> dg.AssetsDefinition:
     """The publish step: depends on every mart, so that a failed model or blocking check stops it."""
 
     @dg.asset(
@@ -45,12 +49,16 @@ def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence
         required_resource_keys={"pipeline_lock", "reporter"},
         pool=POOL,
         freshness_policy=FRESHNESS,
+        metadata=links.docs(BI_PAGE) | links.pages(name="page_dashboard"),
     )
     def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         context.resources.reporter.stage("publish")
         build = build_state.last_build(settings)
         if build is None or build.batch_id == build_state.UNFINISHED:
             raise dg.Failure("the models were not built to the end; run all of it: mtw run", allow_retries=False)
+        if published := _already_published(settings, build):
+            context.log.info("version %s holds all of it; this run is about its PostgreSQL copy", published.label)
+            return dg.MaterializeResult(metadata=_metadata(settings, published))
         try:
             extra = meta_tables(prepare_sql(settings, manifest_path))
         except DbtError as error:
@@ -75,6 +83,21 @@ def build_publish_asset(settings: Settings, manifest_path: Path, marts: Sequence
         return dg.MaterializeResult(metadata=_metadata(settings, publication) | {"undescribed_count": len(bare)})
 
     return published_marts
+
+
+def _already_published(settings: Settings, build: build_state.Build) -> Publication | None:
+    """The published version, where only its copy in PostgreSQL is missing: another version would be the same again.
+
+    While that database cannot be reached, versions that readers may want to look back at are not pushed out.
+    """
+    try:
+        published = current(settings.published_dir)
+    except PublishError:
+        return None
+    if published is None or (published.batch_id, published.build_digest) != (build.batch_id, build.build_digest):
+        return None
+    url = settings.publish_url
+    return published if url and is_behind(url, settings.published_dir, published) else None
 
 
 def main_indicators(settings: Settings, limit: int = SHOWN_DELIVERIES) -> tuple[list[str], list[tuple[object, ...]]]:

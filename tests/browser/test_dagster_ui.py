@@ -147,6 +147,23 @@ def test_the_published_version_shows_its_tables_and_indicators(page):
             page.get_by_role("dialog").wait_for(state="detached")
 
 
+def test_a_fact_shows_its_days_and_leads_to_its_page(page):
+    page.goto("/assets/core/fct_tracking_events")
+    picture = page.get_by_role("row").filter(has=page.get_by_text("by_day", exact=True)).locator("img").first
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("image => image.complete && image.naturalWidth") == 240, "thirty bars, really drawn"
+    link = page.get_by_role("row").filter(has=page.get_by_text("page_delivery", exact=True)).get_by_role("link").first
+    assert link.get_attribute("href") == "http://127.0.0.1:8501/delivery"
+
+
+def test_a_report_plots_its_totals(page):
+    page.goto("/assets/reports/rpt_url_click_streams")
+    row = page.get_by_role("row").filter(has=page.get_by_text("click_count", exact=True)).last
+    row.wait_for()
+    page.get_by_text("Plots", exact=True).first.click()
+    page.get_by_text("human_click_count", exact=True).last.wait_for()
+
+
 def test_the_schedule_and_the_sensors_can_be_turned_on(page):
     page.goto("/automation")
     for name in ("hourly_tracking", "landing_folder", "failed_runs"):

@@ -171,7 +171,7 @@ def test_dagster_shows_asset_lineage_and_check(place: Place, unchanged_environme
     assert dg.AssetKey(["published", "marts"]) in asset.child_keys
     assert dg.AssetCheckKey(asset.key, CHECK) in asset.check_keys
     assert asset.metadata["question"] == "In which languages do people click?"
-    assert asset.metadata["page"].value == f"docs/reports/{NAME}.md"
+    assert asset.metadata["docs"].value == f"docs/reports/{NAME}.md"
 
 
 def test_a_number_of_it_is_explained(place: Place) -> None:

@@ -5,6 +5,7 @@ Runs on small_project, five models with the real project's schemas: the models h
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,12 +29,13 @@ from orchestration.dbt import DbtError, dbt_args, group_name, load_manifest, pre
 from orchestration.definitions import build_defs
 from orchestration.home import SHIPPED, prepare_dagster_home
 from orchestration.lock import PipelineLock
+from orchestration.model_sql import primary_keys
 from orchestration.pipeline import Outcome, run_pipeline
 from orchestration.reporting import RunReporter
 from orchestration.resources import HOLDER_TAG, POOL, fail_dead_runs
 from orchestration.schedules import run_under_way
 from orchestration.sensors import landing_fingerprint
-from orchestration.settings import Settings
+from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.text import markdown, plain
 
 SMALL_PROJECT = Path(__file__).with_name("small_project")
@@ -174,14 +176,89 @@ def test_everything_that_starts_by_itself_is_stopped_at_first(defs):
     }
 
 
-def test_every_asset_has_an_owner_a_description_and_every_writing_step_the_pool(defs):
-    graph = defs.resolve_asset_graph()
-    for key in graph.get_all_asset_keys():
-        node = graph.get(key)
-        assert node.owners, key
-        assert node.description, key
+def test_every_asset_says_what_it_is_whose_and_where_to_read_on(defs):
+    assert_presentable(defs)
     job = defs.resolve_job_def("pipeline")
     assert {node.definition.pool for node in job.nodes if not node.name.startswith("check_")} == {POOL}
+
+
+def assert_presentable(defs: dg.Definitions) -> None:
+    """Every asset that a run makes has what the UI shows of it: group, owner, description, kinds, links."""
+    graph = defs.resolve_asset_graph()
+    keys = [key for key in graph.get_all_asset_keys() if graph.get(key).is_executable]
+    assert keys
+    for key in keys:
+        node = graph.get(key)
+        assert node.group_name not in (None, "default"), key
+        assert node.owners, key
+        assert node.description, key
+        assert node.kinds, key
+        assert isinstance(node.metadata["docs"], dg.PathMetadataValue | dg.UrlMetadataValue), key
+
+
+@pytest.fixture
+def restored_environment() -> Iterator[None]:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(tmp_path, restored_environment):
+    """All assets of the shipped project, with a PostgreSQL copy, links to a site of one's own."""
+    project = Settings(
+        tmp_path / "landing", tmp_path / "warehouse", publish_url="postgresql://nobody@127.0.0.1/none",
+        reports_url="https://tracking.example.com/pages", docs_url="https://docs.example.com/main/docs",
+    )  # fmt: skip
+    found = build_defs(project)
+    assert_presentable(found)
+    graph = found.resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["published", "postgresql"])).parent_keys == {dg.AssetKey(["published", "marts"])}
+
+    def links(*path: str) -> dict[str, str]:
+        metadata = graph.get(dg.AssetKey(path)).metadata
+        return {name: value.value for name, value in metadata.items() if isinstance(value, dg.UrlMetadataValue)}
+
+    base = "https://tracking.example.com/pages"
+    assert links("reports", "rpt_user_activity") == {
+        "docs": "https://docs.example.com/main/docs/reports/rpt_user_activity.md",
+        "page_dashboard": f"{base}/deliveries",
+        "page_delivery": f"{base}/delivery",
+        "page_platform": f"{base}/platform",
+    }
+    assert links("reports", "profile_tracking")["page_profile"] == f"{base}/profile"
+    assert links("landed", "tracking_logs")["page_health"] == f"{base}/health"
+    assert links("published", "postgresql")["docs"].endswith("/connect-your-bi-tool.md")
+    marts = [key for key in graph.get_all_asset_keys() if key.path[0] == "reports"]
+    for key in marts:
+        assert (PROJECT_DIR / "docs" / "reports" / f"{key.path[-1]}.md").is_file(), key
+
+
+def test_every_mart_of_the_real_project_has_a_primary_key_for_the_copy(tmp_path, restored_environment):
+    keys = primary_keys(load_manifest(prepare_manifest(Settings(tmp_path / "landing", tmp_path / "warehouse"))))
+    marts = {(path.parent.name, path.stem) for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
+    assert len(marts) > 40
+    assert marts - set(keys) == set(), "name the key by a uniqueness test or in meta.primary_key"
+    assert {mart for mart in marts if not keys[mart].is_never_null} == set(), "test these columns with never_null"
+
+
+def test_exposures_name_what_the_pages_read():
+    """The queries of a report page and its exposure say the same."""
+    exposures = {
+        entry["name"]: {re.search(r"'(\w+)'", ref)[1] for ref in entry["depends_on"]}
+        for entry in yaml.safe_load((PROJECT_DIR / "dbt_project/models/exposures.yml").read_text())["exposures"]
+    }
+    pages = ("dashboard", "delivery", "profile", "platform", "health")
+    assert set(exposures) == {"bi_tools", *(f"page_{name}" for name in pages)}
+    models = {path.stem for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
+    models |= {path.stem for path in (PROJECT_DIR / "dbt_project/seeds").glob("*.csv")}
+    queries = PROJECT_DIR / "reports" / "queries"
+    for folder in (path for path in queries.glob("*") if path.is_dir()):
+        text = "\n".join(path.read_text() for path in folder.rglob("*.sql"))
+        read = set(re.findall(r"\b(?:core|reports|meta)\.(\w+)", text)) & models
+        assert read - exposures[f"page_{folder.name}"] == set(), folder.name
+    marts = {path.stem for path in (PROJECT_DIR / "dbt_project/models/marts").glob("[cr]*/*.sql")}
+    assert marts - set().union(*exposures.values()) == set(), "no page or tool is said to read these"
 
 
 def test_freshness_is_watched_at_both_ends(defs):

@@ -1,5 +1,6 @@
 """Settings: where values come from, what paths become, what is refused, and that no secret shows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,8 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
             {"MTW_LANDING_DIR": "s3://lake", "MTW_LANDED_DIR": "s3://lake/landed"},
             "MTW_LANDED_DIR lies inside MTW_LANDING_DIR",
         ),
+        ({"MTW_REPORTS_URL": "javascript:alert(1)"}, "MTW_REPORTS_URL is no address of a web page"),
+        ({"MTW_DOCS_URL": "https://me:s3cret@docs.example.com"}, "MTW_DOCS_URL is no address of a web page"),
         ({"MTW_WAREHOUSE_DIR": "s3://lake/w"}, "MTW_WAREHOUSE_DIR has to be a local folder"),
         ({"MTW_LANDING_DIR": "gs://lake/w"}, "MTW_LANDING_DIR has a scheme other than s3://"),
         ({"MTW_LANDING_DIR": "s3:/lake/w"}, "MTW_LANDING_DIR has a scheme other than s3://"),
@@ -113,6 +116,25 @@ def test_a_secret_is_in_no_representation():
     )
     assert settings.reference_url is not None
     assert "s3cret" not in repr(settings) + str(settings)
+
+
+def test_web_addresses_and_the_copy_reach_children_as_they_are():
+    settings = load(
+        {
+            "MTW_REPORTS_URL": "https://tracking.example.com/pages/",
+            "MTW_DOCS_URL": "https://docs.example.com",
+            "MTW_PUBLISH_URL": "postgresql://me:s3cret@db/y",
+            "MTW_PUBLISH_ROLE": "bi",
+        }
+    )
+    assert (settings.reports_url, settings.docs_url) == (
+        "https://tracking.example.com/pages",
+        "https://docs.example.com",
+    )
+    assert Settings.load(settings.environment(), dotenv=Path("/nonexistent")) == replace(
+        settings, dagster_home_override=settings.dagster_home
+    )
+    assert load({}).docs_url is None
 
 
 def test_credentials_in_a_location_are_refused_and_not_repeated():

@@ -1,0 +1,276 @@
+"""`mtw verify`: the marts are built again from the landed bytes, beside the live warehouse, and compared both ways.
+
+Belongs here: the snapshot of what is compared, going on after an interruption, the comparison. Does not: building
+(beside), what a mart holds, drawing (cli).
+
+    warehouse/verify/              gone after a verification that came to its end
+      state.json                   of which version; which marts have been compared, with what result
+      published.duckdb             the published file, so that later publications cannot take it away
+      landed/                      links to the landed sources, and the lists of batches and files as they are now
+      dbt_project/, warehouse/     the rebuild
+
+Runs go on meanwhile: batches that land later are behind the ceiling that the copied list of batches sets. Only where
+landed rows are in a bucket, which holds no links, the pipeline's lock is held to the end.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from log_ingest.audit import damaged_parts
+from log_ingest.ledger import Ledger
+from log_ingest.sqltext import identifier, literal
+from log_ingest.storage import let_read
+from orchestration import beside
+from orchestration.build_state import build_digest
+from orchestration.lock import PipelineLock
+from orchestration.publish import Publication, current, relations
+from orchestration.settings import Settings
+
+SHOWN_KEYS = 5
+"""Keys of differing rows that a result names, from each side."""
+
+RECORDS = {"publication", "restatements", "model_sql", "column_lineage"}
+"""Tables of the schema meta that publishing writes about a version: nothing that landed rows could give again."""
+
+_WITHOUT_KEY_COLUMNS = 4
+
+
+class VerifyError(Exception):
+    """There is nothing that could be verified, or the rebuild failed. The message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class MartResult:
+    """One mart. only_published, only_rebuilt: rows that the other side has not. keys: of some of them, as text.
+
+    problem: why it could not be compared; empty where it was.
+    """
+
+    name: str
+    rows_published: int = 0
+    rows_rebuilt: int = 0
+    only_published: int = 0
+    only_rebuilt: int = 0
+    keys: tuple[str, ...] = ()
+    problem: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_equal(self) -> bool:
+        return not (self.problem or self.only_published or self.only_rebuilt)
+
+
+@dataclass
+class Verification:
+    """All marts of one version. went_on: it began where an interrupted one had stopped."""
+
+    version: int
+    batch_id: int
+    results: list[MartResult] = field(default_factory=list)
+    went_on: bool = False
+    seconds: float = 0.0
+
+    @property
+    def differing(self) -> list[MartResult]:
+        return [result for result in self.results if not result.is_equal]
+
+
+def verify(
+    settings: Settings,
+    *,
+    stage: Callable[[str], None] = lambda name: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Verification:
+    """Verify the published version. stage, progress: told what begins, and how many marts have been compared.
+
+    Raises VerifyError, PipelineLocked (a run or another verification is under way), DbtError, PublishError.
+    """
+    started = time.monotonic()
+    folder = settings.warehouse_dir / "verify"
+    with PipelineLock(settings.warehouse_dir / "verify.lock"), contextlib.ExitStack() as held:
+        with PipelineLock(settings.lock_path):
+            publication, went_on = _snapshot(settings, folder, stage)
+        if not isinstance(settings.landed_dir, Path):
+            held.enter_context(PipelineLock(settings.lock_path))
+        state = _State.load(folder / "state.json")
+        rebuilt = _settings(settings, folder)
+        if not state.is_built:
+            stage("rebuild")
+            beside.build(rebuilt)
+            state.is_built = True
+            state.save(folder / "state.json")
+        stage("compare")
+        found = Verification(publication.version, publication.batch_id, went_on=went_on)
+        with _compared(settings, folder / "published.duckdb", rebuilt.working_database) as connection:
+            names = _names(connection)
+            for done, name in enumerate(names):
+                progress(done, len(names))
+                if ".".join(name) not in state.results:
+                    state.results[".".join(name)] = _compare(connection, *name)
+                    state.save(folder / "state.json")
+                found.results.append(state.results[".".join(name)])
+            progress(len(names), len(names))
+    shutil.rmtree(folder, ignore_errors=True)
+    found.seconds = time.monotonic() - started
+    return found
+
+
+@dataclass
+class _State:
+    run_id: str
+    build_digest: str
+    is_built: bool = False
+    results: dict[str, MartResult] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> "_State":
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        results = {
+            name: MartResult(**{**result, "keys": tuple(result["keys"])}) for name, result in facts["results"].items()
+        }
+        return cls(**{**facts, "results": results})
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.replace(path)
+
+
+def _snapshot(settings: Settings, folder: Path, stage: Callable[[str], None]) -> tuple[Publication, bool]:
+    """Make the folder with what is compared, or find that of an interrupted verification of the same version."""
+    publication = current(settings.published_dir)
+    if publication is None:
+        raise VerifyError("nothing is published yet; run: mtw run")
+    digest = build_digest(settings)
+    if publication.build_digest != digest:
+        raise VerifyError("the published version was built by other models or settings; publish anew first: mtw run")
+    try:
+        state = _State.load(folder / "state.json")
+        if (state.run_id, state.build_digest) == (publication.run_id, digest):
+            return publication, True
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    with Ledger(settings.ledger_path, read_only=True) as ledger:
+        if ledger.last_batch_id() != publication.batch_id:
+            raise VerifyError(
+                f"batch {ledger.last_batch_id()} has landed, version {publication.label} ends with batch"
+                f" {publication.batch_id}; publish it first: mtw run"
+            )
+        stage("check landed files")
+        damaged = damaged_parts(settings.landed_dir, ledger)
+    if damaged:
+        more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+        raise VerifyError(f"landed file {damaged[0][0]}: {damaged[0][1]}{more}; bring it back from a backup")
+    folder.mkdir(parents=True)
+    published = settings.published_database.resolve()
+    try:
+        os.link(published, folder / "published.duckdb")
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(published, folder / "published.duckdb")
+    if isinstance(settings.landed_dir, Path):
+        landed = folder / "landed"
+        landed.mkdir()
+        for path in settings.landed_dir.iterdir():
+            if path.is_dir():
+                (landed / path.name).symlink_to(path.resolve(), target_is_directory=True)
+            else:
+                shutil.copy2(path, landed / path.name)
+    beside.settings_beside(settings, folder)
+    _State(publication.run_id, digest).save(folder / "state.json")
+    return publication, False
+
+
+def _settings(settings: Settings, folder: Path) -> Settings:
+    """The settings of the rebuild."""
+    landed = folder / "landed" if isinstance(settings.landed_dir, Path) else settings.landed_dir
+    return replace(
+        settings,
+        warehouse_dir=folder / "warehouse",
+        landed_override=landed,
+        dbt_project_dir=folder / "dbt_project",
+    )
+
+
+@contextlib.contextmanager
+def _compared(settings: Settings, published: Path, rebuilt: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Both databases, attached read-only: `published`, and the rebuild under the name that its views know it by."""
+    spill = published.parent / "spill"
+    with contextlib.closing(duckdb.connect()) as connection:
+        let_read(connection, settings.landed_dir)
+        connection.execute(f"set temp_directory = {literal(str(spill))}")
+        connection.execute(f"set memory_limit = {literal(settings.memory_limit)}")
+        connection.execute(f"attach {literal(str(published))} as published (read_only)")
+        connection.execute(f"attach {literal(str(rebuilt))} as {identifier(rebuilt.stem)} (read_only)")
+        connection.execute(f"use {identifier(rebuilt.stem)}")
+        yield connection
+
+
+def _names(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
+    """The marts of both sides, less the records of a version."""
+    both = {*relations(connection, "published"), *relations(connection, "warehouse")}
+    return sorted(pair for pair in both if pair[0] != "meta" or pair[1] not in RECORDS)
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> MartResult:
+    started = time.monotonic()
+    shown = f"{schema}.{name}"
+    columns = {side: _columns(connection, side, schema, name) for side in ("published", "warehouse")}
+    if not columns["published"] or not columns["warehouse"]:
+        side = "the published version" if not columns["published"] else "the rebuild"
+        return MartResult(shown, problem=f"{side} does not have it")
+    if columns["published"] != columns["warehouse"]:
+        odd = sorted({column for column, _ in set(columns["published"]) ^ set(columns["warehouse"])})
+        return MartResult(shown, problem=f"its columns differ: {', '.join(odd) or 'their order'}")
+    places = {side: f"{identifier(side)}.{identifier(schema)}.{identifier(name)}" for side in columns}
+    rows = {side: _one(connection, f"select count(*) from {place}") for side, place in places.items()}  # noqa: S608
+    only: dict[str, int] = {}
+    keys: list[str] = []
+    for side, other, word in (("published", "warehouse", "published"), ("warehouse", "published", "rebuilt")):
+        connection.execute(
+            f"create or replace temp table only_here as from {places[side]} except all from {places[other]}"
+        )
+        only[side] = _one(connection, "select count(*) from temp.only_here")
+        if only[side]:
+            keys += [f"{word}: {key}" for key in _keys(connection, schema, name, columns[side])]
+    return MartResult(
+        *(shown, rows["published"], rows["warehouse"], only["published"], only["warehouse"], tuple(keys)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _keys(
+    connection: duckdb.DuckDBPyConnection, schema: str, name: str, columns: list[tuple[str, str]]
+) -> Iterator[str]:
+    """Some keys of the rows in temp.only_here: by the mart's grain, else by its first columns."""
+    found = connection.execute(
+        "select grain from published.meta.model_sql where schema_name = ? and table_name = ?", [schema, name]
+    ).fetchall() if _columns(connection, "published", "meta", "model_sql") else []  # fmt: skip
+    grain: list[str] = list(found[0][0] or []) if found else []
+    key = grain or [column for column, _ in columns[:_WITHOUT_KEY_COLUMNS]]
+    names = ", ".join(map(identifier, key))
+    for row in connection.execute(
+        f"select distinct {names} from temp.only_here order by all limit {SHOWN_KEYS}"  # noqa: S608 (quoted)
+    ).fetchall():
+        yield ", ".join(f"{column}={value}" for column, value in zip(key, row, strict=True))
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, database: str, schema: str, name: str) -> list[tuple[str, str]]:
+    return connection.execute(
+        "select column_name, data_type from duckdb_columns() where database_name = ? and schema_name = ?"
+        " and table_name = ? order by column_index",
+        [database, schema, name],
+    ).fetchall()
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+    return connection.execute(query).fetchall()[0][0]
