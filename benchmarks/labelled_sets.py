@@ -30,7 +30,7 @@ CRAWLER, BROWSER, MAIL_CLIENT = "crawler", "browser", "mail client"
 PEOPLE = "mail proxy or client"
 """Members of the crawler sets behind which a person reads mail: a set of their own here, not to be flagged."""
 _PEOPLE_WORDS = (
-    *("googleimageproxy", "yahoomailproxy", "seznamemailproxy", "ramblermail", "ukrnet-mail", "ukr.net mail"),
+    *("googleimageproxy", "yahoomailproxy", "seznamemailproxy", "ramblermail", "ukrnet-mail-proxy"),
     *("outlook", "thunderbird", "airmail", "polymail", "canary%20mail", "mail/"),
 )
 
@@ -113,7 +113,7 @@ def labelled_sets(packages: Packages) -> Iterator[LabelledSet]:
 
 def _is_persons(text: str) -> bool:
     lower = text.lower()
-    return any(lower.startswith(word) if word == "mail/" else word in lower for word in _PEOPLE_WORDS)
+    return "crawler" not in lower and any(lower.startswith(word) if word == "mail/" else word in lower for word in _PEOPLE_WORDS)
 
 
 def _crawler_user_agents(packages: Packages) -> Iterator[LabelledSet]:

@@ -1,11 +1,10 @@
 """What a user agent says of device, system, browser, mail client and crawler: parsed once per distinct text.
 
-Belongs here: the parser, the device classes, landing what is new or is read differently now. Does not: the lists of
-names (user_agent_lists), verdicts on machines (dbt_project).
+Belongs here: the parser, landing what is new or is read differently now. Does not: the lists of names
+(user_agent_lists), the classes of devices (device_classes), verdicts on machines (dbt_project).
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -102,6 +101,9 @@ def describe(texts: list[str], ingested_at: datetime) -> pa.Table:
 
 def _describe(text: str) -> dict[str, str | None]:
     read = text[:MAX_PARSED_CHARACTERS]
+    # Imported late, like what follows: patterns take a moment to load, and a run without new user agents needs none.
+    from log_ingest.device_classes import device_class
+
     result = _parser().parse(read)
     system, browser, device = result.os, result.user_agent, result.device
     mail_clients, crawlers = _lists()
@@ -112,7 +114,7 @@ def _describe(text: str) -> dict[str, str | None]:
     return {
         "user_agent": text,
         "user_agent_key": hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(),
-        "device_class": _device_class(read, system.family if system else None, device.family if device else None),
+        "device_class": device_class(read, system.family if system else None),
         "os_name": system.family if system else None,
         "os_version": _version(system) if system else None,
         "browser_name": browser.family if browser else None,
@@ -132,40 +134,9 @@ def _crawler(lists: dict[str, Callable[[str], str | None]], text: str) -> tuple[
     return None, None
 
 
-_OTHER = re.compile(
-    r"smart-?_?tv|\btv\b|hbbtv|googletv|appletv|apple tv|\bcrkey|\baft[a-z]{1,4}\b|bravia|web0s|webos|viera|roku"
-    r"|playstation|xbox|nintendo|\bwatch|sm-r\d|quest \d|tesla/|smart display|home hub"
-)
-_TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook|\bpad\b|\btab\b")
-_PHONE = re.compile(
-    r"iphone|ipod|mobile|phone|blackberry|\bbb10\b|opera mini|symbian|series ?[46]0|\bs60\b|midp|j2me|kaios|bada/|nokia"
-)
-_DESKTOP_SYSTEMS = {
-    *("Windows", "Mac OS X", "Linux", "Ubuntu", "Chrome OS", "Fedora", "Debian", "FreeBSD", "OpenBSD", "NetBSD"),
-    *("Solaris", "Red Hat", "Mandriva", "Slackware", "SUSE", "Linux Mint", "Kubuntu", "CentOS", "Gentoo", "Arch Linux"),
-}
-
-
-def _device_class(text: str, system: str | None, device: str | None) -> str:
-    lower = text.lower()
-    if _OTHER.search(lower):
-        return "other"
-    # Android says "Mobile" on telephones only, by Google's advice to makers.
-    if _TABLET.search(lower) or ("android" in lower and "mobile" not in lower):
-        return "tablet"
-    if _PHONE.search(lower):
-        return "phone"
-    if system in _DESKTOP_SYSTEMS:
-        return "desktop"
-    return "other" if system else "unknown"
-
-
 def _version(found: Any) -> str | None:
     numbers = [getattr(found, name, None) for name in ("major", "minor")]
     return ".".join(number for number in numbers if number) or None
-
-
-# Imported late, both: patterns take a moment to load, and a run without new user agents needs none.
 
 
 @cache
