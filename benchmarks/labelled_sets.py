@@ -1,6 +1,7 @@
 """User agents that others labelled: read out of their packages, which are fetched for the purpose.
 
-Belongs here: which packages, in which versions, and what their labels mean in our words. Does not: measuring (verdicts).
+Belongs here: which packages, in which versions, and what their labels mean in our words. Does not: measuring
+(verdicts).
 
 The packages go into an environment of their own; nothing of them is imported here. device-detector's and
 crawlerdetect's own test files are among them, so a parser or list is measured on sets of others than its makers too.
@@ -113,7 +114,9 @@ def labelled_sets(packages: Packages) -> Iterator[LabelledSet]:
 
 def _is_persons(text: str) -> bool:
     lower = text.lower()
-    return "crawler" not in lower and any(lower.startswith(word) if word == "mail/" else word in lower for word in _PEOPLE_WORDS)
+    return "crawler" not in lower and any(
+        lower.startswith(word) if word == "mail/" else word in lower for word in _PEOPLE_WORDS
+    )
 
 
 def _crawler_user_agents(packages: Packages) -> Iterator[LabelledSet]:
@@ -150,7 +153,9 @@ def _device_detector(packages: Packages) -> Iterator[LabelledSet]:
             continue  # labelled by more than the user agent
         for entry in yaml.load(path.read_text(encoding="utf-8"), Loader=loader):
             text, client = entry["user_agent"], entry.get("client") or {}
-            kind = CRAWLER if path.name == "bots.yml" else {"browser": BROWSER, "pim": MAIL_CLIENT}.get(client.get("type"))
+            kind = (
+                CRAWLER if path.name == "bots.yml" else {"browser": BROWSER, "pim": MAIL_CLIENT}.get(client.get("type"))
+            )
             if kind is not None:
                 device = (entry.get("device") or {}).get("type")
                 system = (entry.get("os") or {}).get("name") if isinstance(entry.get("os"), dict) else None

@@ -26,7 +26,8 @@ _PROBE = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0
 SCRIPTS = {
     "device-detector": """
 from device_detector import DeviceDetector
-CLASSES = {"smartphone": "phone", "phablet": "phone", "feature phone": "phone", "desktop": "desktop", "tablet": "tablet"}
+CLASSES = {"smartphone": "phone", "phablet": "phone", "feature phone": "phone"}
+CLASSES |= {"desktop": "desktop", "tablet": "tablet"}
 def say(text):
     found = DeviceDetector(text).parse()
     kind = found.device_type()

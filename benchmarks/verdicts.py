@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.verdicts [--only PART] [--events N] [--misses N] [--packages DIR]. Prints a table per part,
 the goals beside the figures; --misses shows what was missed.
-Belongs here: what is compared with which labels. Does not: the labelled sets, other parsers, and any rule: verdicts come
-out of the project's own code, parsed and landed by log_ingest and judged by the models of dbt_project.
+Belongs here: what is compared with which labels. Does not: the labelled sets, other parsers, and any rule: verdicts
+come out of the project's own code, parsed and landed by log_ingest and judged by the models of dbt_project.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 from unittest.mock import patch
 
 import duckdb
@@ -159,7 +160,9 @@ def _devices(run: Evaluation) -> None:
         started = time.process_time()
         said = [
             (row["device_class"], row["os_name"], row["mail_client_name"] or row["browser_name"])
-            for row in describe([member.text for member in found.members], datetime.now(UTC).replace(tzinfo=None)).to_pylist()
+            for row in describe(
+                [member.text for member in found.members], datetime.now(UTC).replace(tzinfo=None)
+            ).to_pylist()
         ]
         rows.append((found.name, "this project", len(said), *_agreement(run, found, said), _micro(started, len(said))))
         few = LabelledSet(
@@ -191,9 +194,7 @@ def _agreement(
         ("browser", lambda member: normal_browser(member.browser), lambda row: normal_browser(row[2])),
     )
     for name, label_of, said_of in aspects:
-        pairs = [
-            (label_of(member), said_of(row), member.text) for member, row in zip(found.members, said, strict=True)
-        ]
+        pairs = [(label_of(member), said_of(row), member.text) for member, row in zip(found.members, said, strict=True)]
         pairs = [pair for pair in pairs if pair[0] is not None]
         wrong = [pair for pair in pairs if pair[0] != pair[1]]
         if run is not None:
@@ -217,10 +218,10 @@ def _sample(run: Evaluation) -> None:
     )
     with duckdb.connect(os.path.realpath(warehouse / "published" / "marts.duckdb"), read_only=True) as con:
         published = Counter(
-            (message, url, second, rule or "")
-            for message, url, second, rule in con.execute(
-                "select message_id, url_id, epoch_ms(occurred_at) // 1000, machine_rule from core.fct_tracking_events"
-                " where not is_web_hit and message_id <> 0"
+            (message, url, rule or "")
+            for message, url, rule in con.execute(
+                "select message_id, url_id, machine_rule from core.fct_tracking_events"
+                " where coalesce(url_type, 0) not in (4, 5) and message_id <> 0"
             ).fetchall()
         )
     run.table(
@@ -230,38 +231,36 @@ def _sample(run: Evaluation) -> None:
     )
 
 
-Acts = Counter[tuple[int, int, int, str]]
-"""Message, URL, second, rule ("" for people): how many acts."""
+Acts = Counter[tuple[int, int, str]]
+"""Message, URL, rule ("" for people): how many acts. Not their time: a provider tells it a little differently."""
 
 
 class _RememberingTruth(Truth):
     """The sample's truth, which also remembers act by act what the generator decided."""
 
-    decided: Acts = Counter()
+    decided: ClassVar[Acts] = Counter()
 
     def _add(self, delivery, events, types, feed=None):  # type: ignore[no-untyped-def]
         known = events[events["message"] > 0]
-        seconds = known["occurred_ms"] // 1000
-        for message, url, second, rule in zip(
-            known["message"].tolist(), known["url"].tolist(), seconds.tolist(), known["rule"].tolist(), strict=True
-        ):
-            self.decided[message, url, second, RULE_NAMES[rule]] += 1
+        columns = (known[name].tolist() for name in ("message", "url", "rule"))
+        for message, url, rule in zip(*columns, strict=True):
+            self.decided[message, url, RULE_NAMES[rule]] += 1
         super()._add(delivery, events, types, feed)
 
 
 def _compared(decided: Acts, published: Acts) -> Iterator[tuple[object, ...]]:
-    for rule in sorted({key[3] for key in [*decided, *published]} - {""}):
-        ours = Counter({key: count for key, count in published.items() if key[3] == rule})
-        theirs = Counter({key: count for key, count in decided.items() if key[3] == rule})
+    for rule in sorted({key[2] for key in [*decided, *published]} - {""}):
+        ours = Counter({key: count for key, count in published.items() if key[2] == rule})
+        theirs = Counter({key: count for key, count in decided.items() if key[2] == rule})
         yield _rates(rule, theirs, ours)
     yield _rates("any rule", *(_machine_made(acts) for acts in (decided, published)))
 
 
 def _machine_made(acts: Acts) -> Counter:
     total: Counter = Counter()
-    for (message, url, second, rule), count in acts.items():
+    for (message, url, rule), count in acts.items():
         if rule:
-            total[message, url, second] += count
+            total[message, url] += count
     return total
 
 
@@ -302,10 +301,8 @@ def judged(folder: Path, texts: Iterable[str]) -> dict[str, str | None]:
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     with duckdb.connect(str(folder / "work" / "warehouse.duckdb"), read_only=True) as con:
-        (schema,) = con.execute(
-            "select table_schema from information_schema.tables where table_name = 'int_user_agents__judged'"
-        ).fetchall()[0]
-        return dict(con.execute(f'select user_agent, machine_rule from "{schema}".int_user_agents__judged').fetchall())
+        con.execute("set search_path = 'intermediate,main_intermediate,main'")
+        return dict(con.execute("select user_agent, machine_rule from int_user_agents__judged").fetchall())
 
 
 def _environment() -> dict[str, str]:

@@ -10,9 +10,10 @@ from functools import cache
 from log_ingest.user_agent_lists import Pattern, UserAgentList, bounded, device_detector
 
 _OTHER = re.compile(
-    r"smart-?_?tv|hbbtv|googletv|appletv|apple tv|android ?tv|andr0id|\bcrkey|bravia|web0s|webos\.?tv|viera|roku|netcast"
-    r"|nettv|ce-html|inettvbrowser|\bopr/.* omi/|\bmb\d+/\d|brightsign|sraf/|aquosbrowser|dunehd|tizen.* tv|\btv safari"
-    r"|playstation|xbox|nintendo|apple ?watch|smart ?display|tesla/|qtcarbrowser|aft[a-z]{1,6}\d? build|\baft[a-z]{1,4}\b"
+    r"smart-?_?tv|hbbtv|googletv|appletv|apple tv|android ?tv|andr0id|\bcrkey|bravia|web0s|webos\.?tv|viera|roku"
+    r"|netcast|nettv|ce-html|inettvbrowser|\bopr/.* omi/|\bmb\d+/\d|brightsign|sraf/|aquosbrowser|dunehd"
+    r"|tizen.* tv|\btv safari|playstation|xbox|nintendo|apple ?watch|smart ?display|tesla/|qtcarbrowser"
+    r"|aft[a-z]{1,6}\d? build|\baft[a-z]{1,4}\b"
 )
 _TABLET = re.compile(r"ipad|tablet(?! pc)|kindle|silk/|playbook|\bhp-tablet")
 _PHONE = re.compile(

@@ -1,7 +1,7 @@
 """Lists that others maintain: what crawlers and mail clients call themselves in their user agents.
 
 Belongs here: reading the lists out of their packages, compiling and matching them. Does not: device classes
-(device_classes), and what a name means for an event: the rule known_bot, its exceptions, the mail proxies (dbt_project).
+(device_classes), and what a name means for an event: the rule known_bot, its exceptions, mail proxies (dbt_project).
 
 The patterns run in the engine of ua-parser-rs, whose time is linear in the text whatever the pattern: thousands of them
 take microseconds, and no text makes them hang. The few that look around themselves, which it cannot do, are tried only
@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import regex
 import ua_parser_rs
 import yaml
-
-PACKAGES = ("device-detector", "crawler-user-agents", "crawlerdetect")
-"""The distributions that hold the lists, in the order in which they are asked for a crawler's name."""
 
 MAX_NAME_CHARACTERS = 100
 """Of a name that is part of the text: it is whatever the client sent."""
@@ -50,6 +47,7 @@ _NO_MAIL_CLIENTS = {
 """Organisers, readers and suites that share their list with the mail clients."""
 
 _LOOK_AROUND = re.compile(r"\?<?[!=]")
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -115,7 +113,10 @@ class _Slow:
         return regex.compile(self.pattern.text, regex.IGNORECASE if self.pattern.ignores_case else 0)
 
 
-def _entry(pattern: Pattern, text: str) -> tuple[str, str | None, str, None, str | None]:
+_Entry = tuple[str, Literal["i"] | None, str | None, str | None, str | None]
+
+
+def _entry(pattern: Pattern, text: str) -> _Entry:
     """As the engine takes them: regex, flag, family, brand, model."""
     return text, "i" if pattern.ignores_case else None, pattern.name, None, pattern.version or None
 
@@ -156,10 +157,10 @@ def mail_client_list() -> UserAgentList:
 
 def crawler_lists() -> dict[str, Callable[[str], str | None]]:
     """By package: the function that gives a crawler's name, None where its list has none."""
-    plain = UserAgentList(_crawler_user_agents())
     matomo = UserAgentList(
         Pattern(bounded(entry["regex"]), _plain_name(entry["name"])) for entry in device_detector("bots.yml")
     )
+    plain = UserAgentList(_crawler_user_agents())
     ordinary, others = _crawlerdetect()
 
     def without_ordinary(text: str) -> str | None:
@@ -167,9 +168,11 @@ def crawler_lists() -> dict[str, Callable[[str], str | None]]:
         rest = ordinary.sub("", text).strip()
         return _name(others, rest) if rest else None
 
-    return dict(
-        zip(PACKAGES, (lambda text: _name(matomo, text), lambda text: _name(plain, text), without_ordinary), strict=True)
-    )
+    return {
+        "device-detector": lambda text: _name(matomo, text),
+        "crawler-user-agents": lambda text: _name(plain, text),
+        "crawlerdetect": without_ordinary,
+    }
 
 
 def _name(patterns: UserAgentList, text: str) -> str | None:

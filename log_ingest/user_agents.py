@@ -28,9 +28,12 @@ MAX_PARSED_CHARACTERS = 1024
 """A longer text is parsed by its beginning: bounds the time of the patterns. No browser sends as much."""
 
 RULES_VERSION = "1"
-"""Of what is decided here and in user_agent_lists. Raise it with them: then every known text is parsed again."""
+"""Of what is decided here, in user_agent_lists and in device_classes. Raise it with them: then every known text is
+parsed again."""
 
-_PACKAGES = ("ua-parser", "ua-parser-builtins", "ua-parser-rs", "device-detector", "crawler-user-agents", "crawlerdetect")
+_PACKAGES = (
+    *("ua-parser", "ua-parser-builtins", "ua-parser-rs", "device-detector", "crawler-user-agents", "crawlerdetect"),
+)
 
 _TEXT_COLUMNS = [name for name in USER_AGENTS_SCHEMA.names if name not in ("parser_version", "ingested_at")]
 
@@ -80,15 +83,16 @@ def _parsed_otherwise(landing: Landing, known: list[str], ingested_at: datetime)
     """Known texts of which the parser says something else than what landed last: only their events are judged again."""
     # The base file has every column; one that an older catalogue wrote lacks some.
     paths = [f"user_agents/batch_id={EMPTY_BATCH}/part-0.parquet", *known]
-    landed = landing.con.execute(
+    rows = landing.con.execute(
         f"select {', '.join(_TEXT_COLUMNS)} from {landing.read_parts(paths)}"
         " qualify row_number() over (partition by user_agent order by ingested_at desc, filename desc) = 1"
         " order by user_agent"
-    ).to_arrow_table()
-    before = {row["user_agent"]: row for row in landed.to_pylist()}
-    table = describe(list(before), ingested_at)
-    differs = [any(row[name] != before[row["user_agent"]][name] for name in _TEXT_COLUMNS) for row in table.to_pylist()]
-    return table.filter(pa.array(differs, pa.bool_()))
+    ).fetchall()
+    table = describe([row[_TEXT_COLUMNS.index("user_agent")] for row in rows], ingested_at)
+    said = table.select(_TEXT_COLUMNS).to_pylist()
+    return table.filter(
+        pa.array([tuple(now.values()) != then for now, then in zip(said, rows, strict=True)], pa.bool_())
+    )
 
 
 def describe(texts: list[str], ingested_at: datetime) -> pa.Table:
