@@ -301,8 +301,7 @@ def judged(folder: Path, texts: Iterable[str]) -> dict[str, str | None]:
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
     with duckdb.connect(str(folder / "work" / "warehouse.duckdb"), read_only=True) as con:
-        con.execute("set search_path = 'intermediate,main_intermediate,main'")
-        return dict(con.execute("select user_agent, machine_rule from int_user_agents__judged").fetchall())
+        return dict(con.execute("select user_agent, machine_rule from intermediate.int_user_agents__judged").fetchall())
 
 
 def _environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""User agents over several ingests: parsed once, again when the parser changes, and only the events concerned judged."""
+"""User agents over several ingests: parsed once, again when the parser changes, and only its events judged."""
 
 import subprocess
 import sys

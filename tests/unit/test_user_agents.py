@@ -36,7 +36,8 @@ TABLET = f"Mozilla/5.0 (Linux; Android 13; SM-X700) {CHROME} Safari/537.36"
 MOBILE_TABLET = f"Mozilla/5.0 (Linux; Android 10; TB-X505L) {CHROME} Mobile Safari/537.36"
 TELEVISION = f"Mozilla/5.0 (Linux; Android 5.1.1; H96plus) {CHROME} Safari/537.36"
 IPAD = (
-    "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.6 Safari/604.1"
+    "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/16.6 Mobile/15E148"
+    " Safari/604.1"
 )
 THUNDERBIRD = "Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.10.1"
 OUTLOOK = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; Tablet PC 2.0; Microsoft Outlook 16.0.17425; ms-office)"

@@ -38,7 +38,7 @@ proxied as (
     group by newest.user_agent_key
 ),
 
--- By the maintained lists, whose verdict landed with the parsing, and by what an analyst adds; what an analyst
+-- By the maintained lists, whose word landed with the parsing, and by what an analyst adds; what an analyst
 -- excepts is cleared of both. Some lists hold mail clients too: a person sits behind these.
 listed as (
     select newest.user_agent_key
