@@ -31,7 +31,7 @@ CRAWLER, BROWSER, MAIL_CLIENT = "crawler", "browser", "mail client"
 PEOPLE = "mail proxy or client"
 """Members of the crawler sets behind which a person reads mail: a set of their own here, not to be flagged."""
 _PEOPLE_WORDS = (
-    *("googleimageproxy", "yahoomailproxy", "seznamemailproxy", "ramblermail", "ukrnet-mail-proxy"),
+    *("googleimageproxy", "yahoomailproxy", "seznamemailproxy", "ramblermail", "secureurl.fwdcdn.com"),
     *("outlook", "thunderbird", "airmail", "polymail", "canary%20mail", "mail/"),
 )
 
