@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env demo test serve bench docs lint lock clean
+.PHONY: env demo test serve bench eval docs lint lock clean
 
 env: $(STAMP)
 
@@ -39,6 +39,9 @@ serve: env
 
 bench: env
 	@$(BIN)/python -m benchmarks
+
+eval: env
+	@$(BIN)/python -m benchmarks.verdicts
 
 docs: env  # after a change of a report, the catalogue, or the sample: pages and pictures to commit, dbt's docs to read
 	@$(BIN)/python -m report_docs

@@ -300,6 +300,10 @@ USER_AGENTS_SCHEMA = pa.schema(
         ("os_version", pa.string()),
         ("browser_name", pa.string()),
         ("browser_version", pa.string()),
+        ("mail_client_name", pa.string()),
+        ("mail_client_version", pa.string()),
+        ("crawler_name", pa.string()),
+        ("crawler_list", pa.string()),
         ("parser_version", pa.string()),
         ("ingested_at", pa.timestamp("us")),
     ]

@@ -38,14 +38,20 @@ proxied as (
     group by newest.user_agent_key
 ),
 
+-- By the maintained lists, whose word landed with the parsing, and by what an analyst adds; what an analyst
+-- excepts is cleared of both. Some lists hold mail clients too: a person sits behind these.
 listed as (
     select newest.user_agent_key
     from newest
-    inner join known_bots
+    left join known_bots
         on instr(lower(newest.user_agent), known_bots.pattern) > 0
     where newest.age = 1
     group by newest.user_agent_key
-    having not bool_or(known_bots.is_exception)
+    having not coalesce(bool_or(known_bots.is_exception), false)
+        and (
+            count(known_bots.pattern) > 0
+            or bool_or(newest.crawler_name is not null and newest.mail_client_name is null)
+        )
 ),
 
 matched as (
@@ -98,6 +104,9 @@ select
     case when proxied.mail_proxy is null then newest.os_version end as os_version,
     case when proxied.mail_proxy is null then newest.browser_name end as browser_name,
     case when proxied.mail_proxy is null then newest.browser_version end as browser_version,
+    case when proxied.mail_proxy is null then newest.mail_client_name end as mail_client_name,
+    case when proxied.mail_proxy is null then newest.mail_client_version end as mail_client_version,
+    newest.crawler_name,
     newest.parser_version,
     proxied.mail_proxy,
     verdicts.machine_rule,

@@ -6,6 +6,10 @@ select
     os_version,
     browser_name,
     browser_version,
+    mail_client_name,
+    mail_client_version,
+    crawler_name,
+    crawler_list,
     parser_version,
     ingested_at,
     batch_id
