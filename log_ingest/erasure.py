@@ -125,8 +125,11 @@ class _Erasure:
         self._resolved = resolved
 
     def run(self, is_dry: bool, before_commit: Callable[[Identifiers], None] | None) -> ErasureReport:
-        self._refuse_unknown()
+        if len(self._recipients) > 1:
+            for recipient in self._recipients:
+                self._refuse_unknown(Subject(self._landing, self._ledger, [recipient]), recipient)
         self._subject = subject = Subject(self._landing, self._ledger, self._recipients, self._resolved)
+        self._refuse_unknown(subject, self._recipients[0])
         report = ErasureReport(counts={name: subject.count(name) for name in _SOURCES}, files=self._files())
         found = subject.identifiers
         report.identifier_counts = {
@@ -166,14 +169,11 @@ class _Erasure:
         write_ledger_tables(self._landing, self._ledger)
         return report
 
-    def _refuse_unknown(self) -> None:
+    def _refuse_unknown(self, subject: Subject, recipient: int) -> None:
         """A mistyped id would otherwise keep a person out for ever whom nobody wanted erased."""
-        for recipient in self._recipients:
-            known = self._landing.suppression
-            if known is not None and known.knows(RECIPIENT, str(recipient)):
-                continue
-            if Subject(self._landing, self._ledger, [recipient]).is_empty:
-                raise IngestError(f"nothing is held of recipient {recipient}; check the id (nothing was erased)")
+        known = self._landing.suppression
+        if subject.is_empty and not (known is not None and known.knows(RECIPIENT, str(recipient))):
+            raise IngestError(f"nothing is held of recipient {recipient}; check the id (nothing was erased)")
 
     def _files(self) -> list[str]:
         found: set[str] = set()

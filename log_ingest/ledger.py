@@ -73,7 +73,8 @@ create table parts (
     digest text not null,
     row_count integer not null
 ) strict;
--- The extent of each file that a batch took: adds up to the file's row in contents.
+-- The extent of each file that a batch took: adds up to the file's row in contents, but for lines that were suppressed
+-- where nothing else came.
 create table takings (
     batch_id integer not null references batches (batch_id),
     file_id integer not null references contents (file_id),
@@ -397,14 +398,17 @@ class Ledger:
             for content in commit.contents:
                 self._write_content(content, now)
             self._write_paths(commit.paths)
+            # What was suppressed to its last line made no batch.
+            taken = commit.takings.items() if batch_id is not None else ()
+            extents = commit.extents.items() if batch_id is not None else ()
             self._db.executemany(
                 f"insert into takings (batch_id, file_id, {', '.join(TALLY_COLUMNS)})"
                 f" values ({_marks(2 + len(TALLY_COLUMNS))})",
-                [(batch_id, file_id, *tally.values()) for file_id, tally in commit.takings.items()],
+                [(batch_id, file_id, *tally.values()) for file_id, tally in taken],
             )
             self._db.executemany(
                 "insert into batch_extents values (?, ?, ?, ?, ?)",
-                [(batch_id, commit.source, scope, *bounds) for scope, bounds in commit.extents.items()],
+                [(batch_id, commit.source, scope, *bounds) for scope, bounds in extents],
             )
             for server, runs in commit.pointer_runs.items():
                 self._replace_runs(server, runs)

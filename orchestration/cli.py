@@ -507,6 +507,35 @@ def erase(recipients: tuple[int, ...], further: tuple[int, ...], dry_run: bool, 
 
 
 @main.command()
+@click.option("--recipient", type=int, required=True, help="The recipient's id.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file; else standard output.")
+def export(recipient: int, output: Path | None) -> None:
+    """Everything held of a recipient, as JSON, with where each value came from."""
+    with _one_line_errors():
+        import json
+        import os
+
+        from orchestration import privacy
+
+        settings = _settings()
+        try:
+            number = privacy.unsigned(recipient)
+        except ValueError as error:
+            fail(str(error), 2)
+        if not settings.ledger_path.exists():
+            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        if output is not None and output.exists():
+            fail(f"{output} exists; name a file that does not", 2)
+        text = json.dumps(privacy.export(settings, number), ensure_ascii=False, indent=1)
+        if output is None:
+            click.echo(text)
+            return
+        # It is all about one person: for the eyes of whoever asked.
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+
+
+@main.command()
 @click.argument("target", metavar="MART[.COLUMN]")
 @click.option("--delivery", type=int, help="The delivery's id.")
 @click.option("--recipient", type=int, help="The recipient's id: for profile_tracking and other marts of events.")

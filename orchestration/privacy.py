@@ -15,6 +15,7 @@ import sqlite3
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -23,7 +24,10 @@ from log_ingest.erasure import PENDING, AgentWords, ErasureReport
 from log_ingest.erasure import erase as erase_landed
 from log_ingest.errors import IngestError
 from log_ingest.ledger import Ledger
+from log_ingest.sqltext import identifier
 from log_ingest.subject import Identifiers
+from log_ingest.subject_export import export as export_landed
+from log_ingest.subject_export import plain
 from orchestration import publish
 from orchestration.lock import PipelineLock
 from orchestration.scrub import Scrubber
@@ -59,6 +63,42 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
         if not is_dry and is_pending(settings):
             discard_work(settings)
     return report
+
+
+def export(settings: Settings, recipient: int) -> dict[str, Any]:
+    """Everything held of a recipient, as values of JSON: see log_ingest.subject_export; `published` holds the rows of
+    each published table that name the recipient or one of their messages, by schema.table.
+
+    Takes the lock. Raises IngestError, PipelineLocked, PublishError.
+    """
+    with PipelineLock(settings.lock_path):
+        found = export_landed(settings.warehouse_dir, recipient, landed_dir=settings.landed_dir)
+        found["published"] = _published_rows(settings, recipient, found["identifiers"]["message_ids"])
+        return found
+
+
+def _published_rows(settings: Settings, recipient: int, messages: list[int]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    with _published(settings) as connection:
+        if connection is None:
+            return {}
+        tables = connection.execute(
+            "select schema_name, table_name, list(column_name order by column_index) from duckdb_columns()"
+            " where schema_name in ('core', 'reports') group by all order by all"
+        ).fetchall()
+        for schema, name, columns in tables:
+            conditions = [f"{_BY_RECIPIENT} = $recipient"] * (_BY_RECIPIENT in columns)
+            conditions += [f"{_BY_MESSAGE} in (select unnest($messages::bigint[]))"] * (_BY_MESSAGE in columns)
+            if not conditions:
+                continue
+            values: dict[str, Any] = {"recipient": recipient} if _BY_RECIPIENT in columns else {}
+            rows = connection.execute(
+                f"select * from {identifier(schema)}.{identifier(name)} where {' or '.join(conditions)}",  # noqa: S608
+                values | ({"messages": messages} if _BY_MESSAGE in columns else {}),
+            ).fetchall()
+            if rows:
+                found[f"{schema}.{name}"] = [dict(zip(columns, map(plain, row), strict=True)) for row in rows]
+    return found
 
 
 def is_pending(settings: Settings) -> bool:
