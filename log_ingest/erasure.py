@@ -385,7 +385,8 @@ class _Erasure:
         )
         self._rewrite(
             entity.name,
-            f"select * exclude (is_own) replace (case when is_own then {row_hash_sql(entity)} else row_hash end as row_hash)"
+            f"select * exclude (is_own) replace (case when is_own then {row_hash_sql(entity)} else row_hash end"
+            " as row_hash)"
             f" from (select stored.* replace ({replaced}), own.row is not null as is_own"
             f" from stored{joins} left join subject_{entity.name} as own using (part, row))",
             self._parts(entity.name),
@@ -428,7 +429,7 @@ class _Erasure:
         }
 
     def _rewrite_user_agents(self) -> None:
-        """Those that only their rows showed are replaced where they stand; others stay, and what is left of them is new."""
+        """Those that only their rows showed are replaced where they stand; for others there is a new row beside them."""
         if not self._new_agents:
             return
         news = {old: row["user_agent"] for old, row in self._new_agents.items()}
@@ -503,8 +504,8 @@ def _rewritten(source: str, columns: list[str]) -> str:
         _when(_FULL, "coalesce(map_agents.new, stored.user_agent)", "user_agent"),
     ]
     return (
-        f"select stored.* replace ({', '.join(columns)}) from stored left join subject_{source} as own using (part, row)"
-        f"{_JOINS[source]} left join map_messages on stored.message_id = map_messages.old"
+        f"select stored.* replace ({', '.join(columns)}) from stored"
+        f" left join subject_{source} as own using (part, row){_JOINS[source]} left join map_messages on stored.message_id = map_messages.old"
         f" left join map_agents on stored.user_agent = map_agents.old{visitors}{params}"
     )
 
@@ -591,7 +592,7 @@ def kept_parameters(params: str, named: int | None) -> str:
 
 
 def told_of_agent(row: dict[str, object], words: AgentWords) -> str:
-    """The text that stands for a user agent: what it says of device, system and browser, and the words of rules in it."""
+    """The text that stands for a user agent: its device, system and browser, and the words of rules in it."""
     text = str(row["user_agent"])
     parts, lower_parts = words.found(text)
     rules = " ".join(dict.fromkeys([*parts, *lower_parts]))

@@ -134,8 +134,8 @@ class RowLander:
         if not self.new_messages:
             return None
         return (
-            f"{self._source_file}: {len(self.new_messages)} messages to erased recipients that were sent since; their rows"
-            " are suppressed, but events that came before them are not: stop writing to them and repeat mtw erase"
+            f"{self._source_file}: {len(self.new_messages)} messages to erased recipients that were sent since; their"
+            " rows are suppressed, but events that came before them are not: stop writing to them and repeat mtw erase"
         )
 
     def _find_suppressed(self, suppression: Suppression, rows: str) -> tuple[int, int]:

@@ -56,6 +56,8 @@ class Identifiers:
     shared_visitor_ids: set[str] = field(default_factory=set)
     ip_addresses: set[str] = field(default_factory=set)
     """Those that only their own lines show."""
+    provider_ids: set[str] = field(default_factory=set)
+    """By which e-mail service providers know messages to them."""
     names: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     """How web pages name them, as suppression.named_sql gives it."""
@@ -79,12 +81,13 @@ class Identifiers:
 
 
 class Subject:
-    """Recipients and their rows, as temp tables of the landing's connection:
+    """Recipients and their rows, as temp tables of the landing's connection.
 
-    subject_recipient_ids (recipient_id), subject_message_ids (message_id), subject_visitor_ids (visitor_id, lower case),
-    subject_addresses (address, lower case, is_own), subject_<source> for each line source: part (the ledger's path),
-    row, file_id, line_number, is_full, is_told, named. is_full: the row is theirs. Otherwise it is somebody else's, whose
-    text mentions them; is_told: not only the text of a line that tells of several people; subject_<entity>: part, row; subject_set_aside: part, row, source, file_id, line_number.
+    What tells them: subject_recipient_ids (recipient_id), subject_message_ids (message_id), subject_visitor_ids
+    (visitor_id), subject_addresses (address, is_own), subject_named (named); texts in lower case.
+    Rows: subject_<source> with part (the ledger's path) and row; of line sources also file_id, line_number, named,
+    is_full (the row is theirs; otherwise it is somebody else's, whose text mentions them) and is_told (not only the text
+    of a line that tells of several people does so); of set_aside also source, file_id, line_number.
 
     resolved: event_key and message_id (0: unknown) of webhook events whose message was found by address.
     """
@@ -102,6 +105,7 @@ class Subject:
         for source in LINE_SOURCES:
             self._lines(source.name)
         self._ip_addresses()
+        self._provider_ids()
         for entity in ENTITIES:
             self._reference(entity.name)
         self._set_aside()
@@ -152,8 +156,8 @@ class Subject:
         )
         found = (
             "select message_id from message_owners semi join subject_recipient_ids using (recipient_id)"
-            f" union select message_id from {self.rows('esp_events')} semi join subject_recipient_ids using (recipient_id)"
-            " where message_id <> 0 and message_id not in (select message_id from message_owners)"
+            f" union select message_id from {self.rows('esp_events')}"
+            " semi join subject_recipient_ids using (recipient_id) where message_id <> 0 and message_id not in (select message_id from message_owners)"
         )
         if self._landing.suppression is not None:
             # Sent after an earlier erasure, when their rows were suppressed already.
@@ -185,7 +189,8 @@ class Subject:
         others = (
             f"select {email} from {self.rows('recipients')} anti join subject_recipient_ids using (recipient_id)"
             f" where {email} in {candidates} union select {address} from {self.rows('messages')} as messages"
-            f" anti join subject_recipient_ids using (recipient_id) where not {is_own_message} and {address} in {candidates}"
+            f" anti join subject_recipient_ids using (recipient_id) where not {is_own_message}"
+            f" and {address} in {candidates}"
         )
         self._table("subject_addresses", f"select address, address not in ({others}) as is_own from subject_addresses")
         for is_own, address in self._con.execute("select is_own, address from subject_addresses").fetchall():
@@ -214,13 +219,14 @@ class Subject:
         )
 
     def _visitors(self) -> None:
-        """Visitors of their messages, or of pages that name them; not where another known recipient's message shows them."""
+        """Visitors of their messages, or of pages that name them; not where a message of somebody else shows them."""
         visitor = "nullif(lower(visitor_id), '')"
         shown, others = [], []
         for source in ("tracking_logs", "access_logs"):
             rows = self.rows(source)
             shown.append(
-                f"select {visitor} as visitor_id from {rows} where message_id in (select message_id from subject_message_ids)"
+                f"select {visitor} as visitor_id from {rows}"
+                " where message_id in (select message_id from subject_message_ids)"
                 f" or (params ilike '%rcpid=%' and {named_sql('params')} in (select named from subject_named))"
             )
             others.append(
@@ -250,7 +256,8 @@ class Subject:
         if source == "esp_events":
             theirs += [
                 "recipient_id in (select recipient_id from subject_recipient_ids)",
-                f"(message_id = 0 and {address_sql('address')} in (select address from subject_addresses where is_own))",
+                f"(message_id = 0 and {address_sql('address')} in"
+                " (select address from subject_addresses where is_own))",
                 "event_key in (select event_key from subject_resolved where message_id in"
                 " (select message_id from subject_message_ids))",
             ]
@@ -269,7 +276,8 @@ class Subject:
         is_full = " or ".join(theirs)
         self._table(
             f"subject_{source}",
-            f"select part, row, file_id, line_number, is_full, is_full or {'is_told' if has_several else 'true'} as is_told,"
+            "select part, row, file_id, line_number, is_full,"
+            f" {'is_full or is_told' if has_several else 'true'} as is_told,"
             " case when named in (select named from subject_named) then named end as named from ("
             f" select part, row, file_id, line_number, coalesce({is_full}, false) as is_full, {named} as named,"
             f" {' or '.join(mentions) or 'false'} as is_mention, {' or '.join(told) or 'false'} as is_told"
@@ -293,6 +301,12 @@ class Subject:
         )
         self._table("subject_ips", f"select ip from subject_ips where ip not in ({others})")
         self.identifiers.ip_addresses = self._values("select ip from subject_ips")
+
+    def _provider_ids(self) -> None:
+        rows = f"{self.rows('esp_events')} semi join (select part, row from subject_esp_events where is_full)"
+        self.identifiers.provider_ids = self._values(
+            f"select distinct provider_message_id from {rows} using (part, row)"
+        )
 
     def _reference(self, name: str) -> None:
         names = {column.name for entity in ENTITIES if entity.name == name for column in entity.columns}
@@ -319,7 +333,8 @@ class Subject:
         )
         self._table(
             "subject_set_aside",
-            f"select part, row, source, file_id, line_number from {rows} semi join mentioned using (file_id, line_number)",
+            f"select part, row, source, file_id, line_number from {rows}"
+            " semi join mentioned using (file_id, line_number)",
         )
 
 

@@ -30,7 +30,7 @@ from log_ingest.sqltext import literal
 
 KEY_NAME = "erasure.key"
 LINE, RAW, ROW = "line", "raw", "row"
-"""Kinds of marks of whole lines, of bytes set aside (their md5), and of rows of a table that is read again and again."""
+"""Kinds of marks of lines, of bytes set aside (their md5), and of rows of a table that is read again and again."""
 MESSAGE, RECIPIENT, VISITOR, ADDRESS, NAMED = "message", "recipient", "visitor", "address", "named"
 """Kinds of marks of what tells a person. NAMED: how a web page names its visitor, as named_sql gives it."""
 _KEY_CHECK = ("key", "check")
@@ -236,7 +236,7 @@ class Suppression:
     # -- reference rows
 
     def find_rows(self, entity: ReferenceEntity, rows: str) -> list[tuple[int, str, int | None]]:
-        """line_number, row_hash and, of a message, its id: of the rows of a relation that are about erased recipients."""
+        """line_number, row_hash and, of a message, its id: of the rows that are about erased recipients."""
         names = {column.name for column in entity.columns}
         kinds = [(RECIPIENT, "recipient_id")] * ("recipient_id" in names) + [(MESSAGE, "message_id")] * (
             "message_id" in names
@@ -244,7 +244,8 @@ class Suppression:
         if not kinds:
             return []
         is_known = " or ".join(
-            f"mark_of({literal(kind)}, {column}::varchar) in (select mark from erased_marks where kind = {literal(kind)})"
+            f"mark_of({literal(kind)}, {column}::varchar) in"
+            f" (select mark from erased_marks where kind = {literal(kind)})"
             for kind, column in kinds
         )
         message = "message_id" if "message_id" in names else "null"
@@ -254,7 +255,7 @@ class Suppression:
 
 
 def carried(source: str) -> Sequence[tuple[str, str]]:
-    """Kind and SQL of what tells a person on a landed row of a line source. Values are texts, NULL where there is none."""
+    """Kind and SQL (a text, NULL where there is none) of what tells a person on a landed row of a line source."""
     message = (MESSAGE, "nullif(message_id, 0)::varchar")
     line = (LINE, LINE_FORMATS[source].identity)
     if source == "esp_events":

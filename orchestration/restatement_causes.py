@@ -180,7 +180,11 @@ class RowChanges:
         self._db.execute(f"""
             create or replace temp table events_causes as
             select new.event_key, 'arrived' as kind,
-                case when {_IS_ERASED} then '{ERASURE}' when new.occurred_at <= {through} then '{LATE_DATA}' else '{NEW_EVENTS}' end as cause
+                case
+                    when {_IS_ERASED} then '{ERASURE}'
+                    when new.occurred_at <= {through} then '{LATE_DATA}'
+                    else '{NEW_EVENTS}'
+                end as cause
             from new_events as new anti join old_events as old using (event_key)
             union all
             select old.event_key, 'removed' as kind, '{removed}' as cause
@@ -269,7 +273,10 @@ class RowChanges:
                     when old.delivery_id is null then 'arrived' when new.delivery_id is null then 'removed' else 'moved'
                 end as kind,
                 case
-                    when new.delivery_id is null then '{removed}' when {_IS_ERASED} then '{ERASURE}' when {same_row} then '{MODELS}' else '{REFERENCE}'
+                    when new.delivery_id is null then '{removed}'
+                    when {_IS_ERASED} then '{ERASURE}'
+                    when {same_row} then '{MODELS}'
+                    else '{REFERENCE}'
                 end as cause
             from old_messages as old full join new_messages as new using (message_id)
         """)

@@ -67,7 +67,8 @@ COLUMNS = {
         "varchar",
         "Every cause that applies, comma-separated: late data (events before the former data_through_at that arrived"
         " since), reference change (messages, links or deliveries), ruleset (machine rules), models (SQL), removed"
-        " data, erasure (of recipients; it should change no number), other; and new events where they had a part beside one of these.",
+        " data, erasure (of recipients; it should change no number), other; and new events where they had a part beside"
+        " one of these.",
     ),
     "detail": (
         "varchar",

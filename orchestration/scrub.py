@@ -12,6 +12,7 @@ from log_ingest.subject import Identifiers
 
 _ADDRESS = re.compile(r"[^\s\"'<>,;:\\()\[\]=&|]+@[0-9A-Za-z.-]*[0-9A-Za-z]")
 _MACHINE = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*[0-9A-Fa-f]")
+_SIGNED = re.compile(r"(?<![0-9A-Za-z])-[0-9]+(?![0-9A-Za-z])")
 _WORD = re.compile(r"[0-9A-Za-z]+(?:-[0-9A-Za-z]+)*")
 _SHORTEST = 5
 """Ids of fewer characters are not looked for: nearly all that look like them are something else."""
@@ -25,19 +26,26 @@ class Scrubber:
     def __init__(self, identifiers: Identifiers) -> None:
         self._words = {text.lower() for text in identifiers.visitor_ids if len(text) >= _SHORTEST}
         numbers = identifiers.message_ids | identifiers.recipient_ids
-        signed = {number - 2**32 for number in numbers if 2**31 <= number < 2**32}
-        forms = {f"{number:x}" for number in identifiers.message_ids} | {str(abs(n)) for n in numbers | signed}
+        forms = {f"{number:x}" for number in identifiers.message_ids} | {str(number) for number in numbers}
+        # As the platform writes them; without the sign it would be somebody else's.
+        self._signed = {str(number - 2**32) for number in numbers if 2**31 <= number < 2**32}
         self._numbers = {form for form in forms if len(form) >= _SHORTEST}
         self._addresses = set(identifiers.addresses)
+        self._ids = sorted((text for text in identifiers.provider_ids if len(text) > _SHORTEST), key=len, reverse=True)
         self._machines = {text.lower() for text in identifiers.ip_addresses}
         names = sorted((re.escape(name) for name in identifiers.names if len(name) > 1), key=len, reverse=True)
         self._names = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
 
     def clean(self, text: str) -> str:
         """The text without identifiers. Names go where another identifier stands beside them: alone they are words."""
-        found = _ADDRESS.sub(self._address, text)
+        found = text
+        for provider_id in self._ids:
+            found = found.replace(provider_id, "erased")
+        found = _ADDRESS.sub(self._address, found)
         if self._machines:
             found = _MACHINE.sub(lambda match: "erased" if match[0].lower() in self._machines else match[0], found)
+        if self._signed:
+            found = _SIGNED.sub(lambda match: "0" if match[0] in self._signed else match[0], found)
         found = _WORD.sub(self._word, found)
         return self._names.sub("erased", found) if self._names and found != text else found
 

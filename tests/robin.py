@@ -1,4 +1,4 @@
-"""A small landing folder of every format in which Robin, who will be erased, stands beside Quinn and Sam, who will not."""
+"""A small landing folder of every format: Robin, who will be erased, stands beside Quinn and Sam, who will not."""
 
 import csv
 import io
