@@ -14,6 +14,7 @@ a process that dies leaves everything as it was or everything erased.
 """
 
 import secrets
+import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -22,10 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote_plus
 
+import duckdb
 import pyarrow as pa
 
 from log_ingest.catalog import LINE_SOURCES, USER_AGENTS_SCHEMA, ReferenceEntity
-from log_ingest.errors import IngestError
+from log_ingest.errors import IngestError, StorageError
 from log_ingest.formats.reference_rows import row_hash_sql
 from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.ingest import LEDGER_NAME
@@ -34,7 +36,7 @@ from log_ingest.ledger import Commit, Erasure, Ledger
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
-from log_ingest.storage import Location
+from log_ingest.storage import Location, reason
 from log_ingest.subject import ENTITIES, PSEUDONYM_FROM, Identifiers, Subject
 from log_ingest.suppression import ADDRESS, LINE, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql
 
@@ -98,8 +100,29 @@ def erase(
 
     resolved: event_key, message_id, url (the link as configured) of webhook events of these recipients.
     before_commit: is told the identifiers in clear, to rid other files of them while they are still known.
-    Raises IngestError where nothing is held of one of the recipients, and nothing was erased of them before.
+    Raises IngestError where nothing is held of one of the recipients and nothing was erased of them before, and where
+    files cannot be read or written.
     """
+    try:
+        return _erased(warehouse_dir, recipients, run_id, landed_dir, resolved, words, is_dry, before_commit)
+    except (duckdb.Error, StorageError) as error:
+        raise IngestError(f"the erasure failed and changed no landed row: {reason(error)}") from error
+    except sqlite3.Error as error:
+        raise IngestError(
+            f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then erase again"
+        ) from error
+
+
+def _erased(
+    warehouse_dir: Path,
+    recipients: Collection[int],
+    run_id: str,
+    landed_dir: Location | None,
+    resolved: pa.Table | None,
+    words: AgentWords | None,
+    is_dry: bool,
+    before_commit: Callable[[Identifiers], None] | None,
+) -> ErasureReport:
     with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
         landing = Landing(warehouse_dir, ledger, landed_dir)
         try:
@@ -429,7 +452,7 @@ class _Erasure:
         }
 
     def _rewrite_user_agents(self) -> None:
-        """Those that only their rows showed are replaced where they stand; for others there is a new row beside them."""
+        """Those that only their rows showed are replaced where they stand; others get a new row beside them."""
         if not self._new_agents:
             return
         news = {old: row["user_agent"] for old, row in self._new_agents.items()}
@@ -505,7 +528,8 @@ def _rewritten(source: str, columns: list[str]) -> str:
     ]
     return (
         f"select stored.* replace ({', '.join(columns)}) from stored"
-        f" left join subject_{source} as own using (part, row){_JOINS[source]} left join map_messages on stored.message_id = map_messages.old"
+        f" left join subject_{source} as own using (part, row){_JOINS[source]}"
+        " left join map_messages on stored.message_id = map_messages.old"
         f" left join map_agents on stored.user_agent = map_agents.old{visitors}{params}"
     )
 

@@ -86,8 +86,8 @@ class Subject:
     What tells them: subject_recipient_ids (recipient_id), subject_message_ids (message_id), subject_visitor_ids
     (visitor_id), subject_addresses (address, is_own), subject_named (named); texts in lower case.
     Rows: subject_<source> with part (the ledger's path) and row; of line sources also file_id, line_number, named,
-    is_full (the row is theirs; otherwise it is somebody else's, whose text mentions them) and is_told (not only the text
-    of a line that tells of several people does so); of set_aside also source, file_id, line_number.
+    is_full (the row is theirs; else it is somebody else's, whose text mentions them) and is_told (not
+    only the text of a line that tells of several people does); of set_aside also source, file_id, line_number.
 
     resolved: event_key and message_id (0: unknown) of webhook events whose message was found by address.
     """
@@ -157,7 +157,8 @@ class Subject:
         found = (
             "select message_id from message_owners semi join subject_recipient_ids using (recipient_id)"
             f" union select message_id from {self.rows('esp_events')}"
-            " semi join subject_recipient_ids using (recipient_id) where message_id <> 0 and message_id not in (select message_id from message_owners)"
+            " semi join subject_recipient_ids using (recipient_id)"
+            " where message_id <> 0 and message_id not in (select message_id from message_owners)"
         )
         if self._landing.suppression is not None:
             # Sent after an earlier erasure, when their rows were suppressed already.
