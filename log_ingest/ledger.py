@@ -530,7 +530,26 @@ class Ledger:
         return names
 
     def is_whole(self) -> bool:
-        return self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        """False where the file is damaged or rows belong to none."""
+        is_sound = self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        return is_sound and self._db.execute("pragma foreign_key_check").fetchone() is None
+
+    def unbalanced(self) -> list[str]:
+        """Contents whose control totals do not add up to their lines, or whose bytes not to their size."""
+        parts = " + ".join(name for name in TALLY_COLUMNS if name != "lines")
+        rows = self._db.execute(
+            f"select name from contents where lines <> {parts} or framed_bytes + held_bytes <> content_bytes"
+            " order by name"
+        )
+        return [row[0] for row in rows]
+
+    def newest_time(self) -> datetime | None:
+        """The latest moment (UTC) at which anything was committed or begun, by the clock of then."""
+        row = self._db.execute(
+            "select max(at) from"
+            " (select max(committed_at) as at from batches union all select max(started_at) from runs)"
+        ).fetchone()
+        return datetime.fromisoformat(row[0]) if row[0] else None
 
     # -- rows
 
