@@ -38,7 +38,7 @@ from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, reason
 from log_ingest.subject import ENTITIES, PSEUDONYM_FROM, Identifiers, Subject
-from log_ingest.suppression import ADDRESS, LINE, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql
+from log_ingest.suppression import ADDRESS, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql, line_kind
 
 PENDING = "erasure_pending"
 """The ledger's fact, while anything above the landed rows may still hold what was erased from them."""
@@ -282,11 +282,15 @@ class _Erasure:
             marks |= {key.mark(kind, str(value)) for value in values}
         key.define_in(self._con)
         for source in LINE_FORMATS:
+            kind = line_kind(source)
+            # What is theirs by an id or a name is recognised by that; a webhook event may be by its address alone.
+            told = "is_told" if source == "esp_events" else "is_told and not is_full"
             marks |= {
-                (LINE, row[0])
+                (kind, row[0])
                 for row in self._con.execute(
-                    f"select mark_of('{LINE}', {LINE_FORMATS[source].identity}) from {self._subject.rows(source)}"
-                    f" join (select part, row from subject_{source} where is_told) using (part, row)"
+                    f"select mark_of({literal(kind)}, {LINE_FORMATS[source].identity})"
+                    f" from {self._subject.rows(source)}"
+                    f" join (select part, row from subject_{source} where {told}) using (part, row)"
                 ).fetchall()
             }
         marks |= {

@@ -29,8 +29,8 @@ from log_ingest.set_aside import Aside
 from log_ingest.sqltext import literal
 
 KEY_NAME = "erasure.key"
-LINE, RAW, ROW = "line", "raw", "row"
-"""Kinds of marks of lines, of bytes set aside (their md5), and of rows of a table that is read again and again."""
+RAW, ROW = "raw", "row"
+"""Kinds of marks of bytes set aside (their md5), and of rows of a table that is read again and again."""
 MESSAGE, RECIPIENT, VISITOR, ADDRESS, NAMED = "message", "recipient", "visitor", "address", "named"
 """Kinds of marks of what tells a person. NAMED: how a web page names its visitor, as named_sql gives it."""
 _KEY_CHECK = ("key", "check")
@@ -118,6 +118,7 @@ class Suppression:
     def __init__(self, key: Key, ledger: Ledger, con: duckdb.DuckDBPyConnection) -> None:
         self.key, self._con = key, con
         self._marks = set(ledger.marks())
+        self._kinds = {kind for kind, _ in self._marks}
         if key.check_mark() not in self._marks:
             raise IngestError(
                 f"{ledger.path.with_name(KEY_NAME)} is not the key of {ledger.path}; restore it from a backup:"
@@ -147,13 +148,22 @@ class Suppression:
         """Write a part anew without the rows that bear a mark. options: of COPY."""
         con, dropped = self._con, Dropped()
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
-        bearers = " union ".join(
-            f"select file_row_number from {part} where {value} in"
-            f" (select value from (select distinct {value} as value from {part} where {value} is not null)"
-            f" where mark_of({literal(kind)}, value) in (select mark from erased_marks where kind = {literal(kind)}))"
-            for kind, value in carried(source)
-        )
-        con.execute(f"create or replace temp table suppressed as {bearers}")
+        con.execute("create or replace temp table suppressed (file_row_number bigint)")
+        for kind, value in carried(source):
+            if kind not in self._kinds:
+                continue
+            con.execute(
+                "create or replace temp table bearing as select value from"
+                f" (select distinct {value} as value from {part} where {value} is not null)"
+                f" where mark_of({literal(kind)}, value) in"
+                f" (select mark from erased_marks where kind = {literal(kind)})"
+            )
+            if con.execute("select count(*) from bearing").fetchall()[0][0]:
+                con.execute(
+                    f"insert into suppressed select file_row_number from {part}"
+                    f" where {value} in (select value from bearing)"
+                    " and file_row_number not in (select file_row_number from suppressed)"
+                )
         (dropped.row_count,) = con.execute("select count(*) from suppressed").fetchall()[0]
         if not dropped.row_count:
             return dropped
@@ -257,7 +267,7 @@ class Suppression:
 def carried(source: str) -> Sequence[tuple[str, str]]:
     """Kind and SQL (a text, NULL where there is none) of what tells a person on a landed row of a line source."""
     message = (MESSAGE, "nullif(message_id, 0)::varchar")
-    line = (LINE, LINE_FORMATS[source].identity)
+    line = (line_kind(source), LINE_FORMATS[source].identity)
     if source == "esp_events":
         return (
             *(message, line, (RECIPIENT, "nullif(recipient_id, 0)::varchar")),
@@ -265,6 +275,11 @@ def carried(source: str) -> Sequence[tuple[str, str]]:
             (ADDRESS, f"case when message_id = 0 and recipient_id = 0 then {address_sql('address')} end"),
         )
     return message, line, (VISITOR, "nullif(lower(visitor_id), '')"), (NAMED, named_sql("params"))
+
+
+def line_kind(source: str) -> str:
+    """The kind of the marks of lines that nothing else tells. Of each source: for most there is none to look for."""
+    return f"line {source}"
 
 
 def address_sql(column: str) -> str:
