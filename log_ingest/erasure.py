@@ -16,10 +16,12 @@ a process that dies leaves everything as it was or everything erased.
 import secrets
 import sqlite3
 import uuid
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -56,20 +58,44 @@ _ANSWER_WORDS = (
 
 
 @dataclass(frozen=True)
-class AgentWords:
-    """What machine rules look for in user agents: kept of an erased line's.
+class MachineSigns:
+    """What machine rules look for, and is kept of an erased line.
 
-    exact: whole user agents, which are public; parts: as they stand; lower_parts: in the lower-case text.
+    In user agents: exact: whole ones, which are public; parts: as they stand; lower_parts: in the lower-case text.
+    networks: name, first and last address of ranges whose machines fetch for people.
     """
 
     exact: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ()
     lower_parts: tuple[str, ...] = ()
+    networks: tuple[tuple[str, str, str], ...] = ()
 
     def found(self, text: str) -> tuple[list[str], list[str]]:
         return [part for part in self.parts if part in text], [
             part for part in self.lower_parts if part in text.lower()
         ]
+
+    def networks_of(self, addresses: Iterable[str]) -> dict[str, str]:
+        """By address, where it lies in a network: the first address of that network that there is, which tells nothing
+        but the network.
+        """
+        ranges: dict[int, list[tuple[int, int, str, str]]] = {4: [], 6: []}
+        for name, first, last in self.networks:
+            begin = ip_address(first)
+            ranges[begin.version].append((int(begin), int(ip_address(last)), name, first))
+        for of_version in ranges.values():
+            of_version.sort()
+        found = {}
+        for text in addresses:
+            try:
+                address = ip_address(text)
+            except ValueError:
+                continue
+            among = ranges[address.version]
+            place = bisect_right(among, int(address), key=lambda entry: entry[0]) - 1
+            if place >= 0 and int(address) <= among[place][1]:
+                found[text] = next(first for _, _, name, first in among if name == among[place][2])
+        return found
 
 
 @dataclass
@@ -92,7 +118,7 @@ def erase(
     run_id: str,
     landed_dir: Location | None = None,
     resolved: pa.Table | None = None,
-    words: AgentWords | None = None,
+    words: MachineSigns | None = None,
     is_dry: bool = False,
     before_commit: Callable[[Identifiers], None] | None = None,
 ) -> ErasureReport:
@@ -119,14 +145,14 @@ def _erased(
     run_id: str,
     landed_dir: Location | None,
     resolved: pa.Table | None,
-    words: AgentWords | None,
+    words: MachineSigns | None,
     is_dry: bool,
     before_commit: Callable[[Identifiers], None] | None,
 ) -> ErasureReport:
     with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
         landing = Landing(warehouse_dir, ledger, landed_dir)
         try:
-            return _Erasure(landing, ledger, recipients, run_id, resolved, words or AgentWords()).run(
+            return _Erasure(landing, ledger, recipients, run_id, resolved, words or MachineSigns()).run(
                 is_dry, before_commit
             )
         finally:
@@ -141,7 +167,7 @@ class _Erasure:
         recipients: Collection[int],
         run_id: str,
         resolved: pa.Table | None,
-        words: AgentWords,
+        words: MachineSigns,
     ) -> None:
         self._landing, self._ledger, self._con = landing, ledger, landing.con
         self._recipients, self._run_id, self._words = sorted(set(recipients)), run_id, words
@@ -323,6 +349,7 @@ class _Erasure:
 
     def _rewrite_lines(self) -> None:
         lines: Counter[int] = Counter()
+        self._map_machines()
         agents = self._agents()
         self._map("map_agents", {text: new["user_agent"] for text, new in agents.items()}, pa.string())
         self._new_agents = agents
@@ -346,6 +373,17 @@ class _Erasure:
             )
         )
         self._commit.erased_lines = dict(lines)
+
+    def _map_machines(self) -> None:
+        """map_ips: of the machines that fetch for people under a user agent that is public, the network remains."""
+        shown = " union ".join(
+            f"select split_part(ip, ',', 1) as ip from {self._subject.rows(source)} semi join"
+            f" (select part, row from subject_{source} where is_full) using (part, row)"
+            f" where user_agent in (select unnest(?::varchar[])) and ip is not null"
+            for source in LINE_FORMATS
+        )
+        found = self._con.execute(shown, [sorted(self._words.exact)] * len(LINE_FORMATS)).fetchall()
+        self._map("map_ips", self._words.networks_of(ip for (ip,) in found), pa.string())
 
     def _map_params(self, source: str) -> None:
         """map_params: old parameters and how the page names its visitor, if that is one of them; new parameters."""
@@ -534,7 +572,10 @@ def _rewritten(source: str, columns: list[str]) -> str:
         f"select stored.* replace ({', '.join(columns)}) from stored"
         f" left join subject_{source} as own using (part, row){_JOINS[source]}"
         " left join map_messages on stored.message_id = map_messages.old"
-        f" left join map_agents on stored.user_agent = map_agents.old{visitors}{params}"
+        " left join map_agents on stored.user_agent = map_agents.old"
+        " left join map_ips on split_part(stored.ip, ',', 1) = map_ips.old and"
+        " coalesce(map_agents.new, stored.user_agent) = stored.user_agent"
+        f"{visitors}{params}"
     )
 
 
@@ -546,7 +587,7 @@ _LINE_REWRITES = {
             # Says so wherever the line is shown, and makes every line, and so every event's key, another one.
             _when(_AFFECTED, "'erased-' || uuid()::varchar", "log_id"),
             _when(f"{_AFFECTED} and map_messages.new is not null", "null", "message_id_text"),
-            _when(_FULL, "''", "ip").replace(
+            _when(_FULL, "coalesce(map_ips.new, '')", "ip").replace(
                 "else stored.ip", f"when {_AFFECTED} then split_part(stored.ip, ',', 1) else stored.ip"
             ),
             _when(_AFFECTED, "null", "forwarded_for"),
@@ -558,7 +599,7 @@ _LINE_REWRITES = {
         [
             _when(_AFFECTED, "map_events.new", "event_key"),
             _when(_AFFECTED, "null", "line"),
-            _when(_FULL, "null", "ip"),
+            _when(_FULL, "map_ips.new", "ip"),
             _when(_AFFECTED, "null", "forwarded_for"),
         ],
     ),
@@ -575,7 +616,7 @@ _LINE_REWRITES = {
             _when(_FULL, "resolved_links.url", "url").replace(
                 "else stored.url", f"when {_TOLD} then split_part(stored.url, '?', 1) else stored.url"
             ),
-            _when(_FULL, "null", "ip"),
+            _when(_FULL, "map_ips.new", "ip"),
             _when(
                 _TOLD,
                 "nullif(array_to_string(regexp_extract_all(lower(stored.bounce_text),"
@@ -619,7 +660,7 @@ def kept_parameters(params: str, named: int | None) -> str:
     return text if len(text) < _CUT_AT else text + "&"
 
 
-def told_of_agent(row: dict[str, object], words: AgentWords) -> str:
+def told_of_agent(row: dict[str, object], words: MachineSigns) -> str:
     """The text that stands for a user agent: its device, system and browser, and the words of rules in it."""
     text = str(row["user_agent"])
     parts, lower_parts = words.found(text)

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from log_ingest.erasure import PENDING, AgentWords, ErasureReport
+from log_ingest.erasure import PENDING, ErasureReport, MachineSigns
 from log_ingest.erasure import erase as erase_landed
 from log_ingest.errors import IngestError
 from log_ingest.ledger import Ledger
@@ -56,7 +56,7 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
             run_id=str(uuid.uuid4()),
             landed_dir=settings.landed_dir,
             resolved=_resolved(settings, recipients),
-            words=_agent_words(settings.dbt_project_dir / "seeds"),
+            words=_machine_signs(settings.dbt_project_dir / "seeds"),
             is_dry=is_dry,
             before_commit=lambda found: _clean_logs(settings, found),
         )
@@ -140,13 +140,16 @@ def _clean_logs(settings: Settings, found: Identifiers) -> None:
         ) from error
 
 
-def _agent_words(seeds: Path) -> AgentWords:
-    """What the machine rules of the project look for in user agents."""
-    rules, bots = _seed(seeds / "machine_rules.csv"), _seed(seeds / "known_bots.csv")
-    return AgentWords(
+def _machine_signs(seeds: Path) -> MachineSigns:
+    """What the machine rules of the project look for in lines."""
+    rules, bots, networks = (
+        _seed(seeds / f"{name}.csv") for name in ("machine_rules", "known_bots", "machine_networks")
+    )
+    return MachineSigns(
         exact=frozenset(row["pattern"] for row in rules if row["kind"] == "user_agent_exact"),
         parts=tuple(row["pattern"] for row in rules if row["kind"] == "user_agent_contains"),
         lower_parts=tuple(row["pattern"] for row in bots),
+        networks=tuple((row["network"], row["first_address"], row["last_address"]) for row in networks),
     )
 
 

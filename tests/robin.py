@@ -124,3 +124,11 @@ def write_all(landing: Path) -> None:
             for day, number in enumerate((ROBIN, QUINN), 1)
         ],
     )
+    reference(
+        landing,
+        "consents",
+        [
+            {"recipient_id": number, "purpose": "open_tracking", "withdrawn_at": "2024-05-01 11:00:00", "by": who}
+            for number, who in ((ROBIN, "Robinetta"), (QUINN, "Quinn"))
+        ],
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from log_ingest.erasure import AgentWords, erase, kept_parameters, told_of_agent
+from log_ingest.erasure import MachineSigns, erase, kept_parameters, told_of_agent
 from log_ingest.errors import IngestError
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
@@ -85,6 +85,7 @@ OTHERS = {
     "recipients": f"recipient_id in ({QUINN}, {SAM})",
     "messages": f"recipient_id in ({QUINN}, {SAM})",
     "subscriptions": f"recipient_id = {QUINN}",
+    "consents": f"recipient_id = {QUINN}",
     "set_aside": "decode(raw) like '%7a003001%' or decode(raw) like '%192.0.2.9%'",
 }
 
@@ -97,7 +98,7 @@ def test_nothing_of_her_is_left_and_nothing_of_others_is_touched(taken: Path, la
     before = {source: rows_of(taken, source, where) for source, where in OTHERS.items()}
     assert all(before.values())
     totals_before, gaps = totals(taken), collect(taken).gaps
-    report = erase(taken, [ROBIN], run_id="erasure", words=AgentWords(parts=("GoogleImageProxy",)))
+    report = erase(taken, [ROBIN], run_id="erasure", words=MachineSigns(parts=("GoogleImageProxy",)))
     assert places_of(taken, HERS) == []
     assert {source: rows_of(taken, source, where) for source, where in OTHERS.items()} == before
     assert (totals(taken), collect(taken).gaps) == (totals_before, gaps)
@@ -107,10 +108,11 @@ def test_nothing_of_her_is_left_and_nothing_of_others_is_touched(taken: Path, la
     # her and the image; the open and the bounce.
     assert report.counts == {
         **{"tracking_logs": 5, "access_logs": 2, "esp_events": 2, "recipients": 1, "messages": 2, "subscriptions": 1},
-        "set_aside": 4,
+        **{"consents": 1, "set_aside": 4},
     }
     assert report.files == [
-        *("access_logs/web/access.log", "esp_events/sendgrid/a.jsonl", "reference/messages/extract.csv"),
+        *("access_logs/web/access.log", "esp_events/sendgrid/a.jsonl", "reference/consents/extract.csv"),
+        "reference/messages/extract.csv",
         *("reference/recipients/extract.csv", "reference/subscriptions/extract.csv", "tracking_logs/redir5/0x1.log"),
     ]
 
@@ -131,6 +133,8 @@ def test_what_is_counted_stays(taken: Path) -> None:
         f"select count(*) from {landed(taken, 'messages')} join {landed(taken, 'recipients')} using (recipient_id)",
         f"select split_part(address, '@', 2), count(*) from {landed(taken, 'messages')} group by 1 order by 1",
         f"select action, count(distinct recipient_id) from {landed(taken, 'subscriptions')} group by 1",
+        f"select purpose, withdrawn_at, count(*) from {landed(taken, 'consents')} join {landed(taken, 'messages')}"
+        " using (recipient_id) group by all",
         f"select bounce_kind, count(*), count(*) filter (bounce_text like '%mailbox full%') from"
         f" {landed(taken, 'esp_events')} group by 1 order by 1",
         f"select regexp_extract(params, 'amount=([0-9]+)', 1) as amount, count(*) from {lines} group by 1 order by 1",
@@ -297,7 +301,7 @@ def test_parameters(params: str, named: int | None, kept: str | None) -> None:
 
 
 def test_a_user_agent_keeps_what_rules_look_for() -> None:
-    words = AgentWords(parts=("GoogleImageProxy", "Proxy2"), lower_parts=("bot", "android"))
+    words = MachineSigns(parts=("GoogleImageProxy", "Proxy2"), lower_parts=("bot", "android"))
     row = {
         "user_agent": "X/1 (GoogleImageProxy; Secretbot)",
         "device_class": "phone",
@@ -309,6 +313,19 @@ def test_a_user_agent_keeps_what_rules_look_for() -> None:
     # A name that would match where the user agent did not.
     told = told_of_agent({**row, "user_agent": "X/1", "os_name": "Android"}, words)
     assert words.found(told) == ([], []) and told.startswith("erased ")
+
+
+def test_of_a_mail_proxy_the_network_remains() -> None:
+    relay = [
+        ("relay", "192.0.2.16", "192.0.2.31"),
+        ("relay", "198.51.100.0", "198.51.100.9"),
+        ("relay", "2001:db8::", "2001:db8::f"),
+    ]
+    signs = MachineSigns(networks=(*relay, ("other", "203.0.113.0", "203.0.113.255")))
+    asked = ["198.51.100.9", "198.51.100.10", "192.0.2.15", "2001:db8::a", "203.0.113.77", "nothing", ""]
+    assert signs.networks_of(asked) == {
+        **{"198.51.100.9": "192.0.2.16", "2001:db8::a": "2001:db8::", "203.0.113.77": "203.0.113.0"}
+    }
 
 
 def test_no_erasure_costs_ingest_nothing(landing: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
