@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import duckdb
 
@@ -214,7 +215,9 @@ class Suppression:
         """Whether these bytes were erased before, or hold an id, address or visitor of an erased recipient."""
         if self.knows(RAW, hashlib.md5(raw, usedforsecurity=False).hexdigest()):
             return True
-        return any(self.knows(kind, value) for kind, value in _values_in(raw.decode("utf-8", "replace")))
+        # A mail gateway may have escaped a link once or twice.
+        text = unquote(unquote(raw.decode("utf-8", "replace")))
+        return any(self.knows(kind, value) for kind, value in _values_in(text))
 
     def drop_aside(self, path: Path, options: str) -> Counter[int]:
         """Write a part of lines set aside anew without those that were erased before or hold the cookie of an erased
@@ -307,7 +310,9 @@ def _values_in(text: str) -> Iterable[tuple[str, str]]:
     for token in _TOKEN.findall(text):
         lower = token.lower()
         if "@" in lower:
-            yield ADDRESS, lower.rstrip(".")
+            address = lower.rstrip(".")
+            # Addresses may hold what separates them from other text in a query or a path.
+            yield from ((ADDRESS, text) for text in {address, re.split("[=&?/'{|]", address)[-1]})
         elif "-" in lower:
             yield VISITOR, lower
         else:

@@ -94,7 +94,8 @@ class Scrubber:
             if changed:
                 # Deleted text stays in free pages and in the log until both are written anew.
                 database.execute("vacuum")
-                database.execute("pragma wal_checkpoint(truncate)")
+                if database.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                    raise sqlite3.OperationalError(f"{path.name} is open in another process")
             return changed
         finally:
             database.close()

@@ -254,6 +254,21 @@ def test_what_she_is_recognised_by_is_keyed(taken: Path, landing: Path) -> None:
         ingest(landing, taken, run_id="other")
 
 
+def test_bytes_set_aside_are_recognised_however_they_are_escaped(taken: Path, landing: Path) -> None:
+    erase(taken, [ROBIN], run_id="erasure")
+    access_log(
+        landing,
+        "web/mangled.log",
+        request(f"/r/?id=h{ROBINS:x}%252C{DELIVERY:x}%252C5%252C1"),
+        request("/r/?id=&to=robin.hood%40sherwood.example"),
+        request(f"/r/?id=h{SAMS:x}%252C{DELIVERY:x}%252C5%252C1"),
+    )
+    report = ingest(landing, taken, run_id="mangled")
+    totals = report.totals["access_logs"]
+    assert (totals.lines, totals.suppressed, totals.quarantined) == (3, 2, 1)
+    assert places_of(taken, HERS | {"robin.hood%40"}) == []
+
+
 def test_everything_held_of_her_is_exported(taken: Path) -> None:
     found = json.loads(json.dumps(export(taken, ROBIN)))
     assert found["identifiers"]["message_ids"] == [ROBINS, ROBINS_SECOND]
