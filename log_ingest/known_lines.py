@@ -161,6 +161,7 @@ def _with_lines(kept: str, part: str) -> str:
             then texts.line end as line
     )
     from ({kept}) as kept
-    join (select file_id, line_number, line from {part} where line is not null) as texts using (file_id, line_number)
+    left join (select file_id, line_number, line from {part} where line is not null) as texts
+        using (file_id, line_number)
     order by file_row_number
     """

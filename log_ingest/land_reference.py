@@ -16,6 +16,7 @@ from log_ingest.landing import Landing
 from log_ingest.ledger import Tally
 from log_ingest.set_aside import Aside, AsideRows
 from log_ingest.sqltext import identifier, literal
+from log_ingest.suppression import MESSAGE, ROW, Suppression
 
 
 class RowLander:
@@ -23,7 +24,7 @@ class RowLander:
 
     known_parts: where a source is read again and again, its landed parts (ledger paths): a row that says what the
     newest landed row of its key from this source says is not landed again. known_bad: likewise, digests of set-aside
-    rows.
+    rows. is_read_again: a row of an erased recipient is counted once, however often it is read.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class RowLander:
         ingested_at: datetime,
         known_parts: Collection[str] = (),
         known_bad: Collection[str] = (),
+        is_read_again: bool = False,
     ) -> None:
         self.unit = landing.new_unit()
         self.tally = Tally()
@@ -45,6 +47,10 @@ class RowLander:
         self._file_id, self._source_file = file_id, source_file
         self._file_modified_at, self._ingested_at = file_modified_at, ingested_at
         self._known_parts, self._known_bad = list(known_parts), known_bad
+        self.marks: set[tuple[str, str]] = set()
+        """What the commit has to add to the ledger's marks: messages of erased recipients that were new to us."""
+        self.new_messages: set[str] = set()
+        self._is_read_again = is_read_again
         self._aside = AsideRows(entity.name)
 
     def land(self, block: RecordBlock) -> None:
@@ -67,16 +73,30 @@ class RowLander:
             con.execute(f"create or replace temp table parsed_block as {parsed}")
             identical = self._find_known()
             parsed = "select * from parsed_block where line_number not in (select line_number from known_lines)"
+        suppressed = 0
+        if self._landing.suppression is not None:
+            copy = self.unit.copy
+            con.execute(f"create or replace temp table unsuppressed_block as {parsed}")
+            suppressed, again = self._find_suppressed(self._landing.suppression, "unsuppressed_block")
+            identical += again
+            parsed = "select * from unsuppressed_block where line_number not in (select line_number from erased_rows)"
         path = self.unit.new_path(self._entity.name)
         accepted = copy(reference_rows.accepted_sql(self._entity, parsed), path)
         bad = list(block.bad)
-        if accepted + identical < block.table.num_rows:
+        if accepted + identical + suppressed < block.table.num_rows:
             refused = con.execute(reference_rows.refused_sql(parsed)).fetchall()
             bad += [
                 BadRecord(line, offset, _raw(block, line, offset), reason, detail)
                 for line, offset, reason, detail in refused
             ]
         con.unregister("reference_block")
+        if self._landing.suppression is not None:
+            is_erased = self._landing.suppression.bears_mark
+            # Counted like rows: what was read before of a table was counted then.
+            gone = [record for record in bad if is_erased(record.raw)]
+            bad = [record for record in bad if not is_erased(record.raw)]
+            again = sum(self._is_known_mark(ROW, digest_of(record.raw)) for record in gone)
+            suppressed, identical = suppressed + len(gone) - again, identical + again
         self.unit.add(self._entity.name, path, accepted)
         news = [record for record in bad if not self._known_bad or digest_of(record.raw) not in self._known_bad]
         self._aside.rows += [
@@ -99,6 +119,7 @@ class RowLander:
                 accepted=accepted,
                 quarantined=len(news),
                 blank=block.blank,
+                suppressed=suppressed,
             )
         )
 
@@ -106,6 +127,41 @@ class RowLander:
         """Write what was set aside. Call once, before committing the unit."""
         if self._aside.rows:
             self.unit.add_table("set_aside", self._aside.table(self._ingested_at))
+
+    @property
+    def warning(self) -> str | None:
+        """One line where erased recipients were written to after their erasure."""
+        if not self.new_messages:
+            return None
+        return (
+            f"{self._source_file}: {len(self.new_messages)} messages to erased recipients that were sent since; their"
+            " rows are suppressed, but events that came before them are not: stop writing to them and repeat mtw erase"
+        )
+
+    def _find_suppressed(self, suppression: Suppression, rows: str) -> tuple[int, int]:
+        """Fill erased_rows with the lines of erased recipients' rows; returns how many are news, and how many not."""
+        con = self._landing.con
+        found = suppression.find_rows(self._entity, rows)
+        numbers = [line_number for line_number, _, _ in found]
+        con.execute("create or replace temp table erased_rows as select unnest(?::bigint[]) as line_number", [numbers])
+        # Their lines are recognised by the message: it may be one that came after the erasure.
+        new = {str(message) for _, _, message in found if message is not None}
+        new = {message for message in new if not suppression.knows(MESSAGE, message)}
+        self.new_messages |= new
+        self.marks |= {suppression.key.mark(MESSAGE, message) for message in new}
+        again = sum(self._is_known_mark(ROW, row_hash) for _, row_hash, _ in found)
+        return len(found) - again, again
+
+    def _is_known_mark(self, kind: str, value: str) -> bool:
+        """Of a table that is read again and again: whether the row was suppressed, and counted, before."""
+        suppression = self._landing.suppression
+        if suppression is None or not self._is_read_again:
+            return False
+        mark = suppression.key.mark(kind, value)
+        if suppression.knows(kind, value) or mark in self.marks:
+            return True
+        self.marks.add(mark)
+        return False
 
     def _find_known(self) -> int:
         """Fill known_lines with the lines of parsed_block that are no news; returns how many."""

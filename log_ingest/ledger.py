@@ -4,6 +4,7 @@ Belongs here: the SQLite schema, its transactions and its questions. Does not: r
 What is not in the ledger does not exist: a commit is one SQLite transaction, made after the Parquet is on disk.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,8 @@ create table parts (
     digest text not null,
     row_count integer not null
 ) strict;
--- The extent of each file that a batch took: adds up to the file's row in contents.
+-- The extent of each file that a batch took: adds up to the file's row in contents, but for lines that were suppressed
+-- where nothing else came.
 create table takings (
     batch_id integer not null references batches (batch_id),
     file_id integer not null references contents (file_id),
@@ -104,6 +106,29 @@ create table pointer_runs (
     last_at text,
     primary key (server, first_pointer)
 ) strict;
+"""
+
+# Added since format 2, empty until the first erasure: a ledger without them is given them when it is opened to write.
+_ERASURES = """
+-- One row per erasure: a receipt that names nobody. counts: JSON, rows by landed source.
+create table if not exists erasures (
+    erasure_id text primary key,
+    erased_at text not null,
+    run_id text not null,
+    recipient_count integer not null,
+    counts text not null
+) strict;
+-- Lines of a file whose bytes are not, or no longer, all kept: the file cannot be put together again.
+create table if not exists erased_lines (
+    file_id integer primary key references contents (file_id),
+    lines integer not null
+) strict;
+-- What erased recipients are recognised by when they arrive again: keyed digests, no values (log_ingest.suppression).
+create table if not exists suppression_marks (
+    kind text not null,
+    mark text not null,
+    primary key (kind, mark)
+) strict, without rowid;
 """
 
 
@@ -194,6 +219,22 @@ class Commit:
     """Per scope: the first and last position of the batch's lines (see the table batch_extents)."""
     facts: dict[str, str] = field(default_factory=dict)
     """Small facts that become true with the batch, such as how far a table was read."""
+    marks: set[tuple[str, str]] = field(default_factory=set)
+    """Kind and mark: see the table suppression_marks."""
+    erased_lines: dict[int, int] = field(default_factory=dict)
+    """By file: further lines whose bytes are not all kept."""
+    erasure: "Erasure | None" = None
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What an erasure did. erased_at: UTC, ISO 8601; counts: rows by landed source."""
+
+    erasure_id: str
+    erased_at: str
+    run_id: str
+    recipient_count: int
+    counts: dict[str, int]
 
 
 class Ledger:
@@ -223,6 +264,9 @@ class Ledger:
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self.set_fact("format_version", str(FORMAT_VERSION))
+        if not read_only:
+            for statement in _ERASURES.split(";\n"):
+                self._db.execute(statement)
         version = self.fact("format_version")
         if version != str(FORMAT_VERSION):
             raise IngestError(
@@ -254,6 +298,13 @@ class Ledger:
 
     def set_fact(self, name: str, value: str) -> None:
         self._db.execute("insert or replace into facts values (?, ?)", [name, value])
+
+    def facts_like(self, beginning: str) -> list[tuple[str, str]]:
+        """Name and value of the facts whose names begin so."""
+        rows = self._db.execute(
+            "select name, value from facts where substr(name, 1, ?) = ?", [len(beginning), beginning]
+        )
+        return [tuple(row) for row in rows]
 
     def start_run(self, run_id: str) -> None:
         self._db.execute("insert or replace into runs values (?, ?, null, null)", [run_id, _now()])
@@ -347,19 +398,69 @@ class Ledger:
             for content in commit.contents:
                 self._write_content(content, now)
             self._write_paths(commit.paths)
+            # What was suppressed to its last line made no batch.
+            taken = commit.takings.items() if batch_id is not None else ()
+            extents = commit.extents.items() if batch_id is not None else ()
             self._db.executemany(
                 f"insert into takings (batch_id, file_id, {', '.join(TALLY_COLUMNS)})"
                 f" values ({_marks(2 + len(TALLY_COLUMNS))})",
-                [(batch_id, file_id, *tally.values()) for file_id, tally in commit.takings.items()],
+                [(batch_id, file_id, *tally.values()) for file_id, tally in taken],
             )
             self._db.executemany(
                 "insert into batch_extents values (?, ?, ?, ?, ?)",
-                [(batch_id, commit.source, scope, *bounds) for scope, bounds in commit.extents.items()],
+                [(batch_id, commit.source, scope, *bounds) for scope, bounds in extents],
             )
             for server, runs in commit.pointer_runs.items():
                 self._replace_runs(server, runs)
             for name, value in commit.facts.items():
                 self.set_fact(name, value)
+            self._write_erasure(commit)
+
+    # -- erasures
+
+    def erasures(self) -> list[Erasure]:
+        """All erasures, oldest first."""
+        if not self._has_erasures():
+            return []
+        rows = self._db.execute("select * from erasures order by erased_at, erasure_id")
+        names = ("erasure_id", "erased_at", "run_id", "recipient_count")
+        return [Erasure(**{name: row[name] for name in names}, counts=json.loads(row["counts"])) for row in rows]
+
+    def erased_lines(self) -> dict[int, int]:
+        """By file: lines whose bytes are not all kept."""
+        if not self._has_erasures():
+            return {}
+        return dict(tuple(row) for row in self._db.execute("select file_id, lines from erased_lines"))
+
+    def marks(self) -> list[tuple[str, str]]:
+        """Kind and mark of everything that is not to be taken in again."""
+        if not self._has_erasures():
+            return []
+        return [tuple(row) for row in self._db.execute("select kind, mark from suppression_marks")]
+
+    def has_marks(self) -> bool:
+        return (
+            self._has_erasures() and self._db.execute("select 1 from suppression_marks limit 1").fetchone() is not None
+        )
+
+    def _has_erasures(self) -> bool:
+        """False in a ledger that was written before there were any and is open to be read only."""
+        return self._db.execute("select 1 from sqlite_master where name = 'suppression_marks'").fetchone() is not None
+
+    def _write_erasure(self, commit: Commit) -> None:
+        self._db.executemany("insert or ignore into suppression_marks values (?, ?)", sorted(commit.marks))
+        self._db.executemany(
+            "insert into erased_lines values (?, ?) on conflict (file_id) do update set lines = lines + excluded.lines",
+            list(commit.erased_lines.items()),
+        )
+        if erasure := commit.erasure:
+            self._db.execute(
+                "insert into erasures values (?, ?, ?, ?, ?)",
+                [
+                    *(erasure.erasure_id, erasure.erased_at, erasure.run_id, erasure.recipient_count),
+                    json.dumps(erasure.counts, sort_keys=True),
+                ],
+            )
 
     # -- pointers
 
@@ -429,7 +530,26 @@ class Ledger:
         return names
 
     def is_whole(self) -> bool:
-        return self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        """False where the file is damaged or rows belong to none."""
+        is_sound = self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
+        return is_sound and self._db.execute("pragma foreign_key_check").fetchone() is None
+
+    def unbalanced(self) -> list[str]:
+        """Contents whose control totals do not add up to their lines, or whose bytes not to their size."""
+        parts = " + ".join(name for name in TALLY_COLUMNS if name != "lines")
+        rows = self._db.execute(
+            f"select name from contents where lines <> {parts} or framed_bytes + held_bytes <> content_bytes"
+            " order by name"
+        )
+        return [row[0] for row in rows]
+
+    def newest_time(self) -> datetime | None:
+        """The latest moment (UTC) at which anything was committed or begun, by the clock of then."""
+        row = self._db.execute(
+            "select max(at) from"
+            " (select max(committed_at) as at from batches union all select max(started_at) from runs)"
+        ).fetchone()
+        return datetime.fromisoformat(row[0]) if row[0] else None
 
     # -- rows
 

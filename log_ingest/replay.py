@@ -24,7 +24,7 @@ from log_ingest.set_aside import DETAILS
 from log_ingest.sqltext import literal
 from log_ingest.storage import Location
 
-NEVER_READ_AGAIN = ("line_too_long", "continued", "unterminated", "invalid_utf8")
+NEVER_READ_AGAIN = ("line_too_long", "continued", "unterminated", "invalid_utf8", "erased")
 """Reasons that no change of a format can cure."""
 
 _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"

@@ -21,7 +21,7 @@ from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator
 from log_ingest.framing import Block, Framer, text_array, unfit
 from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
-from log_ingest.landing import Landing, Unit
+from log_ingest.landing import COPY_OPTIONS, Landing, Unit
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
@@ -272,6 +272,9 @@ class LineIntake:
         else:
             taken = self._places_in(path) if row_count else _NONE
             self._set_aside_rest(lines, taken)
+        if row_count and self._landing.suppression is not None and (gone := self._suppress(path)):
+            row_count -= gone
+            taken = self._places_in(path) if row_count else _NONE
         if row_count:
             repeats = self._known.drop_repeats(self._unit, path)
             row_count -= repeats.row_count
@@ -286,6 +289,19 @@ class LineIntake:
         self._commit.accepted_count += row_count
         self._unit.add(self.source.name, path, row_count)
         return path if row_count else None
+
+    def _suppress(self, path: Path) -> int:
+        """Take the lines of erased recipients out of a part, and count them. Returns how many rows are gone."""
+        assert self._landing.suppression is not None
+        dropped = self._landing.suppression.drop_lines(path, self.source.name, COPY_OPTIONS)
+        for file_id, count in dropped.lines.items():
+            self._commit.takings[file_id].suppressed += count
+        for file_id, count in (dropped.lines + dropped.cut).items():
+            self._commit.erased_lines[file_id] = self._commit.erased_lines.get(file_id, 0) + count
+        for server, pointers in dropped.pointers.items():
+            # What came and is not kept is not missing.
+            self._refused_pointers.setdefault(server, []).extend(pointers)
+        return dropped.row_count
 
     def _places_in(self, path: Path) -> np.ndarray:
         """The places of the lines in a part, each once."""
@@ -335,6 +351,12 @@ class LineIntake:
             " from rest join part_lines using (row) where disposition <> 'quarantined'",
             path,
         )
+        if self._landing.suppression is not None:
+            suppressed = self._landing.suppression.drop_aside(path, COPY_OPTIONS)
+            count -= suppressed.total()
+            for file_id, lines in suppressed.items():
+                self._commit.takings[file_id].suppressed += lines
+                self._commit.erased_lines[file_id] = self._commit.erased_lines.get(file_id, 0) + lines
         found = self._con.execute(
             f"select file_id, disposition, count(*) from read_parquet({literal(str(path))}) group by all"
         ).fetchall()
@@ -379,6 +401,8 @@ class LineIntake:
         return self._commit.takings.setdefault(content.file_id, Tally())
 
     def _commit_batch(self) -> None:
+        if self._landing.suppression is not None:
+            self._aside.rows = self._landing.suppression.keep_aside(self._aside.rows, self._commit, self.source.name)
         for aside in self._aside.rows:
             if aside.counts:
                 tally = self._commit.takings[aside.file_id]

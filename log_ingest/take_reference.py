@@ -123,11 +123,13 @@ class ReferenceIntake:
             contents=[content],
             paths=[PathState(self.entity.name, file.name, file.fingerprint, "origin", content.file_id)],
             takings={content.file_id: tally} if lander.unit.parts else {},
+            marks=lander.marks,
         )
         batch_id = self._landing.commit(lander.unit, commit)
         if batch_id is not None:
             self.batch_ids.append(batch_id)
         self.totals.add_tally(tally)
+        self.problems += [lander.warning] if lander.warning else []
 
     def _check_columns(self, columns: list[str], file: LandingFile) -> None:
         needed = {column.name for column in self.entity.columns if column.is_required} - set(columns)

@@ -1,25 +1,38 @@
-"""Looks at an installation and says what to do: versions, folders, space, lock, ledger, published version."""
+"""Looks at an installation and says what to do about what is wrong.
+
+Versions, clock and time zones, folders and permissions, space, lock, ledger, landed files, erasures, the platform's
+database, the published version. Belongs here: looking, as long as it takes seconds. Does not: reading all landed bytes
+(the checks of a run do).
+"""
 
 import contextlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
+from log_ingest.erasure import PENDING
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger
 from log_ingest.storage import ObjectUrl
+from log_ingest.suppression import KEY_NAME
 from orchestration import publish
 from orchestration.console import bytes_shown
 from orchestration.lock import holder
 from orchestration.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
+CLOCK_TOLERANCE = timedelta(minutes=5)
+OLDEST_YEAR = 2025
+"""No installation ran before this year."""
 _PINNED = ("duckdb", "dagster", "dagster-dbt", "dbt-core", "dbt-duckdb", "great-expectations")
 
 
@@ -35,13 +48,7 @@ class Finding:
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
     looks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _versions,
-        _folders,
-        _lock,
-        _ledger,
-        _platform,
-        _published,
-        _copy,
+        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _ledger, _erasure, _platform, _published, _copy),
     ]
     return [finding for look in looks for finding in look(settings)]
 
@@ -51,6 +58,47 @@ def _versions(settings: Settings) -> Iterator[Finding]:
     text = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", ok, text if ok else f"{text}; 3.11 or newer is needed: make env PYTHON=python3.11")
     yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in _PINNED))
+
+
+def _clock(settings: Settings) -> Iterator[Finding]:
+    """A clock that was set back would order versions and reference rows wrongly; one years off would flag all lines."""
+    now = datetime.now(UTC)
+    seen: dict[str, datetime | None] = {}
+    with contextlib.suppress(IngestError, OSError, publish.PublishError):
+        publication = publish.current(settings.published_dir)
+        seen["the published version"] = publication.published_at.replace(tzinfo=UTC) if publication else None
+        if settings.ledger_path.exists():
+            with Ledger(settings.ledger_path, read_only=True) as ledger:
+                seen["a run of this warehouse"] = ledger.newest_time()
+    shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    later = {what: at for what, at in seen.items() if at is not None and at > now + CLOCK_TOLERANCE}
+    if later:
+        what, at = max(later.items(), key=lambda entry: entry[1])
+        yield Finding(
+            "clock", False, f"{shown}, but {what} is of {at:%Y-%m-%d %H:%M:%S}; set the clock (NTP), then run"
+        )
+    elif now.year < OLDEST_YEAR:
+        yield Finding("clock", False, f"{shown} cannot be right; set the clock (NTP), then run")
+    else:
+        yield Finding("clock", True, shown)
+
+
+def _time_zones(settings: Settings) -> Iterator[Finding]:
+    """Each zone must be known to Python, which checks it, and to DuckDB, which converts with it."""
+    wanted = {"MTW_TIME_ZONE": settings.time_zone}
+    wanted |= {f"MTW_SERVER_TIME_ZONES ({server})": zone for server, zone in settings.zone_by_server().items()}
+    with contextlib.closing(duckdb.connect()) as connection:
+        for name, zone in wanted.items():
+            try:
+                ZoneInfo(zone)
+                connection.execute("select timezone(?, timestamp '2024-07-01 12:00:00')", [zone]).fetchall()
+            except (ZoneInfoNotFoundError, ValueError, duckdb.Error):
+                yield Finding(
+                    "time zone", False, f"{name} is {zone}, which is no known zone; use a name like Europe/Paris"
+                )
+                return
+    servers = ", ".join(f"{server}={zone}" for server, zone in settings.zone_by_server().items())
+    yield Finding("time zone", True, f"reports in {settings.time_zone}; servers write {servers or 'UTC'}")
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
@@ -75,11 +123,41 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             topic, ok, f"{folder}{note}" if ok else f"{existing} cannot be written; give this user write permission"
         )
     free = shutil.disk_usage(_existing(settings.warehouse_dir)).free
+    # A new version is written beside the old one, and a full build beside what it replaces.
+    working = settings.working_database
+    used = 0
+    with contextlib.suppress(publish.PublishError):
+        publication = publish.current(settings.published_dir)
+        used = (publication.size_bytes if publication else 0) + (working.stat().st_size if working.is_file() else 0)
+    needed = max(LEAST_FREE_BYTES, 2 * used)
     yield Finding(
         "space",
-        free >= LEAST_FREE_BYTES,
-        f"{bytes_shown(free)} free" + ("" if free >= LEAST_FREE_BYTES else "; a run needs at least 1 GB: free some"),
+        free >= needed,
+        f"{bytes_shown(free)} free"
+        + ("" if free >= needed else f"; a run needs up to {bytes_shown(needed)} beside what is there: free some"),
     )
+
+
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    """What runs have to write can be written by this user, and nobody but its owner reads the key."""
+    folder = settings.warehouse_dir
+    if not folder.is_dir():
+        return
+    needed = [
+        *(settings.ledger_path, settings.lock_path, settings.working_database, settings.published_dir / "versions"),
+        settings.dagster_home / "history",
+        *([settings.landed_dir] if isinstance(settings.landed_dir, Path) else []),
+    ]
+    barred = [path for path in needed if path.exists() and not os.access(path, os.W_OK)]
+    for path in barred:
+        yield Finding("permissions", False, f"{path} cannot be written; run as its owner, or give this user permission")
+    if folder.stat().st_mode & stat.S_IWOTH:
+        yield Finding("permissions", False, f"anybody may write to {folder}; take that away: chmod o-w {folder}")
+    key = folder / KEY_NAME
+    if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding("permissions", False, f"{key} may be read by others than its owner; chmod 600 {key}")
+    elif not barred and not folder.stat().st_mode & stat.S_IWOTH:
+        yield Finding("permissions", True, f"this user may write what runs write below {folder}")
 
 
 def _bucket(topic: str, url: ObjectUrl) -> Finding:
@@ -108,6 +186,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     try:
         with Ledger(settings.ledger_path, read_only=True) as ledger:
             whole, last = ledger.is_whole(), ledger.last_batch_id()
+            unbalanced = ledger.unbalanced() if whole else []
+            parts = [row["path"] for row in ledger.parts()] if whole else []
     except (IngestError, OSError) as error:
         yield Finding("ledger", False, str(error))
         return
@@ -115,6 +195,39 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         f"whole, last batch {last}" if whole else f"{settings.ledger_path} is damaged; stop runs and restore a backup"
     )
     yield Finding("ledger", whole, text)
+    if unbalanced:
+        yield Finding(
+            "control totals",
+            False,
+            f"of {len(unbalanced)} files the totals do not add up, first {unbalanced[0]}; restore the ledger from a"
+            " backup",
+        )
+    elif whole:
+        yield Finding("control totals", True, "every line taken in has one disposition")
+    landed = settings.landed_dir
+    if isinstance(landed, Path):
+        missing = [path for path in parts if not (landed / path).is_file()]
+        text = f"all {len(parts)} files are there"
+        if missing:
+            text = f"{len(missing)} of {len(parts)} are gone, first {landed / missing[0]}; restore them from a backup"
+        yield Finding("landed files", not missing, text)
+
+
+def _erasure(settings: Settings) -> Iterator[Finding]:
+    with contextlib.suppress(IngestError, OSError):
+        if not settings.ledger_path.exists():
+            return
+        with Ledger(settings.ledger_path, read_only=True) as ledger:
+            erasures, pending, has_marks = ledger.erasures(), ledger.fact(PENDING), ledger.has_marks()
+        key = settings.warehouse_dir / KEY_NAME
+        if pending:
+            yield Finding(
+                "erasures", False, "one is not finished: older versions still hold what was erased; run: mtw run"
+            )
+        elif has_marks and not key.exists():
+            yield Finding("erasures", False, f"{key} is gone, so nothing can be taken in; restore it from a backup")
+        elif erasures:
+            yield Finding("erasures", True, f"{len(erasures)}, all finished; back up {key} with the ledger")
 
 
 def _platform(settings: Settings) -> Iterator[Finding]:

@@ -390,6 +390,20 @@ def _prune(versions_dir: Path, newest: int, keep: int) -> None:
             shutil.rmtree(versions_dir / f"{version:06d}", ignore_errors=True)
 
 
+def remove_other_versions(published_dir: Path, kept: Publication) -> None:
+    """Drop all versions but one, also unfinished ones. Raises PublishError where one cannot be removed."""
+    try:
+        _remove_leftovers(published_dir)
+        for path in (published_dir / "versions").iterdir():
+            if path.name != kept.label:
+                shutil.rmtree(path)
+    except OSError as error:
+        raise PublishError(
+            f"{error.filename or published_dir}: {error.strerror or error}; older versions hold what was erased: mend"
+            " permissions, then run again"
+        ) from error
+
+
 def _link(path: Path, target: str) -> None:
     """Make path a symbolic link to target, replacing an older link in one step."""
     if path.is_symlink() and path.readlink() == Path(target):

@@ -15,9 +15,10 @@ from datetime import datetime
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
+from log_ingest.subject import PSEUDONYM_FROM
 
-NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, OTHER = (
-    *("new events", "late data", "reference change", "ruleset", "models", "removed data", "other"),
+NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, OTHER = (
+    *("new events", "late data", "reference change", "ruleset", "models", "removed data", "erasure", "other"),
 )
 
 _TRACED = {"occurred_at", "message_id", "url_id", "visitor_id", "is_machine"}
@@ -29,6 +30,7 @@ _EVENT_ATTRIBUTES = {
 _MESSAGE_ATTRIBUTES = {
     *("delivery_id", "recipient_id", "status", "failure_reason", "content_format", "is_seed", "mail_domain"),
 }
+_IS_ERASED = f"new.message_id >= {PSEUDONYM_FROM}"
 _IN_SCOPE = "delivery_id in (select delivery_id from restated_scope)"
 
 
@@ -173,14 +175,19 @@ class RowChanges:
         columns = self._columns["events"]
         if not set(columns) >= _TRACED:
             return False  # a fact of the analyst's own making: its numbers are compared, their causes are not known
+        removed = self._cause_of_removal("events", "event_key")
         through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
         self._db.execute(f"""
             create or replace temp table events_causes as
             select new.event_key, 'arrived' as kind,
-                case when new.occurred_at <= {through} then '{LATE_DATA}' else '{NEW_EVENTS}' end as cause
+                case
+                    when {_IS_ERASED} then '{ERASURE}'
+                    when new.occurred_at <= {through} then '{LATE_DATA}'
+                    else '{NEW_EVENTS}'
+                end as cause
             from new_events as new anti join old_events as old using (event_key)
             union all
-            select old.event_key, 'removed' as kind, '{REMOVED}' as cause
+            select old.event_key, 'removed' as kind, '{removed}' as cause
             from old_events as old anti join new_events as new using (event_key)
         """)
         self._db.execute("""
@@ -254,6 +261,7 @@ class RowChanges:
         """old_messages and new_messages: both sides of every message that differs; messages_causes: why it does."""
         if not self._pair("fct_messages", "message_id", _MESSAGE_ATTRIBUTES, "messages"):
             return False
+        removed = self._cause_of_removal("messages", "message_id")
         provenance = [n for n in ("ingested_at", "source_file", "source_line") if n in self._columns["messages"]]
         # The same landed row that says something else now: the models read it differently.
         same_row = " and ".join(f"old.{name} is not distinct from new.{name}" for name in provenance) or "false"
@@ -265,11 +273,19 @@ class RowChanges:
                     when old.delivery_id is null then 'arrived' when new.delivery_id is null then 'removed' else 'moved'
                 end as kind,
                 case
-                    when new.delivery_id is null then '{REMOVED}' when {same_row} then '{MODELS}' else '{REFERENCE}'
+                    when new.delivery_id is null then '{removed}'
+                    when {_IS_ERASED} then '{ERASURE}'
+                    when {same_row} then '{MODELS}'
+                    else '{REFERENCE}'
                 end as cause
             from old_messages as old full join new_messages as new using (message_id)
         """)
         return True
+
+    def _cause_of_removal(self, rows: str, key: str) -> str:
+        """Why rows are gone: where some of nobody have come, they took their place."""
+        come = f"select 1 from new_{rows} as new anti join old_{rows} as old using ({key}) where {_IS_ERASED} limit 1"
+        return ERASURE if self._db.execute(come).fetchall() else REMOVED
 
     def _collect_reference_arrivals(self) -> None:
         """arrived_messages and arrived_urls: whose reference rows arrived since the former version was published."""

@@ -20,6 +20,7 @@ import duckdb
 
 from log_ingest.sqltext import identifier, literal
 from orchestration.restatement_causes import (
+    ERASURE,
     LATE_DATA,
     MODELS,
     NEW_EVENTS,
@@ -45,7 +46,7 @@ KEPT = timedelta(days=731)
 KEPT_ROWS = 1_000_000
 """At most so many restatements stay, the newest ones."""
 
-REASONS = (LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, OTHER, NEW_EVENTS)
+REASONS = (LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, OTHER, NEW_EVENTS)
 """In the order in which several are named."""
 
 COMMENT = (
@@ -66,7 +67,8 @@ COLUMNS = {
         "varchar",
         "Every cause that applies, comma-separated: late data (events before the former data_through_at that arrived"
         " since), reference change (messages, links or deliveries), ruleset (machine rules), models (SQL), removed"
-        " data, other; and new events where they had a part beside one of these.",
+        " data, erasure (of recipients; it should change no number), other; and new events where they had a part beside"
+        " one of these.",
     ),
     "detail": (
         "varchar",

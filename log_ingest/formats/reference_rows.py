@@ -40,10 +40,6 @@ def parsed_sql(
         if further
         else "cast(null as varchar)"
     )
-    content = ", ".join(
-        f"coalesce(cast({identifier(name)} as varchar), chr(30))"
-        for name in [*(column.name for column in entity.columns), "extra"]
-    )
     landed = ", ".join(identifier(name) for name in reference_schema(entity).names)
     return f"""
     with typed as (
@@ -56,9 +52,18 @@ def parsed_sql(
             case {reasons} end as reason
         from {rows}
     )
-    select {landed.replace('"row_hash"', f"md5(concat_ws(chr(31), {content})) as row_hash")}, byte_offset, reason
+    select {landed.replace('"row_hash"', f"{row_hash_sql(entity)} as row_hash")}, byte_offset, reason
     from typed
     """
+
+
+def row_hash_sql(entity: ReferenceEntity) -> str:
+    """SQL of row_hash: equal content, equal hash, whatever the file."""
+    content = ", ".join(
+        f"coalesce(cast({identifier(name)} as varchar), chr(30))"
+        for name in [*(column.name for column in entity.columns), "extra"]
+    )
+    return f"md5(concat_ws(chr(31), {content}))"
 
 
 def accepted_sql(entity: ReferenceEntity, parsed: str) -> str:

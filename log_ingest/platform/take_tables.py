@@ -102,6 +102,16 @@ def mark_name(table: TableMapping) -> str:
     return f"platform mark of {table.name}"
 
 
+def forget_positions(ledger: Ledger) -> dict[str, str]:
+    """The facts with which unfinished passes begin again: a position names the last row that was read."""
+    found = {}
+    for name, text in ledger.facts_like("platform mark of "):
+        mark = Mark.from_text(text)
+        if mark.pass_after is not None:
+            found[name] = replace(mark, pass_high=None, pass_after=None).to_text()
+    return found
+
+
 def take_platform(
     source: PlatformSource,
     landing: Landing,
@@ -249,6 +259,7 @@ class _TableIntake:
             ingested_at=self._ingested_at,
             known_parts=known_parts,
             known_bad=known_bad,
+            is_read_again=True,
         )
 
     def _land(self, lander: RowLander, rows: Rows) -> None:
@@ -283,14 +294,17 @@ class _TableIntake:
         tally, mark, table = lander.tally, self._mark, self._table
         commit = Commit(table.entity.name, self._report.run_id, accepted_count=tally.accepted)
         commit.facts = {mark_name(table): mark.to_text()}
-        if lander.unit.parts:
+        commit.marks = lander.marks
+        if lander.unit.parts or tally.lines:
             commit.contents = [self._content(tally)]
-            commit.takings = {commit.contents[0].file_id: tally}
             self._has_news = True
+        if lander.unit.parts:
+            commit.takings = {commit.contents[0].file_id: tally}
         batch_id = self._landing.commit(lander.unit, commit)
         if batch_id is not None:
             self._report.batch_ids.append(batch_id)
         self._totals.add_tally(tally)
+        self._report.problems += [lander.warning] if lander.warning else []
 
     def _content(self, news: Tally) -> Content:
         """The table as the ledger counts it: one content that grows by the rows that are news."""

@@ -13,7 +13,7 @@ import dagster as dg
 from log_ingest.catalog import LINE_SOURCES, READABLE_SCHEMAS, REFERENCE_ENTITIES
 from log_ingest.errors import IngestError
 from log_ingest.storage import Location
-from orchestration import build_state
+from orchestration import build_state, privacy
 from orchestration.links import LANDED_PAGE, Links
 from orchestration.publish import PublishError
 from orchestration.resources import POOL
@@ -129,6 +129,9 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
             context.log.warning("ingest: %s", plain(problem, 500))
         if platform is not None:
             yield platform_check_result(report.platform_problems)
+        if privacy.is_pending(settings):
+            context.log.info("an erasure is to be finished: everything is built anew from the landed rows")
+            privacy.discard_work(settings)
         try:
             if build_state.discard_unreadable_database(settings):
                 context.log.warning("the working database could not be opened; it is built again from the landed rows")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from orchestration import build_state
+from orchestration import build_state, privacy
 from orchestration.dbt import DbtError
 from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import meta_tables, prepare_sql
@@ -75,6 +75,10 @@ def build_publish_asset(
                 landed=settings.landed_dir,
                 memory_limit=settings.memory_limit,
             )
+            if privacy.is_pending(settings):
+                if build.run_id != context.run.run_id:
+                    raise PublishError("an erasure is to be finished, for which all is built anew: mtw run")
+                privacy.finish(settings)
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         bare = undescribed(settings.published_database)

@@ -18,6 +18,7 @@ import zstandard
 
 from log_ingest import object_store
 from log_ingest.audit import damaged_parts
+from log_ingest.erasure import erase
 from log_ingest.errors import IngestError
 from log_ingest.files import LandingPlace
 from log_ingest.ingest import LEDGER_NAME, ingest
@@ -31,6 +32,7 @@ from orchestration.settings import Settings
 from tests.conftest import ROOT, Demo, mtw
 from tests.invariants import EMPTY, assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs, numbered
+from tests.robin import HER_VISITOR, ROBIN, write_all
 from tests.s3_server import KEY_ID, SECRET, Request, S3Server, before, break_off, cut, refuse
 
 NOISE = [b"garbage\n", b"\n", b"\xff\xfe\n"]
@@ -788,3 +790,16 @@ def test_the_commands_read_a_bucket(bucket_demo: BucketDemo, demo: Demo, monkeyp
     for name, value in bucket_demo.server.environment().items():
         monkeypatch.setenv(name, value)
     assert_accounted(bucket_demo.warehouse, ObjectUrl("demo-lake", "landed"))
+
+
+def test_a_recipient_is_erased_from_a_bucket_as_from_a_folder(lake: Lake, warehouse: Path, tmp_path: Path) -> None:
+    write_all(tmp_path / "files")
+    report = ingest(tmp_path / "files", warehouse, run_id="first", landed_dir=lake.landed)
+    assert report.problems == []
+    told = f"select count(*) from {landed(warehouse, 'tracking_logs', lake.landed)} where visitor_id = '{HER_VISITOR}'"
+    names = f"select count(*) from {landed(warehouse, 'recipients', lake.landed)} where first_name = 'Robinetta'"
+    assert query(told, lake.landed) == [(3,)] and query(names, lake.landed) == [(1,)]
+    found = erase(warehouse, [ROBIN], run_id="erasure", landed_dir=lake.landed)
+    assert found.counts["tracking_logs"] == 5 and found.counts["set_aside"] == 4
+    assert query(told, lake.landed) == query(names, lake.landed) == [(0,)]
+    assert_accounted(warehouse, lake.landed)

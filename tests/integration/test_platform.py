@@ -18,6 +18,7 @@ import duckdb
 import psycopg
 import pytest
 
+from log_ingest.erasure import erase
 from log_ingest.errors import IngestError
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
@@ -34,6 +35,7 @@ from tests.conftest import ROOT, mtw
 from tests.invariants import assert_accounted
 from tests.loglines import line, logs
 from tests.marts import build_marts, connect
+from tests.ownbytes import places_of
 from tests.postgres import Database, Server
 
 SMALL_PROJECT = Path(__file__).with_name("small_project")
@@ -681,3 +683,36 @@ def test_memory_is_bounded_whatever_the_table(
     assert len(sizes) > 50 and max(sizes) < 21_000
     with Ledger(warehouse / LEDGER_NAME, read_only=True) as ledger:
         assert sum(batch["source"] == "recipients" for batch in ledger.batches()) > 5
+
+
+def test_an_erased_recipients_rows_are_suppressed_once(platform: Database, landing: Path, warehouse: Path) -> None:
+    """They stay in the platform's tables, and every full pass reads them again: nothing of them is landed."""
+    insert(platform, "nmsrecipient", [
+        {"irecipientid": 4711, "semail": "robin@erased.example", "sfirstname": "Robinetta", "slastname": "Hoodwink",
+         "slanguage": "fr", "iblacklist": 0, "iblacklistemail": 0, "iemailformat": 1,
+         "tscreated": "2025-12-31 23:59:59.5", "tslastmodified": campaign.START}
+    ])  # fmt: skip
+    insert(platform, "nmsbroadlogrcp", [message(900_001, irecipientid=4711, saddress="robin@erased.example")])
+    run(landing, warehouse, platform)
+    words = {"robin@erased.example", "Robinetta", "900001"}
+    assert places_of(warehouse, words)
+    erase(warehouse, [4711], run_id="erasure")
+    assert places_of(warehouse, words) == []
+    before = {entity: landed_rows(warehouse, entity) for entity in ("recipients", "messages")}
+    report = run(landing, warehouse, platform, is_full=True)
+    assert {name: total.suppressed for name, total in report.totals.items() if total.suppressed} == {
+        "recipients": 1, "messages": 1
+    }  # fmt: skip
+    again = run(landing, warehouse, platform, is_full=True)
+    assert not any(total.suppressed for total in again.totals.values()), "counted once"
+    # A new message to her, and one that says something else now.
+    insert(platform, "nmsbroadlogrcp", [message(900_002, irecipientid=4711, saddress="robin@erased.example")])
+    platform.execute(
+        f"update nmsrecipient set sfirstname = 'Robinetta2', tslastmodified = '{now()}' where irecipientid = 4711"
+    )
+    report = run(landing, warehouse, platform, is_full=True)
+    assert (report.totals["messages"].suppressed, report.totals["recipients"].suppressed) == (1, 1)
+    assert "1 messages to erased recipients" in report.problems[0]
+    assert {entity: landed_rows(warehouse, entity) for entity in before} == before
+    assert places_of(warehouse, words | {"900002", "Robinetta2"}) == []
+    assert_accounted(warehouse)

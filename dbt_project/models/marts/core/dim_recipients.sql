@@ -43,10 +43,13 @@ members as (
 
 select
     members.recipient_id,
-    coalesce(
-        nullif(trim(coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')), ''),
-        'recipient ' || cast(members.recipient_id as varchar)
-    ) as recipient_label,
+    case
+        when {{ is_erased('members.recipient_id') }} then 'erased recipient'
+        else coalesce(
+            nullif(trim(coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')), ''),
+            'recipient ' || cast(members.recipient_id as varchar)
+        )
+    end as recipient_label,
     declared.email,
     {{ mail_domain_of('declared.email') }} as mail_domain,
     declared.first_name,
@@ -55,7 +58,8 @@ select
     declared.language,
     declared.created_at,
     coalesce(declared.is_denylisted, false) as is_denylisted,
-    declared.recipient_id is null as is_unknown
+    declared.recipient_id is null as is_unknown,
+    {{ is_erased('members.recipient_id') }} as is_erased
 from members
 left join declared
     on members.recipient_id = declared.recipient_id

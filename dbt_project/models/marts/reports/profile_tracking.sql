@@ -5,6 +5,8 @@ with
 events as (
     select * from {{ ref('fct_tracking_events') }}
     where recipient_id <> 0
+        -- What is left of the erased is for counting: it is nobody's profile.
+        and not {{ is_erased('recipient_id') }}
 ),
 
 tracked_urls as (

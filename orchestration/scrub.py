@@ -1,0 +1,109 @@
+"""Ridding text files and SQLite databases of identifiers: what Dagster keeps of runs may quote rows.
+
+Belongs here: replacing identifiers in texts, wherever they lie below a folder. Does not: which identifiers, or when.
+"""
+
+import re
+import sqlite3
+from pathlib import Path
+
+from log_ingest.sqltext import identifier
+from log_ingest.subject import Identifiers
+
+_ADDRESS = re.compile(r"[^\s\"'<>,;:\\()\[\]=&|]+@[0-9A-Za-z.-]*[0-9A-Za-z]")
+_MACHINE = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*[0-9A-Fa-f]")
+_SIGNED = re.compile(r"(?<![0-9A-Za-z])-[0-9]+(?![0-9A-Za-z])")
+_WORD = re.compile(r"[0-9A-Za-z]+(?:-[0-9A-Za-z]+)*")
+_SHORTEST = 5
+"""Ids of fewer characters are not looked for: nearly all that look like them are something else."""
+_SQLITE = b"SQLite format 3\0"
+_PATIENCE_SECONDS = 30
+
+
+class Scrubber:
+    """Replaces the identifiers of recipients in texts: numbers by 0, all else by a word."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        self._words = {text.lower() for text in identifiers.visitor_ids if len(text) >= _SHORTEST}
+        numbers = identifiers.message_ids | identifiers.recipient_ids
+        forms = {f"{number:x}" for number in identifiers.message_ids} | {str(number) for number in numbers}
+        # As the platform writes them; without the sign it would be somebody else's.
+        self._signed = {str(number - 2**32) for number in numbers if 2**31 <= number < 2**32}
+        self._numbers = {form for form in forms if len(form) >= _SHORTEST}
+        self._addresses = set(identifiers.addresses)
+        self._ids = sorted((text for text in identifiers.provider_ids if len(text) > _SHORTEST), key=len, reverse=True)
+        self._machines = {text.lower() for text in identifiers.ip_addresses}
+        names = sorted((re.escape(name) for name in identifiers.names if len(name) > 1), key=len, reverse=True)
+        self._names = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
+
+    def clean(self, text: str) -> str:
+        """The text without identifiers. Names go where another identifier stands beside them: alone they are words."""
+        found = text
+        for provider_id in self._ids:
+            found = found.replace(provider_id, "erased")
+        found = _ADDRESS.sub(self._address, found)
+        if self._machines:
+            found = _MACHINE.sub(lambda match: "erased" if match[0].lower() in self._machines else match[0], found)
+        if self._signed:
+            found = _SIGNED.sub(lambda match: "0" if match[0] in self._signed else match[0], found)
+        found = _WORD.sub(self._word, found)
+        return self._names.sub("erased", found) if self._names and found != text else found
+
+    def _address(self, match: re.Match[str]) -> str:
+        return "erased" if match[0].lower() in self._addresses else match[0]
+
+    def _word(self, match: re.Match[str]) -> str:
+        text = match[0].lower()
+        if text in self._words:
+            return "erased"
+        bare = text.removeprefix("0x").lstrip("0")
+        return (
+            "0" if bare in self._numbers or (text[1:].lstrip("0") in self._numbers and text[0].isalpha()) else match[0]
+        )
+
+    def clean_folder(self, folder: Path) -> int:
+        """Clean every file below a folder. Returns how many were changed. Raises OSError or sqlite3.Error."""
+        count = 0
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if not path.is_file() or path.is_symlink() or path.name.endswith(("-wal", "-shm", "-journal")):
+                continue
+            with path.open("rb") as stream:
+                is_database = stream.read(len(_SQLITE)) == _SQLITE
+            count += self._clean_database(path) if is_database else self._clean_file(path)
+        return count
+
+    def _clean_file(self, path: Path) -> bool:
+        # Bytes that are no UTF-8 come back as they were.
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        cleaned = self.clean(text)
+        if cleaned != text:
+            draft = path.with_name(f".{path.name}.draft")
+            draft.write_bytes(cleaned.encode("utf-8", "surrogateescape"))
+            draft.replace(path)
+        return cleaned != text
+
+    def _clean_database(self, path: Path) -> bool:
+        database = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
+        try:
+            changed = False
+            tables = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
+            for (table,) in database.execute(tables).fetchall():
+                names = [row[1] for row in database.execute(f"pragma table_info({identifier(table)})")]
+                for name in names:
+                    changed |= self._clean_column(database, identifier(table), identifier(name))
+            if changed:
+                # Deleted text stays in free pages and in the log until both are written anew.
+                database.execute("vacuum")
+                if database.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                    raise sqlite3.OperationalError(f"{path.name} is open in another process")
+            return changed
+        finally:
+            database.close()
+
+    def _clean_column(self, database: sqlite3.Connection, table: str, column: str) -> bool:
+        rows = database.execute(f"select rowid, {column} from {table} where typeof({column}) = 'text'")  # noqa: S608
+        news = [(new, rowid) for rowid, text in rows if (new := self.clean(text)) != text]
+        database.execute("begin immediate")
+        database.executemany(f"update {table} set {column} = ? where rowid = ?", news)  # noqa: S608 (quoted)
+        database.execute("commit")
+        return bool(news)

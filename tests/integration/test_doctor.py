@@ -1,0 +1,74 @@
+"""`mtw doctor`: each thing that is wrong is found, and nothing is found where nothing is."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from log_ingest.erasure import erase
+from log_ingest.ingest import ingest
+from orchestration.doctor import Finding, diagnose
+from orchestration.settings import Settings
+from tests.robin import ROBIN, write_all
+
+
+@pytest.fixture
+def settings(landing: Path, warehouse: Path) -> Settings:
+    write_all(landing)
+    ingest(landing, warehouse, run_id="first")
+    environment = {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse)}
+    return Settings.load(environment, dotenv=landing / "none")
+
+
+def wrong(settings: Settings) -> dict[str, str]:
+    return {finding.topic: finding.text for finding in diagnose(settings) if not finding.is_ok}
+
+
+def change(settings: Settings, sql: str) -> None:
+    with sqlite3.connect(settings.ledger_path) as ledger:
+        ledger.execute(sql)
+
+
+def gone_part(settings: Settings) -> None:
+    next((settings.warehouse_dir / "landed/messages").glob("batch_id=?/*.parquet")).unlink()
+
+
+def open_to_all(settings: Settings) -> None:
+    settings.warehouse_dir.chmod(0o777)
+
+
+FAULTS: list[tuple[str, Callable[[Settings], None], str]] = [
+    ("control totals", lambda s: change(s, "update contents set accepted = accepted + 1 where file_id = 1"), "0x1.log"),
+    ("ledger", lambda s: change(s, "delete from batches where batch_id = 1"), "is damaged"),
+    ("landed files", gone_part, "1 of"),
+    ("clock", lambda s: change(s, "update batches set committed_at = '2999-01-01T00:00:00+00:00'"), "set the clock"),
+    ("permissions", open_to_all, "chmod o-w"),
+    ("erasures", lambda s: change(s, "insert into facts values ('erasure_pending', 'x')"), "run: mtw run"),
+]
+
+
+@pytest.mark.parametrize(("topic", "spoil", "says"), FAULTS, ids=[topic for topic, _, _ in FAULTS])
+def test_what_is_wrong_is_found(settings: Settings, topic: str, spoil: Callable[[Settings], None], says: str) -> None:
+    assert wrong(settings) == {}
+    spoil(settings)
+    found = wrong(settings)
+    assert set(found) == {topic} and says in found[topic]
+
+
+def test_a_zone_that_is_none(settings: Settings) -> None:
+    assert "Mars/Olympus" in wrong(replace(settings, time_zone="Mars/Olympus"))["time zone"]
+    assert "(6)" in wrong(replace(settings, server_time_zones="5=Europe/Paris,6=Mars/Olympus"))["time zone"]
+
+
+def test_the_key_of_erasures(settings: Settings) -> None:
+    erase(settings.warehouse_dir, [ROBIN], run_id="erasure")
+    change(settings, "update facts set value = '' where name = 'erasure_pending'")
+    assert wrong(settings) == {}
+    assert Finding("erasures", True, "") in [replace(finding, text="") for finding in diagnose(settings)]
+    key = settings.warehouse_dir / "erasure.key"
+    key.chmod(0o644)
+    assert "chmod 600" in wrong(settings)["permissions"]
+    key.unlink()
+    assert "is gone" in wrong(settings)["erasures"]
