@@ -1,0 +1,106 @@
+"""The report pages, which start/report_pages.py runs.
+
+Belongs here: login, what stands around every page, which pages there are. Does not: any page.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from reports.controls import choose_code
+from reports.language import LANGUAGES, Language
+from reports.screens import dashboard, delivery, health, platform, profile
+from reports.published import NotPublished, published
+from reports.settings import ReportSettings
+from reports.style import CSS
+from reports.tables import show_message
+from reports.text import escaped
+from reports.view import View
+
+ICONS = {"dashboard": "list_alt", "delivery": "mail", "profile": "person", "platform": "monitoring", "health": "fact_check"}
+
+ICON = str(Path(__file__).with_name("icon.svg"))
+"""A file of ours: the framework's own icons for a browser's tab come from the network."""
+
+
+def main() -> None:
+    settings = ReportSettings.load()
+    st.set_page_config(page_title="Message tracking", page_icon=ICON, layout="wide")
+    st.html(CSS)
+    language = _language(settings)
+    if settings.login == "oidc" and not st.user.is_logged_in:
+        # No page is registered: whatever the address says, there is nothing behind it.
+        st.navigation([st.Page(lambda: _ask_to_log_in(language), title=language("product"), default=True)]).run()
+        return
+    pages: dict[str, Callable[[View], None]] = {
+        "dashboard": dashboard.show,
+        "delivery": delivery.show,
+        "profile": profile.show,
+        "platform": platform.show,
+        "health": health.show,
+    }
+    chosen = st.navigation(
+        [
+            *(
+                st.Page(
+                    _page(show, settings, language),
+                    title=language(f"page_{name}"),
+                    url_path=name,
+                    icon=f":material/{ICONS[name]}:",
+                    default=name == "dashboard",
+                )
+                for name, show in pages.items()
+            ),
+            # The first page is at the root; its name leads there too.
+            st.Page(_page(dashboard.show, settings, language), title=language("page_dashboard"), url_path="deliveries", visibility="hidden"),
+        ]
+    )
+    chosen.run()
+
+
+def _page(show: Callable[[View], None], settings: ReportSettings, language: Language) -> Callable[[], None]:
+    def run() -> None:
+        human = _human(language)
+        try:
+            snapshot = published(settings.published_database).snapshot()
+        except NotPublished:
+            show_message(language("not_published"))
+            return
+        view = View(snapshot, settings, language, human)
+        show(view)
+        _footer(view)
+        if settings.login == "oidc":
+            st.sidebar.button(language("logout"), on_click=st.logout)
+
+    return run
+
+
+def _language(settings: ReportSettings) -> Language:
+    with st.sidebar:
+        code = choose_code("Language / Langue", LANGUAGES, "lang", settings.language)
+    return Language(code, settings.time_zone)
+
+
+def _human(language: Language) -> bool:
+    words = {code: language(f"events_{code}") for code in ("all", "human")}
+    return choose_code(language("events"), words, "events", "all", help_text=language("events_help")) == "human"
+
+
+def _footer(view: View) -> None:
+    publication = view.row("publication") or {}
+    text = view.language(
+        "footer",
+        version=f"{publication.get('version', 0):06d}",
+        published=view.language.time(publication.get("published_at")),
+        through=view.language.time(publication.get("data_through_at")),
+        zone=view.settings.time_zone,
+    )
+    note = "" if view.settings.show_personal_data else " " + view.language("masked_note")
+    st.html(f'<p class="mtw-footer">{escaped(text)}.{escaped(note)}</p>')
+
+
+def _ask_to_log_in(language: Language) -> None:
+    show_message(language("login_needed"))
+    st.button(language("login"), on_click=st.login)
+
