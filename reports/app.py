@@ -10,16 +10,22 @@ import streamlit as st
 
 from reports.controls import choose_code
 from reports.language import LANGUAGES, Language
-from reports.screens import dashboard, delivery, health, platform, profile
 from reports.published import NotPublished, published
+from reports.screens import dashboard, delivery, health, platform, profile
 from reports.settings import ReportSettings
-from reports.style import CSS
 from reports.tables import show_message
 from reports.text import escaped
 from reports.view import View
 
-ICONS = {"dashboard": "list_alt", "delivery": "mail", "profile": "person", "platform": "monitoring", "health": "fact_check"}
+ICONS = {
+    "dashboard": "list_alt",
+    "delivery": "mail",
+    "profile": "person",
+    "platform": "monitoring",
+    "health": "fact_check",
+}
 
+STYLE = Path(__file__).with_name("pages.css")
 ICON = str(Path(__file__).with_name("icon.svg"))
 """A file of ours: the framework's own icons for a browser's tab come from the network."""
 
@@ -27,7 +33,7 @@ ICON = str(Path(__file__).with_name("icon.svg"))
 def main() -> None:
     settings = ReportSettings.load()
     st.set_page_config(page_title="Message tracking", page_icon=ICON, layout="wide")
-    st.html(CSS)
+    st.html(STYLE)
     language = _language(settings)
     if settings.login == "oidc" and not st.user.is_logged_in:
         # No page is registered: whatever the address says, there is nothing behind it.
@@ -53,7 +59,12 @@ def main() -> None:
                 for name, show in pages.items()
             ),
             # The first page is at the root; its name leads there too.
-            st.Page(_page(dashboard.show, settings, language), title=language("page_dashboard"), url_path="deliveries", visibility="hidden"),
+            st.Page(
+                _page(dashboard.show, settings, language),
+                title=language("page_dashboard"),
+                url_path="deliveries",
+                visibility="hidden",
+            ),
         ]
     )
     chosen.run()
@@ -103,4 +114,3 @@ def _footer(view: View) -> None:
 def _ask_to_log_in(language: Language) -> None:
     show_message(language("login_needed"))
     st.button(language("login"), on_click=st.login)
-

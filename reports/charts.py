@@ -17,20 +17,31 @@ MAX_SERIES = len(COLOURS) - 1
 HEIGHT = 300
 
 FRENCH = {
-    "number": {"decimal": ",", "thousands": "\u202f", "grouping": [3], "currency": ["", "\u00a0€"], "percent": "\u00a0%"},
+    "number": {
+        "decimal": ",", "thousands": "\u202f", "grouping": [3], "currency": ["", "\u00a0€"], "percent": "\u00a0%",
+    },
     "time": {
         "dateTime": "%A %e %B %Y à %X", "date": "%d/%m/%Y", "time": "%H:%M:%S", "periods": ["", ""],
         "days": ["dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"],
         "shortDays": ["dim.", "lun.", "mar.", "mer.", "jeu.", "ven.", "sam."],
         "months": ["janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre",
                    "novembre", "décembre"],
-        "shortMonths": ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."],
+        "shortMonths": ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.",
+                        "déc."],
     },
 }  # fmt: skip
 
 
 def over_time(
-    language: Language, rows: pd.DataFrame, time: str, value: str, series: str, *, alt_text: str, labels: tuple[str, str, str], daily: bool
+    language: Language,
+    rows: pd.DataFrame,
+    time: str,
+    value: str,
+    series: str,
+    *,
+    alt_text: str,
+    labels: tuple[str, str, str],
+    daily: bool,
 ) -> None:
     """Lines over local time. labels: of time, value and series, for the axes and what a pointer shows."""
     longer = rows[time].max() - rows[time].min() > pd.Timedelta(days=4)
@@ -38,7 +49,12 @@ def over_time(
         alt.Chart(_texts(rows, series))
         .mark_line(point=rows[time].nunique() < 60, strokeWidth=2)
         .encode(
-            x=alt.X(f"{time}:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format="%d %b" if daily or longer else "%d %b %H:%M", labelOverlap=True, tickCount=8)),
+            x=alt.X(
+                f"{time}:T",
+                title=None,
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(format="%d %b" if daily or longer else "%d %b %H:%M", labelOverlap=True, tickCount=8),
+            ),
             y=alt.Y(f"{value}:Q", title=labels[1], axis=alt.Axis(tickMinStep=1)),
             color=_colour(rows, series),
             tooltip=[
@@ -53,8 +69,24 @@ def over_time(
     _show(language, chart, alt_text)
 
 
+def every_step(rows: pd.DataFrame, time: str, series: str, value: str, freq: str) -> pd.DataFrame:
+    """Long rows with a zero where a series has none: a line must not slope over days on which nothing happened."""
+    order = list(dict.fromkeys(rows[series]))
+    wide = rows.pivot_table(index=time, columns=series, values=value, aggfunc="sum", observed=True)
+    every = pd.date_range(wide.index.min(), wide.index.max(), freq=freq, name=time)
+    filled = wide.reindex(every).fillna(0)[order]
+    return filled.reset_index().melt(time, var_name=series, value_name=value)
+
+
 def cumulative(
-    language: Language, rows: pd.DataFrame, hours: str, share: str, series: str, *, alt_text: str, labels: tuple[str, str, str]
+    language: Language,
+    rows: pd.DataFrame,
+    hours: str,
+    share: str,
+    series: str,
+    *,
+    alt_text: str,
+    labels: tuple[str, str, str],
 ) -> None:
     """Curves that rise to 100 %, over hours since sending."""
     chart = (

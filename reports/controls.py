@@ -26,8 +26,16 @@ def choose_part(view: View, options: Sequence[str], page: str, key: str) -> str:
     return choose_code(view.language("section"), words, key, options[0], hide_label=True)
 
 
-def choose_code(label: str, options: Mapping[str, str], key: str, default: str, *, help_text: str | None = None, hide_label: bool = False) -> str:
-    """The same with the words themselves. The address holds the code: the framework's own binding would put the word."""
+def choose_code(
+    label: str,
+    options: Mapping[str, str],
+    key: str,
+    default: str,
+    *,
+    help_text: str | None = None,
+    hide_label: bool = False,
+) -> str:
+    """The same with the words themselves. The address has the code: the framework's own binding would put the word."""
     if st.session_state.get(key) not in options:
         asked = st.query_params.get(key)
         st.session_state[key] = asked if asked in options else default
@@ -40,7 +48,7 @@ def choose_code(label: str, options: Mapping[str, str], key: str, default: str, 
         help=help_text,
         label_visibility="collapsed" if hide_label else "visible",
     )
-    code = chosen if chosen in options else default
+    code = chosen if isinstance(chosen, str) and chosen in options else default
     if code != default:
         st.query_params[key] = code
     elif key in st.query_params:

@@ -3,13 +3,14 @@
 Belongs here: finding the n-th link, drawing on it, taking out everything that runs, loads or leads anywhere. Does not:
 shares, or which tracked URL a link is (rpt_hot_clicks).
 
-The HTML is whatever somebody sent. Three things hold, each enough on its own: nh3 keeps only harmless tags and attributes;
-the frame is sandboxed without any permission; its policy allows no fetch and no script. A link has no address left, so
-that nobody clicks the mail's tracking by mistake, and only images that the mail itself holds are drawn: its open
-pixel is not called.
+The HTML is whatever somebody sent. Three things hold, each enough on its own: nh3 keeps only harmless tags and
+attributes; the frame is sandboxed without any permission; its policy allows no fetch and no script. A link has no
+address left, so that nobody clicks the mail's tracking by mistake, and only images that the mail itself holds are
+drawn: its open pixel is not called.
 
-Positions are those of rpt_hot_clicks (docs/decisions.md, 14): the n-th <a> or <area> with an address, as libxml2 reads the
-tags. Another parser repairs broken HTML in another way and would count otherwise, so the same one draws; nh3 comes after.
+Positions are those of rpt_hot_clicks (docs/decisions.md, 14): the n-th <a> or <area> with an address, as libxml2 reads
+the tags. Another parser repairs broken HTML in another way and would count otherwise, so the same one draws; nh3 comes
+after.
 """
 
 import html
@@ -33,19 +34,29 @@ _RESERVED = str.maketrans("", "", _BADGE_OPEN + _BADGE_CLOSE)
 _VOID = frozenset(("area", "br", "col", "hr", "img"))
 _UNREAD = frozenset(("script", "style", "title"))
 
-_TAGS = set(
-    "a abbr address area b big blockquote br caption center cite code col colgroup dd del dfn div dl dt em figcaption figure"
-    " font footer h1 h2 h3 h4 h5 h6 header hr i img ins kbd li main map mark ol p pre q s samp section small span strike"
-    " strong sub sup table tbody td tfoot th thead tr tt u ul var".split()
-)
+_TAGS = {
+    "a", "abbr", "address", "area", "b", "big", "blockquote", "br", "caption", "center", "cite", "code", "col",
+    "colgroup", "dd", "del", "dfn", "div", "dl", "dt", "em", "figcaption", "figure", "font", "footer", "h1", "h2",
+    "h3", "h4", "h5", "h6", "header", "hr", "i", "img", "ins", "kbd", "li", "main", "map", "mark", "ol", "p", "pre",
+    "q", "s", "samp", "section", "small", "span", "strike", "strong", "sub", "sup", "table", "tbody", "td", "tfoot",
+    "th", "thead", "tr", "tt", "u", "ul", "var",
+}  # fmt: skip
 _ATTRIBUTES = {
-    "*": set("align alt bgcolor border cellpadding cellspacing class color colspan dir face height hspace lang rowspan"
-             " size style title valign vspace width".split()),
+    "*": {
+        "align", "alt", "bgcolor", "border", "cellpadding", "cellspacing", "class", "color", "colspan", "dir", "face",
+        "height", "hspace", "lang", "rowspan", "size", "style", "title", "valign", "vspace", "width",
+    },
     "img": {"src"},
     "ol": {"start", "type"},
 }  # fmt: skip
 
-_HEAT = (("#fff3bf", "#3d2e00"), ("#ffd08a", "#3d2000"), ("#ffab7a", "#331000"), ("#c2341c", "#ffffff"), ("#8f1010", "#ffffff"))
+_HEAT = (
+    ("#fff3bf", "#3d2e00"),
+    ("#ffd08a", "#3d2000"),
+    ("#ffab7a", "#331000"),
+    ("#c2341c", "#ffffff"),
+    ("#8f1010", "#ffffff"),
+)
 """Background and text, from few clicks to most; contrast at least 4.5."""
 
 _STYLE = """
@@ -62,7 +73,8 @@ a {text-decoration:underline}
 """
 _BADGE_STYLE = (
     "display:inline-block!important;visibility:visible!important;opacity:1!important;position:static!important;"
-    "margin:0 0 0 4px!important;padding:1px 6px!important;border-radius:9px!important;border:1px solid #5b1a00!important;"
+    "margin:0 0 0 4px!important;padding:1px 6px!important;border-radius:9px!important;"
+    "border:1px solid #5b1a00!important;"
     "font:700 12px/1.4 sans-serif!important;text-decoration:none!important;text-transform:none!important;"
     "letter-spacing:0!important;white-space:nowrap!important;text-indent:0!important;vertical-align:middle!important;"
     "width:auto!important;height:auto!important;max-width:none!important;"
@@ -120,7 +132,7 @@ def _document(body: str, title: str, language: str) -> str:
     return (
         f'<!doctype html><html lang="{html.escape(language)}"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{html.escape(title)}</title>'
-        f'<style>body {{margin:0}}</style></head><body>{body}</body></html>'
+        f"<style>body {{margin:0}}</style></head><body>{body}</body></html>"
     )
 
 
@@ -192,7 +204,9 @@ class _Drawing:
 def _badge(badge: Badge) -> str:
     background, colour = _HEAT[min(int(badge.strength * len(_HEAT)), len(_HEAT) - 1)]
     style = f"{_BADGE_STYLE}background:{background}!important;color:{colour}!important"
-    return f'<span class="mtw-badge" title="{html.escape(badge.title)}" style="{style}">{html.escape(badge.text)}</span>'
+    return (
+        f'<span class="mtw-badge" title="{html.escape(badge.title)}" style="{style}">{html.escape(badge.text)}</span>'
+    )
 
 
 def _mask(content: str) -> tuple[str, list[str]]:

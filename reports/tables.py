@@ -15,7 +15,9 @@ from reports.language import NOTHING
 from reports.text import csv_bytes, escaped, shortened
 from reports.view import View
 
-Kind = Literal["text", "written", "url", "count", "rate", "bar", "amount", "duration", "time", "wall_clock", "day", "yes", "spark"]
+Kind = Literal[
+    "text", "written", "url", "count", "rate", "bar", "amount", "duration", "time", "wall_clock", "day", "yes", "spark"
+]
 NUMBERS = ("written", "count", "rate", "bar", "amount", "duration")
 MAX_EXPORTED = 100_000
 
@@ -24,7 +26,8 @@ MAX_EXPORTED = 100_000
 class Column:
     """A column of a table. label: what the header says. page, page_id: a link, by the id in another column.
 
-    kind "written" is a number that is text already, "bar" is a rate (0–1) drawn as a bar too, "spark" a list of numbers, times are UTC, wall_clock is local.
+    kind: "written" is a number that is text already, "bar" a rate (0–1) drawn as a bar too, "spark" a list of numbers;
+    times are UTC, wall_clock is local.
     """
 
     name: str
@@ -69,9 +72,7 @@ def show_table(
     if rows.empty:
         st.html(f'<p class="mtw-empty">{escaped(caption)}: {escaped(view.language("nothing_here"))}</p>')
         return
-    head = "".join(
-        f'<th scope="col"{_class(column)}>{escaped(column.label)}</th>' for column in shown
-    )
+    head = "".join(f'<th scope="col"{_class(column)}>{escaped(column.label)}</th>' for column in shown)
     body = "".join(
         "<tr>" + "".join(_cell(view, column, row, first=n == 0) for n, column in enumerate(shown)) + "</tr>"
         for row in rows.to_dict("records")
@@ -88,7 +89,10 @@ def show_table(
 def export_button(
     view: View, rows: pd.DataFrame | Callable[[], pd.DataFrame], shown: Sequence[Column], name: str
 ) -> None:
-    """A button that saves the rows as CSV: plain numbers, times in the reporting zone. A function is asked on the click."""
+    """A button that saves the rows as CSV: plain numbers, times in the reporting zone.
+
+    Rows may be a function: it is asked on the click.
+    """
     st.download_button(
         view.language("export"),
         data=lambda: csv_bytes(_exported(view, rows() if callable(rows) else rows, shown)),
@@ -103,15 +107,18 @@ def export_button(
 def _exported(view: View, rows: pd.DataFrame, shown: Sequence[Column]) -> pd.DataFrame:
     def value(column: Column) -> pd.Series:
         found = rows[column.name]
-        if column.kind == "time":
-            return found.map(lambda moment: "" if pd.isna(moment) else view.language.local(moment).isoformat(" ", "seconds"))  # type: ignore[union-attr]
-        return found
+        return found.map(lambda moment: _local_text(view, moment)) if column.kind == "time" else found
 
     kept = [column for column in shown if column.kind != "spark"]
     ids = [column.page_id for column in kept if column.page_id]
     return pd.concat(
         [*(value(column).rename(column.name) for column in kept), *(rows[name] for name in ids)], axis="columns"
     )
+
+
+def _local_text(view: View, moment: Any) -> str:
+    local = view.language.local(moment)
+    return "" if local is None else local.isoformat(" ", "seconds")
 
 
 def show_cards(view: View, cards: Sequence[tuple[str, str, str]]) -> None:
@@ -149,7 +156,10 @@ def show_title(text: str, above: str = "") -> None:
 
 def show_heading(text: str, remark: str = "") -> None:
     """The heading of a part of a page, with a sentence below it."""
-    st.html(f'<h2 class="mtw-heading">{escaped(text)}</h2>' + (f'<p class="mtw-remark">{escaped(remark)}</p>' if remark else ""))
+    st.html(
+        f'<h2 class="mtw-heading">{escaped(text)}</h2>'
+        + (f'<p class="mtw-remark">{escaped(remark)}</p>' if remark else "")
+    )
 
 
 def show_message(text: str) -> None:
@@ -172,7 +182,9 @@ def _cell(view: View, column: Column, row: dict[Any, Any], *, first: bool) -> st
     else:
         content = escaped(_text(view, column.kind, value))
     if column.page and not pd.isna(row[column.page_id]) and int(row[column.page_id]) != 0:
-        content = f'<a href="{escaped(view.path(column.page, **{column.page_id: int(row[column.page_id])}))}">{content}</a>'
+        content = (
+            f'<a href="{escaped(view.path(column.page, **{column.page_id: int(row[column.page_id])}))}">{content}</a>'
+        )
     if first:
         return f'<th scope="row"{_class(column)}>{content}</th>'
     return f"<td{_class(column)}>{content}</td>"
@@ -193,9 +205,15 @@ def _text(view: View, kind: Kind, value: Any) -> str:
 
 def _spark(values: Any) -> str:
     """A row of small bars. For eyes only: the numbers stand beside it."""
-    numbers = [0.0 if pd.isna(value) else float(value) for value in values] if isinstance(values, Sequence) or hasattr(values, "__iter__") else []
+    numbers = (
+        [0.0 if pd.isna(value) else float(value) for value in values]
+        if isinstance(values, Sequence) or hasattr(values, "__iter__")
+        else []
+    )
     top = max(numbers, default=0.0) or 1.0
-    bars = "".join(f'<span style="height:{max(round(100 * number / top), 4 if number else 0)}%"></span>' for number in numbers)
+    bars = "".join(
+        f'<span style="height:{max(round(100 * number / top), 4 if number else 0)}%"></span>' for number in numbers
+    )
     return f'<span class="mtw-spark" aria-hidden="true">{bars}</span>'
 
 

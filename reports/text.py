@@ -33,7 +33,7 @@ def shortened(text: Any, length: int = 60) -> str:
 
 
 def csv_bytes(rows: pd.DataFrame) -> bytes:
-    """The rows as CSV (UTF-8 with a mark, so that spreadsheets read it). A text that would be a formula gets a quote."""
+    """Rows as CSV, in UTF-8 with a mark, so that spreadsheets read it. A text that would be a formula gets a quote."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(rows.columns)

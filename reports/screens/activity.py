@@ -15,11 +15,9 @@ def show_activity(view: View, rows: pd.DataFrame, minutes: int, *, export: str) 
     if rows.empty:
         show_message(f"{language('activity')}: {language('nothing_here')}")
         return
-    # Steps without events are zeros, not a slope between their neighbours.
-    every = pd.date_range(rows["local_at"].min(), rows["local_at"].max(), freq=f"{minutes}min")
-    filled = rows.set_index("local_at").reindex(every, fill_value=0).rename_axis("local_at").reset_index()
-    long = filled.melt("local_at", list(KINDS), "series", "count")
+    long = rows.melt("local_at", list(KINDS), "series", "count")
     long["series"] = long["series"].map({name: language(word) for name, word in KINDS.items()})
+    long = charts.every_step(long, "local_at", "series", "count", f"{minutes}min")
     charts.over_time(
         view.language,
         long,
@@ -30,6 +28,4 @@ def show_activity(view: View, rows: pd.DataFrame, minutes: int, *, export: str) 
         labels=(language("time"), language("number"), language("kind")),
         daily=minutes >= 1440,
     )
-    export_button(
-        view, rows, [Column("local_at", language("time"), "wall_clock"), *columns(view, *KINDS)], export
-    )
+    export_button(view, rows, [Column("local_at", language("time"), "wall_clock"), *columns(view, *KINDS)], export)

@@ -15,7 +15,9 @@ ROWS = 25
 def show(view: View) -> None:
     language = view.language
     show_title(language("page_dashboard"))
-    search = st.text_input(language("search_delivery"), key="q", bind="query-params", max_chars=200, type="search").strip()
+    search = st.text_input(
+        language("search_delivery"), key="q", bind="query-params", max_chars=200, type="search"
+    ).strip()
     order = choose(view, "order", {code: f"order_{code}" for code in ("newest", "opens", "clicks", "label")}, "order")
     parameters: dict[str, Any] = {"search": search, "order": order, "human": view.human}
     first = view.row("dashboard/deliveries", **parameters, rows=1, skipped=0)
@@ -34,7 +36,9 @@ def show(view: View) -> None:
     rows = _with_status(view, view.rows("dashboard/deliveries", **parameters, rows=ROWS, skipped=skipped))
     lines = view.rows("dashboard/sparklines", ids=[int(number) for number in rows["delivery_id"]], human=view.human)
     rows["sparkline"] = rows["delivery_id"].map(dict(zip(lines["delivery_id"], lines["sparkline"], strict=True)))
-    rows["sparkline"] = rows["sparkline"].map(lambda line: [] if line is None or isinstance(line, float) else list(line))
+    rows["sparkline"] = rows["sparkline"].map(
+        lambda line: [] if line is None or isinstance(line, float) else list(line)
+    )
     shown = [
         Column("delivery_label", language("page_delivery"), page="delivery", page_id="delivery_id"),
         Column("campaign_label", language("campaign")),
@@ -64,4 +68,8 @@ def _status(view: View, row: dict[Any, Any]) -> str:
         return view.language("status_none")
     if progress == 0:
         return view.language("status_preparing")
-    return view.language("status_sent") if progress >= 1 else view.language("status_sending", share=view.language.rate(progress))
+    return (
+        view.language("status_sent")
+        if progress >= 1
+        else view.language("status_sending", share=view.language.rate(progress))
+    )

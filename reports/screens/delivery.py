@@ -33,7 +33,9 @@ def show(view: View) -> None:
         show_title(language("page_delivery"))
         show_message(language("delivery_unknown", id=delivery_id))
         return
-    show_title(view.delivery(delivery["delivery_label"], delivery_id), above=language("delivery_id_word", id=delivery_id))
+    show_title(
+        view.delivery(delivery["delivery_label"], delivery_id), above=language("delivery_id_word", id=delivery_id)
+    )
     show_facts(
         [
             (language("sent_at"), language.time(delivery["sent_at"])),

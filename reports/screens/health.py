@@ -53,7 +53,9 @@ def show(view: View) -> None:
         [
             *columns(view, "restated_at", "version"),
             Column("delivery_label", language.indicator("delivery_label"), page="delivery", page_id="delivery_id"),
-            *columns(view, "indicator", "old_value", "new_value", "reason", "detail", old_value="amount", new_value="amount"),
+            *columns(
+                view, "indicator", "old_value", "new_value", "reason", "detail", old_value="amount", new_value="amount"
+            ),
         ],
         language("restatements_caption"),
         export="restatements",
@@ -74,9 +76,17 @@ def _publication(view: View) -> None:
     show_cards(
         view,
         [
-            (language("health_version"), f"{found.get('version', 0):06d}", f"{language('health_run')} {found.get('run_id')}"),
+            (
+                language("health_version"),
+                f"{found.get('version', 0):06d}",
+                f"{language('health_run')} {found.get('run_id')}",
+            ),
             (language("health_published_at"), language.time(found.get("published_at")), ago(found.get("published_at"))),
-            (language("health_through"), language.time(found.get("data_through_at")), ago(found.get("data_through_at"))),
+            (
+                language("health_through"),
+                language.time(found.get("data_through_at")),
+                ago(found.get("data_through_at")),
+            ),
         ],
     )
 

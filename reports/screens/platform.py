@@ -44,7 +44,7 @@ def _throughput(view: View) -> None:
         )
         charts.over_time(
             language,
-            long.sort_values("local_bucket_at"),
+            charts.every_step(long, "local_bucket_at", "series", "count", "h"),
             "local_bucket_at",
             "count",
             "series",
@@ -71,7 +71,9 @@ def _software(view: View) -> None:
     show_table(
         view,
         rows,
-        columns(view, "name", "version", "page_count", "page_share", "version_share", page_share="bar", version_share="rate"),
+        columns(
+            view, "name", "version", "page_count", "page_share", "version_share", page_share="bar", version_share="rate"
+        ),
         view.language("software_caption"),
         export=kind,
     )
@@ -128,7 +130,9 @@ def _web(view: View) -> None:
             steps,
             [
                 Column("label", language.indicator("position")),
-                *columns(view, "path_visitor_count", "lost_visitor_count", "lost_visitor_rate", lost_visitor_rate="bar"),
+                *columns(
+                    view, "path_visitor_count", "lost_visitor_count", "lost_visitor_rate", lost_visitor_rate="bar"
+                ),
                 *columns(view, "conversion_rate", "bounce_rate"),
             ],
             language("web_paths_caption"),

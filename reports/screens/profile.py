@@ -6,10 +6,28 @@ from typing import Any
 import streamlit as st
 
 from reports.controls import ROWS, choose_part, choose_text, page_offset
-from reports.tables import MAX_EXPORTED, Column, columns, export_button, show_facts, show_message, show_table, show_title
+from reports.tables import (
+    MAX_EXPORTED,
+    Column,
+    columns,
+    export_button,
+    show_facts,
+    show_message,
+    show_table,
+    show_title,
+)
 from reports.view import View, as_id
 
-LOG_COLUMNS = ("occurred_at", "url_type_label", "label", "url", "delivery_label", "device_class", "is_machine", "machine_rule")
+LOG_COLUMNS = (
+    "occurred_at",
+    "url_type_label",
+    "label",
+    "url",
+    "delivery_label",
+    "device_class",
+    "is_machine",
+    "machine_rule",
+)
 HIDDEN_AT_FIRST = ("url", "machine_rule")
 
 
@@ -35,7 +53,11 @@ def show(view: View) -> None:
             (language("denylisted"), language("yes") if recipient["is_denylisted"] else language("no")),
         ]
     )
-    parts: dict[str, Callable[[View, int], None]] = {"log": _log, "deliveries": _deliveries, "subscriptions": _subscriptions}
+    parts: dict[str, Callable[[View, int], None]] = {
+        "log": _log,
+        "deliveries": _deliveries,
+        "subscriptions": _subscriptions,
+    }
     part = choose_part(view, list(parts), "profile", "profile_part")
     parts[part](view, int(recipient["recipient_id"]))
     _search(view, asked_nothing=False)
@@ -47,7 +69,10 @@ def _search(view: View, *, asked_nothing: bool) -> None:
     partly = view.settings.show_personal_data
     # Not part of the address: addresses of people do not belong in a browser's history or a proxy's log.
     search = st.text_input(
-        language("search_profile_partly" if partly else "search_profile"), key="profile_search", max_chars=320, type="search"
+        language("search_profile_partly" if partly else "search_profile"),
+        key="profile_search",
+        max_chars=320,
+        type="search",
     ).strip()
     if not search:
         if asked_nothing:
@@ -90,7 +115,9 @@ def _log(view: View, recipient_id: int) -> None:
         "url": Column("url", language.indicator("url"), "url"),
         "delivery_label": Column("delivery_label", language("page_delivery"), page="delivery", page_id="delivery_id"),
     }
-    shown = [special.get(name) or columns(view, name)[0] for name in LOG_COLUMNS if name in chosen] or columns(view, "occurred_at")
+    shown = [special.get(name) or columns(view, name)[0] for name in LOG_COLUMNS if name in chosen] or columns(
+        view, "occurred_at"
+    )
     show_table(
         view,
         view.deliveries(view.rows("profile/log", **asked, rows=ROWS, skipped=skipped)),

@@ -6,7 +6,9 @@ from reports.view import View
 
 
 def show(view: View, delivery_id: int) -> None:
-    mobile = choose(view, "devices_shown", {code: f"devices_{code}" for code in ("all", "mobile")}, "devices") == "mobile"
+    mobile = (
+        choose(view, "devices_shown", {code: f"devices_{code}" for code in ("all", "mobile")}, "devices") == "mobile"
+    )
     rows = view.rows("delivery/devices", delivery_id=delivery_id, human=view.human, mobile=mobile)
     show_table(
         view,

@@ -13,7 +13,11 @@ FRAME_HEIGHT = 760
 def show(view: View, delivery_id: int) -> None:
     language = view.language
     links = view.rows("delivery/hot_clicks", delivery_id=delivery_id, human=view.human)
-    content = view.row("delivery/content", delivery_id=delivery_id) if view.snapshot.has("core.dim_delivery_contents") else None
+    content = (
+        view.row("delivery/content", delivery_id=delivery_id)
+        if view.snapshot.has("core.dim_delivery_contents")
+        else None
+    )
     show_heading(language("delivery_hot"), language("hot_note"))
     if content is None or not content["html_content"]:
         show_message(language("no_content"))

@@ -44,7 +44,7 @@ def show(view: View, delivery_id: int) -> None:
         ]
         charts.over_time(
             language,
-            daily,
+            charts.every_step(daily, "clicked_on", "line", "click_count", "D"),
             "clicked_on",
             "click_count",
             "line",

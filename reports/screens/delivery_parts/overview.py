@@ -105,7 +105,8 @@ def _indicators(view: View, indicators: pd.DataFrame) -> None:
     )
     with st.expander(language("definitions")):
         items = "".join(
-            f"<dt><strong>{escaped(language.indicator(row['name']))}</strong> <small>({escaped(row['name'])})</small></dt>"
+            f"<dt><strong>{escaped(language.indicator(row['name']))}</strong>"
+            f" <small>({escaped(row['name'])})</small></dt>"
             f"<dd>{escaped(row['definition'])}</dd>"
             for row in indicators.to_dict("records")
         )

@@ -33,6 +33,7 @@ def show(view: View, delivery_id: int) -> None:
     if curve.empty:
         show_table(view, curve, [], language("curve"))
         return
+    curve = curve.assign(rank=curve["activity"].map(ACTIVITIES.index)).sort_values(["rank", "elapsed_hours"])
     curve = curve.assign(series=[language(name) for name in curve["activity"]])
     charts.cumulative(
         language,
