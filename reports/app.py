@@ -17,17 +17,18 @@ from reports.tables import show_message
 from reports.text import escaped
 from reports.view import View
 
-ICONS = {
-    "dashboard": "list_alt",
-    "delivery": "mail",
-    "profile": "person",
-    "platform": "monitoring",
-    "health": "fact_check",
-}
-
 STYLE = Path(__file__).with_name("pages.css")
 ICON = str(Path(__file__).with_name("icon.svg"))
 """A file of ours: the framework's own icons for a browser's tab come from the network."""
+
+PAGES: dict[str, tuple[Callable[[View], None], str]] = {
+    "dashboard": (dashboard.show, "list_alt"),
+    "delivery": (delivery.show, "mail"),
+    "profile": (profile.show, "person"),
+    "platform": (platform.show, "monitoring"),
+    "health": (health.show, "fact_check"),
+}
+"""By name, which is also the address; with the name of an icon that the framework brings along."""
 
 
 def main() -> None:
@@ -39,52 +40,36 @@ def main() -> None:
         # No page is registered: whatever the address says, there is nothing behind it.
         st.navigation([st.Page(lambda: _ask_to_log_in(language), title=language("product"), default=True)]).run()
         return
-    pages: dict[str, Callable[[View], None]] = {
-        "dashboard": dashboard.show,
-        "delivery": delivery.show,
-        "profile": profile.show,
-        "platform": platform.show,
-        "health": health.show,
-    }
-    chosen = st.navigation(
-        [
-            *(
-                st.Page(
-                    _page(show, settings, language),
-                    title=language(f"page_{name}"),
-                    url_path=name,
-                    icon=f":material/{ICONS[name]}:",
-                    default=name == "dashboard",
-                )
-                for name, show in pages.items()
-            ),
-            # The first page is at the root; its name leads there too.
-            st.Page(
-                _page(dashboard.show, settings, language),
-                title=language("page_dashboard"),
-                url_path="deliveries",
-                visibility="hidden",
-            ),
-        ]
-    )
-    chosen.run()
+    pages = [
+        st.Page(
+            _runner(name, settings, language),
+            title=language(f"page_{name}"),
+            url_path=name,
+            icon=f":material/{icon}:",
+            default=name == "dashboard",
+        )
+        for name, (_, icon) in PAGES.items()
+    ]
+    st.navigation(pages).run()
 
 
-def _page(show: Callable[[View], None], settings: ReportSettings, language: Language) -> Callable[[], None]:
-    def run() -> None:
-        human = _human(language)
-        try:
-            snapshot = published(settings.published_database).snapshot()
-        except NotPublished:
-            show_message(language("not_published"))
-            return
-        view = View(snapshot, settings, language, human)
-        show(view)
-        _footer(view)
-        if settings.login == "oidc":
-            st.sidebar.button(language("logout"), on_click=st.logout)
+def show_page(name: str, settings: ReportSettings, language: Language) -> None:
+    """One page with what stands around it."""
+    human = _human(language)
+    try:
+        snapshot = published(settings.published_database).snapshot()
+    except NotPublished:
+        show_message(language("not_published"))
+        return
+    view = View(snapshot, settings, language, human)
+    PAGES[name][0](view)
+    _footer(view)
+    if settings.login == "oidc":
+        st.sidebar.button(language("logout"), on_click=st.logout)
 
-    return run
+
+def _runner(name: str, settings: ReportSettings, language: Language) -> Callable[[], None]:
+    return lambda: show_page(name, settings, language)
 
 
 def _language(settings: ReportSettings) -> Language:

@@ -1,7 +1,7 @@
-"""Charts, drawn by Altair on a canvas, where no text can become markup.
+"""Charts, drawn by Altair, which writes data as text and never as markup.
 
-Belongs here: kinds of charts. Does not: which numbers. Times are wall-clock times of the reporting zone and are drawn
-as if they were UTC: Vega would else shift them to the zone of whoever looks. Never more series than there are colours.
+Belongs here: kinds of charts. Does not: which numbers. Times are wall-clock times of the reporting zone and are handed
+over as UTC: those without a zone are read in the zone of whoever looks. Never more series than there are colours.
 """
 
 import altair as alt
@@ -44,6 +44,7 @@ def over_time(
     daily: bool,
 ) -> None:
     """Lines over local time. labels: of time, value and series, for the axes and what a pointer shows."""
+    rows = rows.assign(**{time: pd.to_datetime(rows[time]).dt.tz_localize("UTC")})
     longer = rows[time].max() - rows[time].min() > pd.Timedelta(days=4)
     chart = (
         alt.Chart(_texts(rows, series))
