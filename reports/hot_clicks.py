@@ -165,7 +165,8 @@ class _Drawing:
             written = "".join(
                 f' {key}="{html.escape(_TAG.sub("", (value or "").translate(_RESERVED)))}"'
                 for key, value in attributes.items()
-                if key in allowed
+                # nh3 lets addresses without a scheme pass.
+                if key in allowed and (key != "src" or (value or "").startswith("data:image/"))
             )
             self.pieces.append(f"<{name}{written}>")
         if tag == "area":
