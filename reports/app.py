@@ -30,6 +30,9 @@ PAGES: dict[str, tuple[Callable[[View], None], str]] = {
 }
 """By name, which is also the address; with the name of an icon that the framework brings along."""
 
+COUNT_EVENTS = set(PAGES) - {"health"}
+"""Pages whose numbers may or may not leave machines out."""
+
 
 def main() -> None:
     settings = ReportSettings.load()
@@ -55,7 +58,7 @@ def main() -> None:
 
 def show_page(name: str, settings: ReportSettings, language: Language) -> None:
     """One page with what stands around it."""
-    human = _human(language)
+    human = name in COUNT_EVENTS and _human(language)
     try:
         snapshot = published(settings.published_database).snapshot()
     except NotPublished:

@@ -44,8 +44,8 @@ def show(view: View) -> None:
         Column("campaign_label", language("campaign")),
         Column("sent_at", language("sent_at"), "time"),
         Column("status", language("status")),
-        *columns(view, "to_deliver_count", "success_rate", "open_rate", "click_rate", "raw_reactivity"),
         Column("sparkline", language("first_two_days"), "spark"),
+        *columns(view, "to_deliver_count", "success_rate", "open_rate", "click_rate", "raw_reactivity"),
     ]
     show_table(view, rows, shown, language("dashboard_caption"))
     export_button(

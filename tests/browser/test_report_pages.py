@@ -320,23 +320,22 @@ def test_a_version_published_while_a_page_is_open(chromium: "sync_api.Browser", 
 
 def test_browsers_anywhere_see_the_same_hours(chromium: "sync_api.Browser", site: Site) -> None:
     newest = site.query(
-        "select strftime(timezone('Europe/Paris', timezone('UTC', max(occurred_at))), '%Y-%m-%d %H:%M')"
-        f" from reports.delivery_tracking where delivery_id = {site.other_delivery}"
+        "select strftime(timezone('Europe/Paris', timezone('UTC', last_event_at)), '%Y-%m-%d %H:%M')"
+        f" from reports.delivery_dashboard where delivery_id = {site.other_delivery}"
     )[0][0]
     seen = []
     for zone in ("Pacific/Auckland", "America/Los_Angeles", "UTC"):
         with visiting(chromium, site, timezone_id=zone) as visit:
-            page = visit.open(f"/delivery?delivery_id={site.other_delivery}&part=log")
-            log = page.locator(".mtw-table tbody").inner_text()
-            assert log.startswith(newest)
             page = visit.open(f"/delivery?delivery_id={site.other_delivery}&step=30")
+            facts = page.locator(".mtw-facts").inner_text()
+            assert newest in facts
             chart = page.locator("[data-testid=stVegaLiteChart] svg.marks").first
             chart.scroll_into_view_if_needed()
             page.wait_for_timeout(600)
             assert page.evaluate("new Date(0).getTimezoneOffset()") == {"UTC": 0, "America/Los_Angeles": 480}.get(
                 zone, -720
             )
-            seen.append((log, chart.evaluate("drawing => drawing.outerHTML")))
+            seen.append((facts, chart.evaluate("drawing => drawing.outerHTML")))
     assert seen[0] == seen[1] == seen[2]
     assert len(seen[0][1]) > 5_000, "something is drawn"
 
@@ -378,3 +377,35 @@ def test_nobody_sees_anything_before_logging_in(chromium: "sync_api.Browser", si
             visit.page.get_by_role("button", name="Log in").wait_for()
             assert visit.page.locator(".mtw-footer, .mtw-table, .mtw-cards").count() == 0
             assert visit.page.get_by_role("link", name="Platform").count() == 0
+
+
+@pytest.mark.skipif(
+    os.environ.get("MTW_UPDATE_SCREENSHOTS") != "1", reason="draws the pictures of docs/report-pages.md"
+)
+def test_pictures_for_the_docs(chromium: "sync_api.Browser", demo: Demo, tmp_path: Path) -> None:
+    site = Site("", demo.warehouse)
+    delivery_id = site.query("select delivery_id from reports.rpt_tracking_indicators order by total_click_count desc")[
+        0
+    ][0]
+    recipient_id = site.query(
+        "select recipient_id from reports.profile_tracking where recipient_id <> 0 and url_type = 1 and not is_machine"
+        " group by recipient_id order by count(*) desc, recipient_id"
+    )[0][0]
+    pictures = {
+        "dashboard": ("/", 1280, 1100),
+        "delivery": (f"/delivery?delivery_id={delivery_id}", 1280, 1100),
+        "urls-and-clicks": (f"/delivery?delivery_id={delivery_id}&part=links", 1280, 1500),
+        "tracking-statistics": (f"/delivery?delivery_id={delivery_id}&part=timing", 1280, 1150),
+        "hot-clicks": (f"/delivery?delivery_id={delivery_id}&part=hot", 1280, 1300),
+        "hot-clicks-phone": (f"/delivery?delivery_id={delivery_id}&part=hot", 390, 1200),
+        "profile": (f"/profile?recipient_id={recipient_id}", 1280, 1000),
+        "platform": ("/platform?period=0&platform_part=activity", 1280, 850),
+        "platform-french": ("/platform?lang=fr&platform_part=subscriptions", 1280, 900),
+        "health": ("/health", 1280, 1300),
+    }
+    with serving(site.warehouse, tmp_path / "pages.log") as site.address, visiting(chromium, site) as visit:
+        for name, (path, width, height) in pictures.items():
+            page = visit.open(path)
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(1_500)
+            page.screenshot(path=SCREENSHOTS / f"{name}.png")
