@@ -4,6 +4,7 @@ Belongs here: login, what stands around every page, which pages there are. Does 
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -39,13 +40,11 @@ def main() -> None:
     st.set_page_config(page_title="Message tracking", page_icon=ICON, layout="wide")
     st.html(STYLE)
     language = _language(settings)
-    if settings.login == "oidc" and not st.user.is_logged_in:
-        # No page is registered: whatever the address says, there is nothing behind it.
-        st.navigation([st.Page(lambda: _ask_to_log_in(language), title=language("product"), default=True)]).run()
-        return
+    logged_in = settings.login != "oidc" or bool(st.user.is_logged_in)
     pages = [
         st.Page(
-            _runner(name, settings, language),
+            # Until then every address leads to the same request, and no page is made.
+            _runner(name, settings, language) if logged_in else partial(_ask_to_log_in, language),
             title=language(f"page_{name}"),
             url_path=name,
             icon=f":material/{icon}:",
@@ -53,7 +52,7 @@ def main() -> None:
         )
         for name, (_, icon) in PAGES.items()
     ]
-    st.navigation(pages).run()
+    st.navigation(pages, position="sidebar" if logged_in else "hidden").run()
 
 
 def show_page(name: str, settings: ReportSettings, language: Language) -> None:

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
+import flask
 import pytest
+import werkzeug.serving
 
 from orchestration.access import allowed
 from orchestration.serve import PAGES_DIR, pages_command
@@ -29,6 +32,8 @@ from tests.pages import HOSTILE, make_current, make_hostile, make_version
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe_core = pytest.importorskip("axe_playwright_python.sync_playwright")
+jwt = pytest.importorskip("joserfc.jwt")
+RSAKey = pytest.importorskip("joserfc.jwk").RSAKey
 
 pytestmark = pytest.mark.browser
 
@@ -58,11 +63,11 @@ class Site:
 
 
 @contextmanager
-def serving(warehouse: Path, log: Path, **variables: str) -> Iterator[str]:
+def serving(warehouse: Path, log: Path, port: int = 0, **variables: str) -> Iterator[str]:
     """The address of the pages of a warehouse, started as `mtw serve` starts them."""
     settings = Settings.load({"MTW_WAREHOUSE_DIR": str(warehouse), **variables}, dotenv=log.parent / ".env")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "STREAMLIT_"))}
-    port = free_port()
+    port = port or free_port()
     address = f"http://127.0.0.1:{port}"
     with log.open("w") as output:
         server = subprocess.Popen(
@@ -145,14 +150,16 @@ def visit(chromium: "sync_api.Browser", site: Site) -> Iterator[Visit]:
 
 
 @contextmanager
-def visiting(chromium: "sync_api.Browser", site: Site, **options: object) -> Iterator[Visit]:
+def visiting(chromium: "sync_api.Browser", site: Site, and_to: str = "", **options: object) -> Iterator[Visit]:
+    """A browser of its own. and_to: another server that it may go to."""
+    own = (f"{site.address}/", and_to) if and_to else (f"{site.address}/",)
     context = chromium.new_context(viewport={"width": WIDTHS[0], "height": 900}, accept_downloads=True, **options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     visit = Visit(page, site)
 
     def seen(request: "sync_api.Request") -> None:
-        if not request.url.startswith((f"{site.address}/", "data:", "blob:")):
+        if not request.url.startswith((*own, "data:", "blob:")):
             visit.foreign.append(request.url)
 
     def refused(request: "sync_api.Request") -> None:
@@ -163,7 +170,7 @@ def visiting(chromium: "sync_api.Browser", site: Site, **options: object) -> Ite
     context.on("request", seen)
     context.on("requestfailed", refused)
     # What would leave is noted, and does not leave.
-    context.route(lambda url: not url.startswith(site.address), lambda route: route.abort())
+    context.route(lambda url: not url.startswith(own), lambda route: route.abort())
     page.on("dialog", lambda dialog: (visit.dialogs.append(dialog.message), dialog.dismiss()))
     yield visit
     context.close()
@@ -360,23 +367,77 @@ def test_paper_shows_the_whole_table_and_no_buttons(visit: Visit, site: Site) ->
     assert pages > 1, "fifty rows do not fit on one sheet, and none is cut off"
 
 
+class Provider:
+    """An OpenID Connect provider that lets everybody in, on the loopback address."""
+
+    def __init__(self) -> None:
+        self.key = RSAKey.generate_key(2048, {"kid": "test", "use": "sig", "alg": "RS256"})
+        self.nonce = ""
+        app = flask.Flask("provider")
+        app.add_url_rule("/.well-known/openid-configuration", view_func=self.configuration)
+        app.add_url_rule("/authorize", view_func=self.authorize)
+        app.add_url_rule("/token", view_func=self.token, methods=["POST"])
+        app.add_url_rule("/keys", view_func=self.keys)
+        self.server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True)
+        self.address = f"http://127.0.0.1:{self.server.port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def configuration(self) -> dict[str, object]:
+        return {
+            "issuer": self.address,
+            "authorization_endpoint": f"{self.address}/authorize",
+            "token_endpoint": f"{self.address}/token",
+            "jwks_uri": f"{self.address}/keys",
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        }
+
+    def authorize(self) -> "flask.typing.ResponseReturnValue":
+        asked = flask.request.args
+        self.nonce = asked.get("nonce", "")
+        return flask.redirect(f"{asked['redirect_uri']}?code=code&state={asked['state']}")
+
+    def token(self) -> dict[str, object]:
+        now = int(time.time())
+        claims = {"iss": self.address, "aud": "pages", "sub": "1", "email": "ann@example.org", "nonce": self.nonce}
+        token = jwt.encode({"alg": "RS256", "kid": "test"}, {**claims, "iat": now, "exp": now + 600}, self.key)
+        return {"access_token": "x", "token_type": "Bearer", "expires_in": 600, "id_token": token}
+
+    def keys(self) -> dict[str, object]:
+        return {"keys": [self.key.as_dict(private=False)]}
+
+
 def test_nobody_sees_anything_before_logging_in(chromium: "sync_api.Browser", site: Site, tmp_path: Path) -> None:
+    provider, port = Provider(), free_port()
     secrets = tmp_path / "secrets.toml"
     secrets.write_text(
-        '[auth]\nredirect_uri = "http://127.0.0.1/oauth2callback"\ncookie_secret = "0123456789abcdef0123456789abcdef"\n'
-        'client_id = "x"\nclient_secret = "y"\nserver_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"\n'
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\n'
+        'cookie_secret = "0123456789abcdef0123456789abcdef"\nclient_id = "pages"\nclient_secret = "secret"\n'
+        f'server_metadata_url = "{provider.address}/.well-known/openid-configuration"\n'
     )
     guarded = Site("", site.warehouse)
+    delivery = f"/delivery?delivery_id={site.other_delivery}"
     variables = {"MTW_LOGIN": "oidc", "MTW_LOGIN_SECRETS": str(secrets)}
     with (
-        serving(site.warehouse, tmp_path / "pages.log", **variables) as guarded.address,
-        visiting(chromium, guarded) as visit,
+        serving(site.warehouse, tmp_path / "pages.log", port, **variables) as guarded.address,
+        visiting(chromium, guarded, and_to=provider.address) as visit,
     ):
-        for path in ("/", f"/delivery?delivery_id={site.other_delivery}", f"/profile?recipient_id={site.recipient}"):
-            visit.page.goto(guarded.address + path)
-            visit.page.get_by_role("button", name="Log in").wait_for()
-            assert visit.page.locator(".mtw-footer, .mtw-table, .mtw-cards").count() == 0
-            assert visit.page.get_by_role("link", name="Platform").count() == 0
+        page = visit.page
+        for path in ("/", delivery, f"/profile?recipient_id={site.recipient}"):
+            page.goto(guarded.address + path)
+            page.get_by_role("button", name="Log in").wait_for()
+            assert page.locator(".mtw-footer, .mtw-table, .mtw-cards").count() == 0
+            assert page.get_by_role("link", name="Platform").count() == 0
+        page.get_by_role("button", name="Log in").click()
+        page.locator(".mtw-footer").wait_for()
+        visit.open(delivery)
+        assert page.locator(".mtw-table").count() > 1
+        page.get_by_role("button", name="Log out").click()
+        page.get_by_role("button", name="Log in").wait_for()
+        assert page.locator(".mtw-table").count() == 0
+        assert visit.foreign == []
+    provider.server.shutdown()
 
 
 @pytest.mark.skipif(
