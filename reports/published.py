@@ -5,7 +5,6 @@ Belongs here: following the link, one connection per version, the cache. Does no
 
 import os
 import threading
-import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,26 +34,15 @@ class NotPublished(Exception):
 class Snapshot:
     """One published version. A page reads all of its numbers from one snapshot, so that no two versions mix.
 
-    identity: tells versions apart, also those of a warehouse that was made anew. seconds: time spent in queries.
+    identity: tells versions apart, also those of a warehouse that was made anew.
     """
 
     identity: tuple[str, int, int]
     connection: duckdb.DuckDBPyConnection = field(repr=False)
-    seconds: float = 0.0
 
     def rows(self, query: str, **parameters: Any) -> pd.DataFrame:
         """The rows of queries/<query>.sql; parameters are bound as $name, never written into the text."""
-        began = time.perf_counter()
-        found = _rows(self, self.identity, query, parameters)
-        self.seconds += time.perf_counter() - began
-        return found
-
-    def row(self, query: str, **parameters: Any) -> dict[str, Any] | None:
-        """The first row by column names, NULL as None; None where there is no row."""
-        found = self.rows(query, **parameters)
-        if found.empty:
-            return None
-        return {str(name): None if pd.isna(value) else value for name, value in found.iloc[0].items()}
+        return _rows(self, self.identity, query, parameters)
 
     def has(self, table: str) -> bool:
         """Whether this version holds schema.table: older ones lack newer tables."""
