@@ -60,6 +60,7 @@ _SAYS_WHAT_TO_DO = {
     "StorageError",
     "PipelineLocked",
     "VerifyError",
+    "AccessError",
 }
 
 
@@ -635,7 +636,8 @@ def demo(events: int, verbose: bool) -> None:
         out.print(view.table("\nControl totals", STATUS_HEADER, status_rows(collect(settings.warehouse_dir))))
         out.print(
             "\nWhere to look next\n"
-            "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule\n"
+            "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule;\n"
+            "                            the report pages on http://127.0.0.1:8501\n"
             f"  {published}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
             f"{explained}"
@@ -646,14 +648,22 @@ def demo(events: int, verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; the UI has no login.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
-def serve(host: str, port: int) -> None:
-    """Run the Dagster web server and the daemon (schedules, sensors) until interrupted."""
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any but this machine's needs MTW_LOGIN.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the Dagster UI.")
+@click.option(
+    "--reports-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Of the report pages."
+)
+def serve(host: str, port: int, reports_port: int) -> None:
+    """Run the Dagster web server, its daemon (schedules, sensors) and the report pages until interrupted."""
     with _one_line_errors():
-        from orchestration.serve import serve_dagster
+        from orchestration.serve import serve as serve_all
 
-        sys.exit(serve_dagster(_settings(), host, port))
+        sys.exit(serve_all(_settings(), host, port, reports_port))
 
 
 @main.command("collector-map")

@@ -35,7 +35,7 @@ SCHEMAS = ("core", "reports", "meta")
 KEPT_VERSIONS = 3
 """Versions that stay: the current one, and two for readers and people who want to look back."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
 
 SORT_KEYS = {

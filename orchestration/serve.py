@@ -1,5 +1,11 @@
-"""The Dagster web server and daemon as children of one process, which passes signals on and leaves none behind."""
+"""Dagster's web server and daemon and the report pages as children of one process, which passes signals on and leaves
+none behind.
 
+Belongs here: command lines, and living and dying together. Does not: who may reach them (orchestration.access), or the
+pages (reports, which is started as a script and never imported).
+"""
+
+import importlib.util
 import os
 import signal
 import subprocess
@@ -10,11 +16,14 @@ from types import FrameType
 
 import click
 
+from orchestration.access import Access, allowed
 from orchestration.dbt import prepare_manifest
 from orchestration.home import prepare_dagster_home
 from orchestration.settings import PROJECT_DIR, Settings
 
 WORKSPACE = PROJECT_DIR / "workspace.yaml"
+PAGES_DIR = PROJECT_DIR / "reports" / "start"
+"""Where the report pages start: their script and the framework's settings."""
 _GRACE_SECONDS = 20
 
 
@@ -33,11 +42,30 @@ def commands(host: str, port: int) -> list[list[str]]:
     ]
 
 
-def serve_dagster(settings: Settings, host: str, port: int) -> int:
-    """Serve until a signal comes (returns 0) or a child ends by itself (the other one is stopped; returns 1).
+def pages_command(access: Access, port: int) -> list[str]:
+    """The command line of the report pages; PAGES_DIR is its working directory."""
+    command = [
+        *(sys.executable, "-m", "streamlit", "run", str(PAGES_DIR / "report_pages.py")),
+        *("--server.address", access.pages_host, "--server.port", str(port)),
+    ]
+    for name in access.host_names:
+        command += ["--server.allowedHosts", name]
+    if access.secrets is not None:
+        command += ["--secrets.files", str(access.secrets)]
+    return command
 
-    Raises DbtError where the models cannot be read: better now than as an error page.
+
+def pages_are_installed() -> bool:
+    return importlib.util.find_spec("streamlit") is not None and importlib.util.find_spec("nh3") is not None
+
+
+def serve(settings: Settings, host: str, port: int, pages_port: int) -> int:
+    """Serve until a signal comes (returns 0) or a child ends by itself (the others are stopped; returns 1).
+
+    Raises DbtError where the models cannot be read: better now than as an error page; AccessError where the host
+    needs a login that is not set up.
     """
+    access = allowed(settings, host)
     prepare_dagster_home(settings)
     settings.export()
     prepare_manifest(settings)
@@ -50,11 +78,25 @@ def serve_dagster(settings: Settings, host: str, port: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     # A group of their own: Ctrl-C reaches this process alone, which then stops them in order.
+    starting = [(command, PROJECT_DIR) for command in commands(access.dagster_host, port)]
+    if pages_are_installed():
+        starting.append((pages_command(access, pages_port), PAGES_DIR))
     children = [
-        subprocess.Popen(command, cwd=PROJECT_DIR, env=os.environ.copy(), start_new_session=True)
-        for command in commands(host, port)
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ.copy(),
+            start_new_session=True,
+            # The framework says where it listens, in its own words; what goes wrong is on the other stream.
+            stdout=subprocess.DEVNULL if folder == PAGES_DIR else None,
+        )
+        for command, folder in starting
     ]
-    click.echo(f"Dagster UI on http://{host}:{port}  (Ctrl-C stops it)")
+    click.echo(f"Dagster UI on http://{_in_url(access.dagster_host)}:{port}  (Ctrl-C stops it)")
+    if pages_are_installed():
+        click.echo(f"Report pages on http://{_in_url(access.pages_host)}:{pages_port}")
+    else:
+        click.echo("Report pages are not installed: pip install 'message-tracking-warehouse[reports]'")
     ended = None
     try:
         while not stopping and ended is None:
@@ -63,11 +105,17 @@ def serve_dagster(settings: Settings, host: str, port: int) -> int:
     finally:
         _stop(children)
     if ended is not None and not stopping:
-        name = Path(str(ended.args[0])).name  # type: ignore[index]
-        hint = f"; is port {port} free? choose another with --port" if name == "dagster-webserver" else ""
+        arguments = [str(argument) for argument in ended.args]  # type: ignore[union-attr]
+        name = "the report pages" if "streamlit" in arguments else Path(arguments[0]).name
+        options = {"dagster-webserver": (port, "--port"), "the report pages": (pages_port, "--reports-port")}
+        hint = "; is port {} free? choose another with {}".format(*options[name]) if name in options else ""
         click.echo(f"mtw: {name} ended with exit code {ended.returncode}{hint}", err=True)
         return 1
     return 0
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:

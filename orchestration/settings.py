@@ -25,6 +25,12 @@ ENGINES = ("duckdb",)
 WEB_TRACKING_MODES = ("session", "permanent", "anonymous")
 """What MTW_WEB_TRACKING_MODE may be; the models say what each keeps."""
 
+LANGUAGES = ("en", "fr")
+"""What MTW_LANGUAGE may be: the language in which report pages begin."""
+
+LOGINS = ("oidc", "proxy")
+"""What MTW_LOGIN may be: the report pages ask who somebody is, or a proxy in front of them has asked."""
+
 MEMORY_LIMIT = "3GB"
 """What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
 
@@ -68,6 +74,14 @@ class Settings:
     max_missing_rate: float = 0.01
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
+    language: str = "en"
+    """In which the report pages begin."""
+    show_personal_data: bool = False
+    """Whether report pages show addresses, names and links' parameters; masked otherwise."""
+    login: str = ""
+    """One of LOGINS, or "": nobody logs in, and pages are served on this machine alone."""
+    login_secrets: Path | None = None
+    """TOML file with the [auth] of an OpenID Connect provider, for login oidc."""
     reference_mapping: Path | None = None
     """A mapping file of one's own; the shipped one where None."""
     reference_full: bool = False
@@ -128,6 +142,12 @@ class Settings:
         memory_limit = text("MTW_MEMORY_LIMIT", MEMORY_LIMIT) or ""
         if not _MEMORY.fullmatch(memory_limit):
             raise SettingsError(f"MTW_MEMORY_LIMIT is {memory_limit!r}; write it like 3GB or 800MB")
+        language = text("MTW_LANGUAGE", "en") or ""
+        if language not in LANGUAGES:
+            raise SettingsError(f"MTW_LANGUAGE is {language!r}; set it to one of: {', '.join(LANGUAGES)}")
+        login = text("MTW_LOGIN") or ""
+        if login and login not in LOGINS:
+            raise SettingsError(f"MTW_LOGIN is {login!r}; set it to one of: {', '.join(LOGINS)}, or leave it out")
         settings = cls(
             landing_dir=location("MTW_LANDING_DIR") or PROJECT_DIR / "data" / "landing",
             warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
@@ -144,6 +164,10 @@ class Settings:
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
             memory_limit=memory_limit,
+            language=language,
+            show_personal_data=(text("MTW_SHOW_PERSONAL_DATA") or "").lower() in ("1", "true", "yes"),
+            login=login,
+            login_secrets=path("MTW_LOGIN_SECRETS", Path()) if text("MTW_LOGIN_SECRETS") else None,
             accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
             reference_mapping=path("MTW_REFERENCE_MAPPING", Path()) if text("MTW_REFERENCE_MAPPING") else None,
             # Not a promised setting: tests point it at a small project.
@@ -222,6 +246,9 @@ class Settings:
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
             "MTW_MEMORY_LIMIT": self.memory_limit,
+            "MTW_LANGUAGE": self.language,
+            "MTW_SHOW_PERSONAL_DATA": "1" if self.show_personal_data else "",
+            "MTW_LOGIN": self.login,
             "MTW_ACCEPT_NEW_FORMATS": "1" if self.accept_new_formats else "",
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),

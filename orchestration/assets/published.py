@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from orchestration import build_state, privacy
+from orchestration.check_results import check_results
 from orchestration.dbt import DbtError
 from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import meta_tables, prepare_sql
@@ -64,6 +65,7 @@ def build_publish_asset(
         except DbtError as error:
             context.log.warning("published without the models' SQL, which mtw explain needs: %s", error)
             extra = []
+        extra = [*extra, check_results(context.instance, context.run.run_id)]
         try:
             publication = publish(
                 settings.working_database,

@@ -1,0 +1,13 @@
+-- Recipients by id or address; $partly: also by a part of the address or name.
+select
+    recipient_id,
+    recipient_label,
+    email,
+    language,
+    created_at
+from core.dim_recipients
+where cast(recipient_id as varchar) = $search
+    or lower(email) = lower($search)
+    or ($partly and (contains(lower(email), lower($search)) or contains(lower(recipient_label), lower($search))))
+order by recipient_id
+limit 50

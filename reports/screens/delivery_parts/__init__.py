@@ -1,0 +1,1 @@
+"""The parts of the delivery page, one module each: show(view, delivery_id)."""

@@ -1,0 +1,289 @@
+"""What the report pages show, without a browser: the numbers of the published file, masked, in two languages.
+
+Pages run in the framework's own test runner over the demo's published version. What needs a browser is in
+tests/browser/test_report_pages.py.
+"""
+
+import html
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Demo
+from tests.pages import make_current, make_hostile, make_version
+
+testing = pytest.importorskip("streamlit.testing.v1")
+
+from reports import language as words_module  # noqa: E402 (only where the pages' packages are)
+from reports.language import Language  # noqa: E402
+from reports.published import QUERIES, Published, Snapshot, sql  # noqa: E402
+
+Page = Callable[..., Any]
+
+
+def one_page(name: str) -> None:
+    """The script that the runner executes: a page without the navigation around it."""
+    from reports.app import show_page
+    from reports.language import Language
+    from reports.settings import ReportSettings
+
+    settings = ReportSettings.load()
+    show_page(name, settings, Language(settings.language, settings.time_zone))
+
+
+@pytest.fixture(scope="module")
+def copied(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with a copy of the demo's published file: DuckDB opens no file in two ways in one process."""
+    warehouse = tmp_path_factory.mktemp("pages") / "warehouse"
+    make_version(demo.published, warehouse, 1)
+    make_current(warehouse, 1)
+    return warehouse
+
+
+@pytest.fixture
+def snapshot(copied: Path) -> Snapshot:
+    return Published(copied / "published" / "marts.duckdb").snapshot()
+
+
+@pytest.fixture
+def page(copied: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    """Runs a page with address parameters; settings are keyword arguments in capitals."""
+
+    def run(name: str, warehouse: Path = copied, **asked: str) -> Any:
+        monkeypatch.setenv("MTW_WAREHOUSE_DIR", str(warehouse))
+        for key, value in asked.items():
+            if key.isupper():
+                monkeypatch.setenv(key, value)
+        tested = testing.AppTest.from_function(one_page, args=(name,), default_timeout=60)
+        for key, value in asked.items():
+            if not key.isupper():
+                tested.query_params[key] = value
+        tested.run()
+        assert not tested.exception, tested.exception
+        return tested
+
+    return run
+
+
+def shown(tested: Any) -> str:
+    """All HTML that the page wrote."""
+    return "\n".join(element.proto.body for element in tested.get("html"))
+
+
+def cells(tested: Any, first: str) -> list[str]:
+    """The cells of the row that begins with this text."""
+    for row in re.findall(r"<tr>(.*?)</tr>", shown(tested)):
+        found = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)]
+        if found and found[0] == first:
+            return found
+    raise AssertionError(f"no row begins with {first!r}")
+
+
+def busiest(demo: Demo) -> int:
+    return int(
+        demo.query("select delivery_id from reports.rpt_tracking_indicators order by total_click_count desc limit 1")[
+            0
+        ][0]
+    )
+
+
+def test_indicators_are_those_of_the_published_file(demo: Demo, page: Page) -> None:
+    delivery_id = busiest(demo)
+    opens, human_opens, reactivity, human_reactivity = demo.query(
+        "select recipient_open_count, human_recipient_open_count, raw_reactivity, human_raw_reactivity"
+        f" from reports.rpt_tracking_indicators where delivery_id = {delivery_id}"
+    )[0]
+    tested = page("delivery", delivery_id=str(delivery_id))
+    assert cells(tested, "Distinct opens") == ["Distinct opens", f"{opens:,}", f"{human_opens:,}"]
+    assert cells(tested, "Raw reactivity")[1:] == [f"{100 * reactivity:.1f}%", f"{100 * human_reactivity:.1f}%"]
+    assert f"<dd>{opens:,}<" in shown(tested)
+    assert f"<dd>{human_opens:,}<" in shown(page("delivery", delivery_id=str(delivery_id), events="human"))
+
+
+def test_an_indicator_that_is_new_in_the_catalogue_is_shown(demo: Demo, page: Page, tmp_path: Path) -> None:
+    import duckdb
+
+    made = make_version(demo.published, tmp_path, 1)
+    with duckdb.connect(str(made)) as con:
+        con.execute("alter table reports.rpt_tracking_indicators add column brand_new_count bigint default 4711")
+        con.execute(
+            "insert into meta.indicator_catalogue (name, mart, definition, unit, has_human_form)"
+            " values ('brand_new_count', 'rpt_tracking_indicators', 'New.', 'events', false)"
+        )
+    make_current(tmp_path, 1)
+    tested = page("delivery", tmp_path, delivery_id=str(busiest(demo)))
+    assert cells(tested, "Brand new") == ["Brand new", "4,711", "–"]
+
+
+@pytest.mark.parametrize("human", [False, True])
+def test_clicks_per_link_are_those_of_the_click_streams(demo: Demo, snapshot: Snapshot, human: bool) -> None:
+    column = "human_click_count" if human else "click_count"
+    for (delivery_id,) in demo.query("select delivery_id from reports.rpt_tracking_indicators where delivery_id <> 0"):
+        rows = snapshot.rows("delivery/links", delivery_id=delivery_id, by="label", hours=None, human=human, top=500)
+        expected = demo.query(
+            f"select {column} from reports.rpt_url_click_streams where delivery_id = {delivery_id} order by 1 desc"
+        )
+        assert sorted(rows["click_count"], reverse=True) == [count for (count,) in expected]
+
+
+def test_a_period_and_a_top_of_links(demo: Demo, snapshot: Snapshot) -> None:
+    delivery_id = busiest(demo)
+    asked: dict[str, Any] = {"delivery_id": delivery_id, "by": "label", "human": False}
+    first_day = snapshot.rows("delivery/links", **asked, hours=24, top=3)
+    expected = demo.query(
+        "select count(*) from core.fct_tracking_events join core.dim_deliveries using (delivery_id)"
+        f" where delivery_id = {delivery_id} and url_id <> 1 and is_in_time_range"
+        " and occurred_at < sent_at + interval 24 hour"
+    )[0][0]
+    assert first_day["click_count"].sum() == expected > 0
+    assert list(first_day["is_others"]) == [False, False, False, True]
+    assert first_day["click_share"].sum() == pytest.approx(1)
+    assert expected < snapshot.rows("delivery/links", **asked, hours=None, top=3)["click_count"].sum()
+
+
+def test_days_are_those_of_the_reporting_zone(demo: Demo, snapshot: Snapshot) -> None:
+    delivery_id = busiest(demo)
+    asked: dict[str, Any] = {"delivery_id": delivery_id, "by": "category", "hours": None, "human": False, "top": 50}
+    for zone in ("UTC", "Pacific/Auckland"):
+        rows = snapshot.rows("delivery/links_daily", **asked, zone=zone)
+        expected = demo.query(
+            f"select cast(timezone('{zone}', timezone('UTC', occurred_at)) as date), count(*)"
+            f" from core.fct_tracking_events where delivery_id = {delivery_id} and url_id <> 1 and is_in_time_range"
+            " group by 1 order by 1"
+        )
+        assert [
+            (day.date(), count) for day, count in rows.groupby("clicked_on")["click_count"].sum().items()
+        ] == expected
+
+
+def test_french_numbers_words_and_days(demo: Demo, page: Page) -> None:
+    delivery_id = busiest(demo)
+    opens, reactivity = demo.query(
+        "select total_open_count, raw_reactivity from reports.rpt_tracking_indicators"
+        f" where delivery_id = {delivery_id}"
+    )[0]
+    tested = page("delivery", delivery_id=str(delivery_id), MTW_LANGUAGE="fr")
+    assert cells(tested, "Total des ouvertures")[1] == f"{opens:,}".replace(",", "\u202f")
+    assert cells(tested, "Réactivité brute")[1] == f"{100 * reactivity:.1f}\u00a0%".replace(".", ",")
+    assert re.search(r"<dt>Envoyée</dt><dd>\d\d/\d\d/\d{4} \d\d:\d\d</dd>", shown(tested))
+
+
+def test_times_are_shown_in_the_reporting_zone(demo: Demo, page: Page) -> None:
+    delivery_id = busiest(demo)
+    for zone in ("UTC", "America/New_York"):
+        expected = demo.query(
+            f"select strftime(timezone('{zone}', timezone('UTC', sent_at)), '%Y-%m-%d %H:%M')"
+            f" from core.dim_deliveries where delivery_id = {delivery_id}"
+        )[0][0]
+        tested = page("delivery", delivery_id=str(delivery_id), MTW_TIME_ZONE=zone)
+        assert f"<dt>Sent</dt><dd>{expected}</dd>" in shown(tested)
+
+
+@pytest.mark.parametrize("asked", ["", "0x1F", "-1", "1.5", "1e3", "٣", "9" * 19, "9" * 400, "1 or 1=1", "\x00", "<b>"])
+@pytest.mark.parametrize("name", ["delivery", "profile"])
+def test_what_is_no_id_gets_a_sentence(page: Page, name: str, asked: str) -> None:
+    tested = page(name, **{f"{'delivery' if name == 'delivery' else 'recipient'}_id": asked})
+    assert 'role="status"' in shown(tested)
+    assert "<b>" not in shown(tested)
+
+
+def test_personal_data_is_masked_unless_a_setting_shows_it(demo: Demo, page: Page) -> None:
+    recipient_id, email, label = demo.query(
+        "select recipient_id, email, recipient_label from core.dim_recipients join"
+        " (select recipient_id from reports.delivery_tracking where url like '%?%' limit 1) using (recipient_id)"
+    )[0]
+    for part in ("log", "deliveries", "subscriptions"):
+        masked = shown(page("profile", recipient_id=str(recipient_id), profile_part=part))
+        assert email not in masked and html.escape(label) not in masked and f"{email[0]}•••@" in masked
+    open_ = shown(page("profile", recipient_id=str(recipient_id), MTW_SHOW_PERSONAL_DATA="1"))
+    assert email in open_ and html.escape(label) in open_
+
+
+def test_a_masked_address_cannot_be_guessed_piece_by_piece(demo: Demo, page: Page) -> None:
+    email = demo.query("select email from core.dim_recipients where email is not null order by recipient_id limit 1")[
+        0
+    ][0]
+
+    def found(text: str, **settings: str) -> bool:
+        tested = page("profile", **settings)
+        tested.text_input(key="profile_search").set_value(text).run()
+        return "Recipients found" in shown(tested)
+
+    assert found(email.upper())
+    assert not found(email[:6])
+    assert not found("%")
+    assert found(email[:6], MTW_SHOW_PERSONAL_DATA="1")
+    assert not found("%%%%", MTW_SHOW_PERSONAL_DATA="1")
+
+
+def test_a_search_is_text_and_no_pattern(demo: Demo, page: Page) -> None:
+    label = demo.query(
+        "select delivery_label from reports.delivery_dashboard where delivery_id <> 0 and sent_at is not null limit 1"
+    )[0][0]
+    for text, expected in ((label[1:].upper(), True), ("_", False), ("' or 1=1 --", False)):
+        tested = page("dashboard", q=text)
+        assert ("mtw-table" in shown(tested)) is expected, text
+
+
+def test_nothing_published_yet_is_said(page: Page, tmp_path: Path) -> None:
+    for name in ("dashboard", "delivery", "profile", "platform", "health"):
+        assert "mtw run" in shown(page(name, tmp_path))
+
+
+def test_data_health_shows_the_checks_of_the_run(demo: Demo, page: Page) -> None:
+    passed, failed = demo.query(
+        "select count(*) filter (where passed), count(*) filter (where not passed) from meta.check_results"
+    )[0]
+    assert passed > 100
+    assert f"{passed:,} passed, {failed:,} did not" in shown(page("health"))
+
+
+def test_every_page_of_a_spoilt_version_is_escaped(demo: Demo, page: Page, tmp_path: Path) -> None:
+    delivery_id = busiest(demo)
+    recipient_id = demo.query(
+        f"select recipient_id from reports.profile_tracking where delivery_id = {delivery_id} and recipient_id <> 0"
+        " limit 1"
+    )[0][0]
+    make_hostile(make_version(demo.published, tmp_path, 1), delivery_id, recipient_id)
+    make_current(tmp_path, 1)
+    asked = [("dashboard", {}), ("health", {})]
+    asked += [
+        ("delivery", {"delivery_id": str(delivery_id), "part": part})
+        for part in ("links", "devices", "failures", "log")
+    ]
+    asked += [("profile", {"recipient_id": str(recipient_id), "profile_part": part}) for part in ("log", "deliveries")]
+    asked += [("platform", {"platform_part": part, "period": "0"}) for part in ("software", "subscriptions", "web")]
+    for name, parameters in asked:
+        tested = page(name, tmp_path, MTW_SHOW_PERSONAL_DATA="1", **parameters)
+        text = shown(tested)
+        assert "document.title" in text, f"{name} {parameters} shows the text"
+        assert not re.search(r"<(img|script|svg)|\u202e", text)
+        # Nothing of it is in what the framework reads as Markdown.
+        for element in (*tested.markdown, *tested.selectbox, *tested.button, *tested.expander):
+            assert "evil.test" not in f"{getattr(element, 'label', '')}{getattr(element, 'value', '')}"
+
+
+def test_queries_are_all_used_and_read_published_tables_only(demo: Demo) -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "reports").rglob("*.py"))
+    named = {str(path.relative_to(QUERIES).with_suffix("")) for path in QUERIES.rglob("*.sql")}
+    assert {name for name in named if f'"{name}"' not in sources} == set()
+    for name in named:
+        assert sql(name).startswith("-- "), f"{name} says what it is"
+        tables = set(re.findall(r"\b(?:from|join) (\w+\.\w+)", sql(name)))
+        assert {table.split(".")[0] for table in tables} <= {"core", "reports", "meta"}, name
+
+
+def test_words_are_there_in_both_languages() -> None:
+    entries = words_module.words()
+    for key, texts in entries.items():
+        assert len(texts) == 2 and all(texts), key
+        first, second = ({*re.findall(r"{(\w+)}", text)} for text in texts)
+        assert first == second, f"{key} has the same places in both languages"
+    sources = "\n".join(path.read_text() for path in (ROOT / "reports").rglob("*.py"))
+    used = set(re.findall(r'language\(\s*"(\w+)"', sources))
+    assert used - set(entries) == set()
+    labelled = {"delivery_count", "projected_open_count"}
+    assert {Language("fr").indicator(name) for name in labelled} == {"Delivery", "Projected open"}
