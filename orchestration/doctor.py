@@ -48,7 +48,8 @@ class Finding:
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
     looks: list[Callable[[Settings], Iterator[Finding]]] = [
-        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _ledger, _erasure, _platform, _published, _copy),
+        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _ledger, _erasure, _platform, _published),
+        _copy,
     ]
     return [finding for look in looks for finding in look(settings)]
 

@@ -114,11 +114,12 @@ consents as (
         and recipient_id <> 0
 ),
 
--- How soon after a message was sent no person can have acted.
-sending as (
-    select coalesce(max(window_seconds), -1) * 1000000 as window_us
+-- How soon after a message was sent no person can have acted; how many links make following all of them a scan.
+limits as (
+    select
+        coalesce(max(window_seconds) filter (where kind = 'just_sent'), -1) * 1000000 as haste_us,
+        min(min_count) filter (where kind = 'every_link') as thorough_count
     from rules
-    where kind = 'just_sent'
 ),
 {% if is_incremental() %}
 -- Of any type: one that describes no web page any more is news too.
@@ -161,7 +162,7 @@ touched as (
             stored.recipient_id is distinct from messages.recipient_id
             or (stored.logged_delivery_id = 0 and stored.delivery_id is distinct from messages.delivery_id)
             or stored.is_just_sent <> {{ is_within_window(
-                'messages.event_at', 'stored.occurred_at', '(select window_us from sending)'
+                'messages.event_at', 'stored.occurred_at', '(select haste_us from limits)'
             ) }}
         )
     union all
@@ -204,7 +205,7 @@ touched as (
             where changed_in_run > {{ mark_run() }}
         )
     group by message_id
-    having count(distinct resolved_url_id) >= (select min(min_count) from rules where kind = 'every_link')
+    having count(distinct resolved_url_id) >= (select thorough_count from limits)
     union all
     -- The web tag that they name, are on, or got their type from arrived later or was changed.
     select
@@ -238,7 +239,7 @@ touched as (
 ),
 
 -- Verdicts look at all clicks of a message together, so a message is judged again as a whole. That also
--- spares any thought about the time between its clicks, or about midnight. Opens only matter right after sending.
+-- spares any thought about the time between its clicks, or about midnight. Opens matter right after sending.
 touched_messages as (
     select message_id from arrived
     where message_id <> 0 and url_id <> 1
@@ -250,7 +251,8 @@ touched_messages as (
     from arrived
     inner join messages
         on arrived.message_id = messages.message_id
-    where {{ is_within_window('messages.event_at', 'arrived.occurred_at', '(select window_us from sending)') }}
+    cross join limits
+    where {{ is_within_window('messages.event_at', 'arrived.occurred_at', 'limits.haste_us') }}
     union
     select message_id
     from {{ this }}
@@ -321,7 +323,8 @@ placed as (
             else coalesce(messages.delivery_id, 0)
         end as delivery_id,
         contested.server is not null as is_pointer_conflict,
-        {{ is_within_window('messages.event_at', 'base.occurred_at', 'sending.window_us') }} as is_just_sent,
+        {{ is_within_window('messages.event_at', 'base.occurred_at', 'limits.haste_us') }}
+            as is_just_sent,
         coalesce(
             base.url_id = 1
             and base.occurred_at >= consents.withdrawn_at
@@ -331,7 +334,7 @@ placed as (
             false
         ) as is_anonymous
     from base
-    cross join sending
+    cross join limits
     left join messages
         on base.message_id = messages.message_id
     left join consents
@@ -484,8 +487,8 @@ judged as (
     from weighed
 ),
 
--- Right after sending, and something else speaks against a person: the message has machines, or the user agent
--- says nothing at all.
+-- Right after sending, and something else speaks against a person: the message has machines, or the user
+-- agent says nothing at all.
 hasty as (
     select
         quick.event_key,

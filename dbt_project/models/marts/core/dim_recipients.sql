@@ -43,13 +43,11 @@ members as (
 
 select
     members.recipient_id,
-    case
-        when {{ is_erased('members.recipient_id') }} then 'erased recipient'
-        else coalesce(
-            nullif(trim(coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')), ''),
-            'recipient ' || cast(members.recipient_id as varchar)
-        )
-    end as recipient_label,
+    coalesce(
+        case when {{ is_erased('members.recipient_id') }} then 'erased recipient' end,
+        nullif(trim(coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')), ''),
+        'recipient ' || cast(members.recipient_id as varchar)
+    ) as recipient_label,
     declared.email,
     {{ mail_domain_of('declared.email') }} as mail_domain,
     declared.first_name,
