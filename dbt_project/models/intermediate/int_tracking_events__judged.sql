@@ -329,7 +329,9 @@ placed as (
             base.url_id = 1
             and base.occurred_at >= consents.withdrawn_at
             and not coalesce(
-                consents.granted_at >= consents.withdrawn_at and base.occurred_at >= consents.granted_at, false
+                consents.granted_at >= consents.withdrawn_at
+                and base.occurred_at >= consents.granted_at,
+                false
             ),
             false
         ) as is_anonymous
