@@ -23,6 +23,8 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",
     "threads": "2",
+    # Nothing is written beside the published file: what does not fit into memory fails.
+    "temp_directory": "",
 }
 
 
@@ -43,6 +45,10 @@ class Snapshot:
     def rows(self, query: str, **parameters: Any) -> pd.DataFrame:
         """The rows of queries/<query>.sql; parameters are bound as $name, never written into the text."""
         return _rows(self, self.identity, query, parameters)
+
+    def many_rows(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """The same without keeping them: for exports."""
+        return self.connection.execute(sql(query), parameters).df()
 
     def has(self, table: str) -> bool:
         """Whether this version holds schema.table: older ones lack newer tables."""
@@ -93,4 +99,4 @@ def sql(query: str) -> str:
 
 @st.cache_data(show_spinner=False, max_entries=400)
 def _rows(_snapshot: Snapshot, identity: tuple[str, int, int], query: str, parameters: dict[str, Any]) -> pd.DataFrame:
-    return _snapshot.connection.execute(sql(query), parameters).df()
+    return _snapshot.many_rows(query, **parameters)

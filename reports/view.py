@@ -28,8 +28,11 @@ class View:
 
     def rows(self, query: str, **parameters: Any) -> pd.DataFrame:
         """Rows of a query, personal data masked unless the setting shows it."""
-        found = self.snapshot.rows(query, **parameters)
-        return found if self.settings.show_personal_data else masked(found)
+        return self._allowed(self.snapshot.rows(query, **parameters))
+
+    def many_rows(self, query: str, **parameters: Any) -> pd.DataFrame:
+        """The same for exports, which nobody asks for twice: they are not kept in memory."""
+        return self._allowed(self.snapshot.many_rows(query, **parameters))
 
     def row(self, query: str, **parameters: Any) -> dict[str, Any] | None:
         """The first row by column names, NULL as None; None where there is none."""
@@ -50,6 +53,9 @@ class View:
         """Rows whose delivery_label has no gap."""
         pairs = zip(rows["delivery_label"], rows["delivery_id"], strict=True)
         return rows.assign(delivery_label=[self.delivery(label, delivery_id) for label, delivery_id in pairs])
+
+    def _allowed(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows if self.settings.show_personal_data else masked(rows)
 
     def path(self, page: str, **parameters: Any) -> str:
         """The address of a page on this server; language and switch go along."""

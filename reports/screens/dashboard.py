@@ -50,7 +50,7 @@ def show(view: View) -> None:
     show_table(view, rows, shown, language("dashboard_caption"))
     export_button(
         view,
-        lambda: _with_status(view, view.rows("dashboard/deliveries", **parameters, rows=10_000, skipped=0)),
+        lambda: _with_status(view, view.many_rows("dashboard/deliveries", **parameters, rows=10_000, skipped=0)),
         shown,
         "deliveries",
     )

@@ -126,7 +126,7 @@ def _log(view: View, recipient_id: int) -> None:
     )
     export_button(
         view,
-        lambda: view.rows("profile/log", **asked, rows=MAX_EXPORTED, skipped=0),
+        lambda: view.many_rows("profile/log", **asked, rows=MAX_EXPORTED, skipped=0),
         shown,
         f"profile_{recipient_id}",
     )

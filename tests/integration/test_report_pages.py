@@ -6,7 +6,7 @@ tests/browser/test_report_pages.py.
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import ROOT, Demo
 from tests.pages import make_current, make_hostile, make_version
 
+streamlit = pytest.importorskip("streamlit")
 testing = pytest.importorskip("streamlit.testing.v1")
 
 from reports import language as words_module  # noqa: E402 (only where the pages' packages are)
@@ -35,17 +36,22 @@ def one_page(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def copied(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copied(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A warehouse with a copy of the demo's published file: DuckDB opens no file in two ways in one process."""
     warehouse = tmp_path_factory.mktemp("pages") / "warehouse"
     make_version(demo.published, warehouse, 1)
     make_current(warehouse, 1)
-    return warehouse
+    yield warehouse
+    # The pages keep their connections as long as the process lives, and its end would find them open.
+    streamlit.cache_data.clear()
+    streamlit.cache_resource.clear()
 
 
 @pytest.fixture
-def snapshot(copied: Path) -> Snapshot:
-    return Published(copied / "published" / "marts.duckdb").snapshot()
+def snapshot(copied: Path) -> Iterator[Snapshot]:
+    made = Published(copied / "published" / "marts.duckdb").snapshot()
+    yield made
+    made.connection.close()
 
 
 @pytest.fixture

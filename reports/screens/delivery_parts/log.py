@@ -28,7 +28,7 @@ def show(view: View, delivery_id: int) -> None:
     )
     export_button(
         view,
-        lambda: view.rows("delivery/log", **asked, rows=MAX_EXPORTED, skipped=0),
+        lambda: view.many_rows("delivery/log", **asked, rows=MAX_EXPORTED, skipped=0),
         shown,
         f"tracking_log_{delivery_id}",
     )
