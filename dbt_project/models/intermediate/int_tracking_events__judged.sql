@@ -114,7 +114,7 @@ consents as (
         and recipient_id <> 0
 ),
 
--- How soon after a message was sent no person can have acted; how many links make following all of them a scan.
+-- How soon after a message was sent no person can have acted; how many links make following them all a scan.
 limits as (
     select
         coalesce(max(window_seconds) filter (where kind = 'just_sent'), -1) * 1000000 as haste_us,
