@@ -324,7 +324,7 @@ def test_a_user_agent_keeps_what_rules_look_for() -> None:
         "os_version": "17",
     }
     told = told_of_agent(row, words)
-    assert told == "erased (phone; iOS; 17; -; -) GoogleImageProxy bot"
+    assert told == "erased (phone; iOS; 17; -; -; -; -; -; -) GoogleImageProxy bot"
     # A name that would match where the user agent did not.
     told = told_of_agent({**row, "user_agent": "X/1", "os_name": "Android"}, words)
     assert words.found(told) == ([], []) and told.startswith("erased ")
