@@ -41,6 +41,7 @@ from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, reason
 from log_ingest.subject import ENTITIES, PSEUDONYM_FROM, Identifiers, Subject
 from log_ingest.suppression import ADDRESS, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql, line_kind
+from log_ingest.user_agents import ERASED
 
 PENDING = "erasure_pending"
 """The ledger's fact, while anything above the landed rows may still hold what was erased from them."""
@@ -54,6 +55,13 @@ _CUT_AT = 64
 # What the models tell kinds of soft bounces by, in the answer of the other server, which often names the recipient.
 _ANSWER_WORDS = (
     r"[245][.][0-9]{1,3}[.][0-9]{1,3}|mailbox ?full|full mailbox|quota|block|refused|rejected|spam|dns|domain"
+)
+
+
+TOLD_OF_AGENTS = tuple(
+    name
+    for name in USER_AGENTS_SCHEMA.names
+    if name not in ("user_agent", "user_agent_key", "parser_version", "ingested_at")
 )
 
 
@@ -482,7 +490,7 @@ class _Erasure:
         found = self._con.execute(
             f"select shown.user_agent, {columns} from ({shown}) as shown"
             f" left join (select * from {self._subject.rows('user_agents')} qualify row_number() over"
-            " (partition by user_agent order by part desc, ingested_at desc, parser_version desc) = 1) as agents"
+            " (partition by user_agent order by ingested_at desc, parser_version desc) = 1) as agents"
             " using (user_agent) where shown.user_agent is not null and shown.user_agent <> ''"
         )
         names = ["user_agent", *(name for name in USER_AGENTS_SCHEMA.names if name != "user_agent")]
@@ -665,12 +673,13 @@ def told_of_agent(row: dict[str, object], words: MachineSigns) -> str:
     text = str(row["user_agent"])
     parts, lower_parts = words.found(text)
     rules = " ".join(dict.fromkeys([*parts, *lower_parts]))
-    told = [row.get(name) for name in ("device_class", "os_name", "os_version", "browser_name", "browser_version")]
-    readable = f"erased ({'; '.join(str(value or '-') for value in told)}) {rules}".rstrip()
+    # All that was read: texts that are equal have to say the same.
+    told = [row.get(name) for name in TOLD_OF_AGENTS]
+    readable = f"{ERASED}({'; '.join(str(value or '-') for value in told)}) {rules}".rstrip()
     if words.found(readable) == (parts, lower_parts):
         return readable
     # A name of a browser says more than the user agent did: leave the names out.
-    return f"erased {secrets.token_hex(8)} {rules}".rstrip()
+    return f"{ERASED}{secrets.token_hex(8)} {rules}".rstrip()
 
 
 def _nobody_at(address: str) -> str:

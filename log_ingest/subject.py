@@ -118,7 +118,8 @@ class Subject:
         files = ", ".join(literal(str(self._landing.root / path)) for path in paths)
         return (
             f"(select * exclude (filename, file_row_number), filename[{below}:] as part, file_row_number as row"
-            f" from read_parquet([{files}], filename = true, file_row_number = true, hive_partitioning = false))"
+            f" from read_parquet([{files}], filename = true, file_row_number = true, hive_partitioning = false,"
+            " union_by_name = true))"
         )
 
     def count(self, source: str) -> int:

@@ -24,6 +24,9 @@ MARK = "user_agents_through_batch"
 PARSER = "user_agents_parser"
 """The fact of the ledger that names the parser by which all landed user agents have been read."""
 
+ERASED = "erased "
+"""With this begins the text that stands for user agents of erased recipients (log_ingest.erasure)."""
+
 MAX_PARSED_CHARACTERS = 1024
 """A longer text is parsed by its beginning: bounds the time of the patterns. No browser sends as much."""
 
@@ -85,6 +88,8 @@ def _parsed_otherwise(landing: Landing, known: list[str], ingested_at: datetime)
     paths = [f"user_agents/batch_id={EMPTY_BATCH}/part-0.parquet", *known]
     rows = landing.con.execute(
         f"select {', '.join(_TEXT_COLUMNS)} from {landing.read_parts(paths)}"
+        # What stands for an erased one was never sent: there is nothing in it to be read again.
+        f" where not starts_with(user_agent, '{ERASED}')"
         " qualify row_number() over (partition by user_agent order by ingested_at desc, filename desc) = 1"
         " order by user_agent"
     ).fetchall()

@@ -29,9 +29,12 @@ from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
 from orchestration import publish
-from orchestration.lock import PipelineLock
+from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.scrub import Scrubber
 from orchestration.settings import Settings
+
+VERIFY_FOLDER, VERIFY_LOCK = "verify", "verify.lock"
+"""Of orchestration.verify, below the warehouse."""
 
 _BY_RECIPIENT, _BY_MESSAGE = "recipient_id", "message_id"
 
@@ -49,7 +52,8 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
     Takes the lock. Raises IngestError, PipelineLocked, PublishError; before anything was changed, or after some log
     texts were cleaned.
     """
-    with PipelineLock(settings.lock_path):
+    # In the order in which a verification takes them: what it has built beside would outlive the erasure.
+    with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), PipelineLock(settings.lock_path):
         report = erase_landed(
             settings.warehouse_dir,
             recipients,
@@ -60,6 +64,7 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
             is_dry=is_dry,
             before_commit=lambda found: _clean_logs(settings, found),
         )
+    with PipelineLock(settings.lock_path):
         if not is_dry and is_pending(settings):
             discard_work(settings)
     return report
@@ -110,13 +115,20 @@ def is_pending(settings: Settings) -> bool:
 
 
 def discard_work(settings: Settings) -> None:
-    """Remove the working database and dbt's artifacts: DuckDB keeps deleted texts in its file, so it is made anew."""
-    path = settings.working_database
-    for file in (path, path.with_name(path.name + ".wal"), path.with_name("build.json")):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(settings.dbt_dir / "run", ignore_errors=True)
-    for folder in path.parent.glob(f"{path.name}.tmp*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove the working database, dbt's artifacts and what was built beside them: DuckDB keeps deleted texts in its
+    file, so all is made anew.
+    """
+    work = settings.working_database.parent
+    for path in work.iterdir() if work.is_dir() else ():
+        if path == settings.dbt_dir:
+            path = path / "run"  # the parsed project holds no data
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    # A verification that is at work takes its folder away itself.
+    with contextlib.suppress(PipelineLocked), PipelineLock(settings.warehouse_dir / VERIFY_LOCK):
+        shutil.rmtree(settings.warehouse_dir / VERIFY_FOLDER, ignore_errors=True)
 
 
 def finish(settings: Settings) -> None:

@@ -32,6 +32,7 @@ from log_ingest.storage import let_read
 from orchestration import beside
 from orchestration.build_state import build_digest
 from orchestration.lock import PipelineLock
+from orchestration.privacy import VERIFY_FOLDER, VERIFY_LOCK
 from orchestration.publish import Publication, current, relations
 from orchestration.settings import Settings
 
@@ -92,8 +93,8 @@ def verify(
     Raises VerifyError, PipelineLocked (a run or another verification is under way), DbtError, PublishError.
     """
     started = time.monotonic()
-    folder = settings.warehouse_dir / "verify"
-    with PipelineLock(settings.warehouse_dir / "verify.lock"), contextlib.ExitStack() as held:
+    folder = settings.warehouse_dir / VERIFY_FOLDER
+    with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), contextlib.ExitStack() as held:
         with PipelineLock(settings.lock_path):
             publication, went_on = _snapshot(settings, folder, stage)
         if not isinstance(settings.landed_dir, Path):

@@ -324,10 +324,19 @@ def test_a_user_agent_keeps_what_rules_look_for() -> None:
         "os_version": "17",
     }
     told = told_of_agent(row, words)
-    assert told == "erased (phone; iOS; 17; -; -) GoogleImageProxy bot"
+    assert told == "erased (phone; iOS; 17; -; -; -; -; -; -) GoogleImageProxy bot"
     # A name that would match where the user agent did not.
     told = told_of_agent({**row, "user_agent": "X/1", "os_name": "Android"}, words)
     assert words.found(told) == ([], []) and told.startswith("erased ")
+
+
+def test_what_stands_for_a_user_agent_is_not_parsed_again(taken: Path, landing: Path) -> None:
+    erase(taken, [ROBIN], run_id="erasure")
+    told = rows_of(taken, "user_agents", "user_agent like 'erased (%'")
+    with Ledger(taken / LEDGER_NAME) as ledger:
+        ledger.set_fact("user_agents_parser", "another parser")
+    ingest(landing, taken, run_id="upgraded")
+    assert told and rows_of(taken, "user_agents", "user_agent like 'erased (%'") == told
 
 
 def test_of_a_mail_proxy_the_network_remains() -> None:
