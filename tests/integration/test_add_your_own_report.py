@@ -114,6 +114,7 @@ def keep_what_is_needed(project: Path) -> None:
     for name in set(models) - needed:
         models[name].unlink()
         models[name].with_suffix(".yml").unlink()
+    (project / "models" / "exposures.yml").unlink()
     for path in (project / "tests").glob("*.sql"):
         if not set(re.findall(r"ref\('(\w+)'\)", path.read_text())) & set(models) <= needed:
             path.unlink()

@@ -326,7 +326,7 @@ def test_one_run_publishes_what_landed(settings, first_run):
     assert publication.version == 1
     assert publication.run_id == first_run.run_id
     assert publication.tables["core.fct_tracking_events"] == 300
-    assert (first_run.checks_passed, first_run.failed_checks) == (21, [])
+    assert (first_run.checks_passed, first_run.failed_checks) == (22, [])
     with duckdb.connect(str(settings.published_database.resolve()), read_only=True) as connection:
         assert connection.execute("select sum(success_count) from reports.rpt_tracking_indicators").fetchone() == (20,)
 

@@ -19,6 +19,7 @@ import pytest
 
 from tests.loglines import BROWSER, line, logs
 from tests.marts import build_marts, connect
+from tests.projection import projection
 
 SEEDS = (1, 2, 3)
 ZONES = ("Europe/Paris", "Asia/Kolkata")
@@ -383,7 +384,7 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         row[f"{human}average_articles_per_transaction"] = percent(0, row[f"{human}transaction_count"])
         row[f"{human}average_amount_per_message"] = percent(0, row["to_deliver_count"])
     row["estimated_reactivity"] = percent(row["recipient_click_count"], row["estimated_recipient_open_count"])
-    return row
+    return row | projection(row)
 
 
 def by_delivery(world: World) -> dict[int, dict]:
@@ -774,6 +775,7 @@ def test_delivery_dashboard(built: Built) -> None:
     world, rows = built.world, by_delivery(built.world)
     names = "ignored sent failed taken_into_account received_on_mobile sent_to_provider pending cancelled prepared"
     main = ["estimated_recipient_open_count", "complaint_count", "estimated_reactivity"]
+    main += ["machine_only_open_count", "projected_recipient_open_count", "projected_open_rate"]
     for name in ("recipient_open", "total_open", "recipient_click", "person_click", "total_click", "opt_out_click"):
         main += [f"{name}_count", f"human_{name}_count"]
     main += ["mirror_page_click_count", "human_mirror_page_click_count", "raw_reactivity", "human_raw_reactivity"]

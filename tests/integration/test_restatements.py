@@ -17,6 +17,7 @@ from orchestration.publish import publish
 from orchestration.settings import Settings
 from tests.loglines import BROWSER, line, logs
 from tests.marts import PROJECT, build_marts, connect
+from tests.projection import projection
 
 NOON = datetime(2024, 5, 1, 12)
 OTHER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0"
@@ -169,6 +170,7 @@ class World:
                 values[name] = (2 * int(values[count] or 0) * len(sent) + html) // (2 * html) if html else 0
             estimate = values["estimated_recipient_open_count"]
             values["estimated_reactivity"] = (values["recipient_click_count"] or 0) / estimate if estimate else None
+            values |= projection(values)
             result |= {(delivery, name): value for name, value in values.items()}
         return result
 
