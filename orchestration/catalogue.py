@@ -11,7 +11,9 @@ from pathlib import Path
 
 import click
 
-DBT_PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
+from orchestration.settings import PROJECT_DIR
+
+DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "indicator_catalogue.csv"
 TARGET = DBT_PROJECT_DIR / "docs" / "indicators.md"
 HEADING = "<!-- Made from seeds/indicator_catalogue.csv by `python -m orchestration.catalogue`: edit the seed. -->\n"
