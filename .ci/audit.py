@@ -20,7 +20,8 @@ def verdict(report: str, *, may_skip: bool) -> tuple[int, list[str]]:
     except (ValueError, KeyError):
         packages = []
     found = [
-        f"VULNERABLE {package['name']} {package['version']}: {one['id']}, fixed in {', '.join(one['fix_versions']) or '?'}"
+        f"VULNERABLE {package['name']} {package['version']}: {one['id']},"
+        f" fixed in {', '.join(one['fix_versions']) or 'no version yet'}"
         for package in packages
         for one in package.get("vulns", [])
     ]

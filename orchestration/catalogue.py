@@ -7,7 +7,6 @@ dbt_project/seeds/indicator_catalogue.csv, and reaches column comments, docs and
 import csv
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 

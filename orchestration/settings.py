@@ -111,7 +111,9 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         home = PACKAGES_DIR if IS_CHECKOUT else Path.cwd()
-        dotenv = dotenv or next((path for path in (Path.cwd() / ".env", home / ".env") if path.is_file()), home / ".env")
+        dotenv = dotenv or next(
+            (path for path in (Path.cwd() / ".env", home / ".env") if path.is_file()), home / ".env"
+        )
         from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
 
         def text(name: str, default: str | None = None) -> str | None:

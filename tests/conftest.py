@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from log_ingest.storage import Location
+from tests.installation import built, installed  # noqa: F401  (fixtures)
 from tests.postgres import database, postgres  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parents[1]

@@ -1,13 +1,11 @@
 """The tutorial's commands are run in their order, and print what it shows."""
 
-import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.installation import Installation
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 MARK = "-- end of block"
@@ -48,21 +46,19 @@ def missing(step: Step, output: str) -> list[str]:
     return lacking
 
 
-def test_the_first_hour(tmp_path: Path) -> None:
+def test_the_first_hour(installed: Installation, tmp_path: Path) -> None:
+    """With the wheel, from an empty folder: so this is also the test that an installation runs the pipeline."""
     todo = steps(TUTORIAL.read_text(encoding="utf-8"))
     assert sum(bool(step.shown) for step in todo) >= 9
     script = "\n".join(f"{step.commands}\necho '{MARK}'" for step in todo)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
+    before = installed.files()
+    done = installed.run("bash", "-euo", "pipefail", "-c", script, folder=tmp_path)
     outputs = done.stdout.split(f"{MARK}\n")
-    (tmp_path / "output.txt").write_text(done.stdout)
+    (tmp_path / "output.txt").write_text(done.stdout + done.stderr)
     assert done.returncode == 0, f"block {len(outputs)} of {len(todo)}: {outputs[-1]}{done.stderr}"
     lacking = [(line, output) for step, output in zip(todo, outputs, strict=False) for line in missing(step, output)]
     assert lacking == []
+    assert installed.files() == before, "nothing is written into the installation"
 
 
 def test_what_is_not_printed_is_found() -> None:

@@ -35,7 +35,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_a_broken_link_is_found() -> None:
-    text = "[a](docs/faq.md) [b](docs/nowhere.md) [c](docs/faq.md#no-such) [d](https://example.com/x) [e](#tests-and-costs)"
+    text = "[a](docs/faq.md) [b](docs/nowhere.md) [c](docs/faq.md#no-such) [d](https://a.example/x) [e](#extending)"
     assert broken(ROOT / "README.md", text) == ["docs/nowhere.md", "docs/faq.md#no-such"]
 
 
