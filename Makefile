@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env demo test serve bench eval docs lint lock clean
+.PHONY: env demo test serve bench eval docs lint lock dist sbom audit clean
 
 env: $(STAMP)
 
@@ -50,5 +50,21 @@ lock:  # after a change of dependencies in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra reports --extra s3 --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 
+dist: env  # wheel and sdist in dist/; the wheel is built from the sdist, so that both are complete
+	@rm -rf dist
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
+	@ls dist/*.whl dist/*.tar.gz
+
+sbom: env  # what requirements.lock holds, tools of development among it, as CycloneDX
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--spec-version 1.6 --output-format JSON --output-file dist/sbom.cdx.json requirements.lock
+	@echo dist/sbom.cdx.json
+
+# Asks an advisory service on the network. AUDIT=if-possible, for CI behind a mirror: without an answer it says so and goes on.
+PIP_AUDIT_VERSION := 2.10.1
+audit: env
+	@$(BIN)/python .ci/audit.py --pip-audit $(PIP_AUDIT_VERSION) $(if $(filter if-possible,$(AUDIT)),--skip-without-service)
+
 clean:
-	rm -rf $(VENV) data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) data dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,11 +7,12 @@ dbt_project/seeds/indicator_catalogue.csv, and reaches column comments, docs and
 import csv
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
-DBT_PROJECT_DIR = Path(__file__).resolve().parent.parent / "dbt_project"
+from orchestration.settings import PROJECT_DIR
+
+DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
 CATALOGUE = DBT_PROJECT_DIR / "seeds" / "indicator_catalogue.csv"
 TARGET = DBT_PROJECT_DIR / "docs" / "indicators.md"
 HEADING = "<!-- Made from seeds/indicator_catalogue.csv by `python -m orchestration.catalogue`: edit the seed. -->\n"

@@ -80,6 +80,16 @@ def _console() -> "Console":
     return Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
+def _is_installed(project: Path) -> bool:
+    """Whether this dbt project is the one that a wheel brought: an upgrade replaces it."""
+    from orchestration.settings import IS_CHECKOUT, PROJECT_DIR
+
+    return not IS_CHECKOUT and project.is_relative_to(PROJECT_DIR)
+
+
+_COPY_FIRST = "mtw dbt-project DIR, and set MTW_DBT_PROJECT_DIR to it"
+
+
 def _from_here(path: Path) -> Path:
     """The path as a user in the working directory would type it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
@@ -145,7 +155,9 @@ def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) 
     if csv_path:
         found.write(csv_path)
         out.print(view.shown(f"Every changed number: {csv_path}", 400))
-    out.print("Nothing was published. To adopt it, copy its files into dbt_project/seeds, then: mtw run")
+    seeds = _from_here(settings.dbt_project_dir / "seeds")
+    first = f" (first {_COPY_FIRST})" if _is_installed(settings.dbt_project_dir) else ""
+    out.print(view.shown(f"Nothing was published. To adopt it, copy its files into {seeds}{first}, then: mtw run", 500))
 
 
 def _run(settings: "Settings", *, verbose: bool) -> None:
@@ -624,25 +636,27 @@ def demo(events: int, verbose: bool) -> None:
 
         from log_ingest.status import collect
         from orchestration.indicators import one_delivery
+        from orchestration.settings import IS_CHECKOUT
 
+        mtw, serving = (".venv/bin/mtw", "make serve") if IS_CHECKOUT else ("mtw", "mtw serve")
         explained = ""
         if shown := one_delivery(settings.published_database):
             out.print(view.table(f"\n{view.plain(shown.title)}", ("indicator", "all", "human"), shown.rows))
             number = f"rpt_tracking_indicators.recipient_click_count --delivery {shown.delivery_id}"
             explained = (
-                f"  .venv/bin/mtw explain {number}\n"
+                f"  {mtw} explain {number}\n"
                 "                            what a number means, and the raw lines that make it\n"
             )
         out.print(view.table("\nControl totals", STATUS_HEADER, status_rows(collect(settings.warehouse_dir))))
         out.print(
             "\nWhere to look next\n"
-            "  make serve                the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule;\n"
+            f"  {serving:<26}the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule;\n"
             "                            the report pages on http://127.0.0.1:8501\n"
             f"  {published}\n"
             "                            the published database, for any DuckDB client; Parquet copies beside it\n"
             f"{explained}"
-            "  .venv/bin/mtw status      what was taken in, what is missing\n"
-            "  .venv/bin/mtw quarantine list\n"
+            f"  {mtw + ' status':<26}what was taken in, what is missing\n"
+            f"  {mtw} quarantine list\n"
             "                            what was not accepted, and why"
         )
 
@@ -694,9 +708,30 @@ def machine_networks(network: str, listing: Path, listed_on: "datetime | None") 
     with _one_line_errors():
         from orchestration.machine_networks import replace
 
-        seed = _settings().dbt_project_dir / "seeds" / "machine_networks.csv"
+        project = _settings().dbt_project_dir
+        if _is_installed(project):
+            fail(f"the rules of an installation stay as they are; for a copy of your own: {_COPY_FIRST}")
+        seed = project / "seeds" / "machine_networks.csv"
         count = replace(seed, network, listing, (listed_on or datetime.now(UTC)).date())
         click.echo(f"{network}: {count:,} ranges. Next: mtw run")
+
+
+@main.command("dbt-project")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def dbt_project(directory: Path) -> None:
+    """Copy the dbt project in use (models, rules, tests) into DIRECTORY, to change it there.
+
+    The pipeline uses the copy where MTW_DBT_PROJECT_DIR names it.
+    """
+    with _one_line_errors():
+        import shutil
+
+        source = _settings().dbt_project_dir
+        if directory.exists() and any(directory.iterdir()):
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+        ignored = shutil.ignore_patterns("target", "logs", ".user.yml")
+        shutil.copytree(source, directory, ignore=ignored, dirs_exist_ok=True)
+        click.echo(f"A copy of {source} in {directory}.\nNext: MTW_DBT_PROJECT_DIR={directory} mtw run")
 
 
 @main.command("verify")

@@ -141,7 +141,9 @@ def prepare_manifest(settings: Settings) -> Path:
     Raises DbtError where there is no project, or dbt cannot parse it.
     """
     if not (settings.dbt_project_dir / "dbt_project.yml").is_file():
-        raise DbtError(f"{settings.dbt_project_dir} holds no dbt project; run from a complete checkout")
+        raise DbtError(
+            f"{settings.dbt_project_dir} holds no dbt project; use a complete checkout, or mend MTW_DBT_PROJECT_DIR"
+        )
     parsed = settings.dbt_dir / "parsed"
     folder = parsed / build_digest(settings)[:16]
     manifest = folder / "manifest.json"

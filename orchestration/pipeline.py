@@ -138,7 +138,7 @@ def _failure(result: dg.ExecuteInProcessResult, failed_checks: list[FailedCheck]
     for event in reversed(result.all_events):
         if event.is_job_failure:
             return _line(_innermost(event.job_failure_data.error) or event.message or "the run failed")
-    return "the run failed; its log is in the Dagster UI (make serve)"
+    return "the run failed; its log is in the Dagster UI (mtw serve)"
 
 
 def _innermost(error: object) -> str:

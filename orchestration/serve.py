@@ -19,10 +19,10 @@ import click
 from orchestration.access import Access, allowed
 from orchestration.dbt import prepare_manifest
 from orchestration.home import prepare_dagster_home
-from orchestration.settings import PROJECT_DIR, Settings
+from orchestration.settings import PACKAGES_DIR, PROJECT_DIR, Settings
 
 WORKSPACE = PROJECT_DIR / "workspace.yaml"
-PAGES_DIR = PROJECT_DIR / "reports" / "start"
+PAGES_DIR = PACKAGES_DIR / "reports" / "start"
 """Where the report pages start: their script and the framework's settings."""
 _GRACE_SECONDS = 20
 

@@ -16,8 +16,16 @@ from dotenv import dotenv_values
 
 from log_ingest.storage import Location, ObjectUrl, parse_location
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
-"""The checkout: holds workspace.yaml, dbt_project and .env."""
+PACKAGES_DIR = Path(__file__).resolve().parent.parent
+"""What holds this package and its siblings: the checkout, or the site-packages of an installation."""
+
+_SHIPPED = Path(__file__).resolve().with_name("shipped")
+
+IS_CHECKOUT = not _SHIPPED.is_dir()
+"""Whether this is a checkout. A wheel has the files that lie beside the packages in a folder of its own instead."""
+
+PROJECT_DIR = PACKAGES_DIR if IS_CHECKOUT else _SHIPPED
+"""Holds workspace.yaml and dbt_project. Nothing is written there but by people, and in an installation not at all."""
 
 ENGINES = ("duckdb",)
 """dbt targets that MTW_ENGINE may name."""
@@ -87,6 +95,7 @@ class Settings:
     reference_full: bool = False
     """This run reads whole tables of the platform. Not an environment variable: mtw run --full-reference."""
     dbt_project_dir: Path = PROJECT_DIR / "dbt_project"
+    """The models and rules: the shipped ones, or a copy with changes of one's own."""
     dagster_home_override: Path | None = None
 
     @classmethod
@@ -95,13 +104,15 @@ class Settings:
 
         The environment wins over .env. A relative path is relative to the working directory when it comes from
         the environment, to the .env file's folder when it comes from there, and to the checkout for defaults: a
-        scheduler that starts elsewhere finds the same warehouse.
+        scheduler that starts elsewhere finds the same warehouse. An installation has no checkout: there the working
+        directory stands for it.
 
         Raises SettingsError for a value that cannot be used.
         """
         environ = os.environ if environ is None else environ
+        home = PACKAGES_DIR if IS_CHECKOUT else Path.cwd()
         dotenv = dotenv or next(
-            (path for path in (Path.cwd() / ".env", PROJECT_DIR / ".env") if path.is_file()), PROJECT_DIR / ".env"
+            (path for path in (Path.cwd() / ".env", home / ".env") if path.is_file()), home / ".env"
         )
         from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
 
@@ -149,8 +160,8 @@ class Settings:
         if login and login not in LOGINS:
             raise SettingsError(f"MTW_LOGIN is {login!r}; set it to one of: {', '.join(LOGINS)}, or leave it out")
         settings = cls(
-            landing_dir=location("MTW_LANDING_DIR") or PROJECT_DIR / "data" / "landing",
-            warehouse_dir=path("MTW_WAREHOUSE_DIR", PROJECT_DIR / "data" / "warehouse"),
+            landing_dir=location("MTW_LANDING_DIR") or home / "data" / "landing",
+            warehouse_dir=path("MTW_WAREHOUSE_DIR", home / "data" / "warehouse"),
             landed_override=location("MTW_LANDED_DIR"),
             engine=engine,
             reference_url=text("MTW_REFERENCE_URL"),
@@ -170,7 +181,6 @@ class Settings:
             login_secrets=path("MTW_LOGIN_SECRETS", Path()) if text("MTW_LOGIN_SECRETS") else None,
             accept_new_formats=(text("MTW_ACCEPT_NEW_FORMATS") or "").lower() in ("1", "true", "yes"),
             reference_mapping=path("MTW_REFERENCE_MAPPING", Path()) if text("MTW_REFERENCE_MAPPING") else None,
-            # Not a promised setting: tests point it at a small project.
             dbt_project_dir=path("MTW_DBT_PROJECT_DIR", PROJECT_DIR / "dbt_project"),
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
         )

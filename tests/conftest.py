@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from log_ingest.storage import Location
+from tests.installation import built, installed  # noqa: F401  (fixtures)
 from tests.postgres import database, postgres  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parents[1]
@@ -68,8 +69,13 @@ class Demo:
 
     def query(self, sql: str) -> list[tuple]:
         """Rows from the published database."""
+        return self.table(sql)[1]
+
+    def table(self, sql: str) -> tuple[list[str], list[tuple]]:
+        """Names of columns, and rows, from the published database."""
         with duckdb.connect(str(self.published), read_only=True) as con:
-            return con.execute(sql).fetchall()
+            found = con.execute(sql)
+            return [column[0] for column in found.description], found.fetchall()
 
 
 @pytest.fixture(scope="session")
