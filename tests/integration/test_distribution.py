@@ -15,7 +15,7 @@ def test_the_sdist_holds_what_is_built_from(built: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "requirements.lock", "Makefile", "LICENSE", "dbt_project/dbt_project.yml"} <= names
     assert {"docs/tutorial.md", "tests/conftest.py", "workspace.yaml"} <= names
-    assert not {name for name in names if name.startswith((".venv", "data/", ".ci", "dbt_project/target"))}
+    assert not {name for name in names if name.startswith((".venv", "data/", "dist/", ".git/", "dbt_project/target"))}
 
 
 def test_the_installation_is_whole(installed: Installation) -> None:
