@@ -8,8 +8,9 @@ import duckdb
 
 INDICATORS = (
     *("to_deliver_count", "success_count", "error_count", "recipient_open_count", "total_open_count"),
-    *("estimated_recipient_open_count", "projected_recipient_open_count", "recipient_click_count", "person_click_count", "total_click_count"),
-    *("opt_out_click_count", "mirror_page_click_count", "forward_estimate", "raw_reactivity", "estimated_reactivity"),
+    *("estimated_recipient_open_count", "projected_recipient_open_count", "recipient_click_count"),
+    *("person_click_count", "total_click_count", "opt_out_click_count", "mirror_page_click_count"),
+    *("forward_estimate", "raw_reactivity", "estimated_reactivity"),
 )
 
 
