@@ -1,6 +1,6 @@
 """A dbt build beside the live warehouse: in a folder of its own, over the same landed rows.
 
-Belongs here: making such a folder, and building in it. Does not: comparing what comes out (rulesets).
+Belongs here: making such a folder, and building in it. Does not: comparing what comes out (rulesets, verify).
 """
 
 import os
