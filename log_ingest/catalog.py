@@ -401,3 +401,22 @@ makes it hash millions of events to join them with a handful of links."""
 
 READABLE_SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_SCHEMA, **LEDGER_SCHEMAS}
 """Everything below landed/ that readers see: the sources, and what the ledger knows."""
+
+# Of lines: what tells a person, a browser or a household, or may hold anything that a page or a provider wrote.
+_PERSONAL_OF_LINES = {
+    TRACKING_LOGS.name: "visitor_id params ip forwarded_for extra",
+    ACCESS_LOGS.name: "line visitor_id params ip forwarded_for",
+    ESP_EVENTS.name: "line address ip",
+    "set_aside": "raw",
+}
+PERSONAL_COLUMNS: dict[str, frozenset[str]] = {
+    **{name: frozenset(columns.split()) for name, columns in _PERSONAL_OF_LINES.items()},
+    **{
+        entity.name: frozenset({column.name for column in entity.columns if column.is_personal})
+        | (frozenset({"extra"}) if any(column.is_personal for column in entity.columns) else frozenset())
+        for entity in REFERENCE_ENTITIES
+    },
+}
+"""By landed source: direct identifiers and free text about a person. Numbers that only the platform can resolve
+(recipient_id, message_id) are pseudonyms and not among them. `extra` holds further columns of an entity with personal
+ones, whatever they are."""

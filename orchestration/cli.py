@@ -774,6 +774,26 @@ def verify_command() -> None:
             )
 
 
+@main.command("lint")
+def lint_command() -> None:
+    """Look through the models for SQL that means another thing on another engine, that multiplies rows, or that shows
+    personal data in a report.
+
+    Reads the project of MTW_DBT_PROJECT_DIR and runs nothing. Layout and style are sqlfluff's.
+    """
+    with _one_line_errors():
+        from orchestration.console import table
+        from orchestration.sql_lint.project import lint
+
+        found = lint(_settings())
+    if not found:
+        return
+    console = _console()
+    rows = [[each.model, each.rule, each.line or "", f"{each.message}\n{each.text}".strip()] for each in found]
+    console.print(table(f"{len(found)} findings", ["model", "rule", "line", "what is wrong"], rows, limit=400))
+    fail("the models need a change; line is of the compiled SQL, which is below dbt's target/compiled")
+
+
 @main.command()
 def doctor() -> None:
     """Check this installation and say what to do about what is wrong."""

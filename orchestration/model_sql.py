@@ -255,26 +255,34 @@ def _read(kept: dict[str, Any]) -> ProjectSql:
 
 
 def _compiled(settings: Settings, manifest_path: Path) -> dict[str, str]:
-    """Compiled SQL by unique id, from a process of its own: dbt keeps settings that later runs must not see."""
     with tempfile.TemporaryDirectory(prefix="mtw-compile-") as folder:
-        (Path(folder) / "work").mkdir()
-        # The paths of sources were fixed by the parser; only the database is another, and empty.
-        environment = {**os.environ, **settings.environment(), "MTW_WAREHOUSE_DIR": folder}
-        result = subprocess.run(
-            [
-                *(sys.executable, "-m", "orchestration.model_sql", str(settings.dbt_project_dir)),
-                *(settings.engine, str(manifest_path.with_name("partial_parse.msgpack")), folder),
-            ],
-            cwd=settings.dbt_project_dir,
-            env={**environment, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
-            capture_output=True,
-            text=True,
-        )
-        output = Path(folder) / "compiled.json"
-        if result.returncode != 0 or not output.is_file():
-            lines = (result.stderr or result.stdout).strip().splitlines()
-            raise DbtError(f"dbt cannot compile the models: {plain(lines[-1] if lines else 'no message', 300)}")
-        return dict(json.loads(output.read_text(encoding="utf-8")))
+        return compile_project(settings, Path(folder), manifest_path.with_name("partial_parse.msgpack"))
+
+
+def compile_project(settings: Settings, folder: Path, parsed: Path | None = None) -> dict[str, str]:
+    """Compiled SQL by unique id, from a process of its own: dbt keeps settings that later runs must not see.
+
+    folder: an empty one; target/manifest.json is left there. parsed: the parser's work of before, where there is some.
+    Raises DbtError where dbt cannot compile the models.
+    """
+    (folder / "work").mkdir()
+    # The paths of sources were fixed by the parser; only the database is another, and empty.
+    environment = {**os.environ, **settings.environment(), "MTW_WAREHOUSE_DIR": str(folder)}
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "orchestration.model_sql", str(settings.dbt_project_dir)),
+            *(settings.engine, str(parsed or ""), str(folder)),
+        ],
+        cwd=settings.dbt_project_dir,
+        env={**environment, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        capture_output=True,
+        text=True,
+    )
+    output = folder / "compiled.json"
+    if result.returncode != 0 or not output.is_file():
+        lines = (result.stderr or result.stdout).strip().splitlines()
+        raise DbtError(f"dbt cannot compile the models: {plain(lines[-1] if lines else 'no message', 300)}")
+    return dict(json.loads(output.read_text(encoding="utf-8")))
 
 
 def main(project_dir: str, target: str, parsed: str, folder: str) -> None:

@@ -13,7 +13,7 @@ address_walk as (
         -- Ranges begin in rising order, so the greatest seen is the last begun.
         max(address_range) over (
             partition by network
-            order by address, is_address
+            order by address asc nulls last, is_address asc nulls last
             rows between unbounded preceding and current row
         ) as last_range
     from (
@@ -43,9 +43,11 @@ addresses_in_networks as (
     select
         ip_address,
         rule,
-        network
+        -- One of them, where two networks of a rule hold it: an address must not count twice.
+        min(network) as network
     from address_walk
     where ip_address is not null
         and address <= split_part(last_range, '-', 2)
+    group by ip_address, rule
 )
 {%- endmacro %}

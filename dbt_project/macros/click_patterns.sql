@@ -57,7 +57,7 @@ patterns as (
 numbered_clicks as (
     select
         *,
-        row_number() over (partition by message_id order by occurred_at_us, event_key) as click_number
+        row_number() over (partition by message_id order by occurred_at_us asc nulls last, event_key asc nulls last) as click_number
     from clicks
 ),
 
@@ -84,7 +84,7 @@ reached as (
         numbered_clicks.click_number,
         max(burst_starts.last_click_number) over (
             partition by numbered_clicks.message_id
-            order by numbered_clicks.click_number
+            order by numbered_clicks.click_number asc nulls last
             rows between unbounded preceding and current row
         ) as burst_ends_at
     from numbered_clicks
@@ -162,7 +162,7 @@ completions as (
         window_us,
         count(distinct link) over (
             partition by message_id, delivery_id
-            order by occurred_at_us
+            order by occurred_at_us asc nulls last
             range between window_us preceding and current row
         ) >= link_count as is_complete
     from thorough_clicks
@@ -175,7 +175,7 @@ all_links_clicks as (
             event_key,
             max(cast(is_complete as integer)) over (
                 partition by message_id, delivery_id
-                order by occurred_at_us
+                order by occurred_at_us asc nulls last
                 range between current row and window_us following
             ) as is_completed
         from completions

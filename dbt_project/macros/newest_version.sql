@@ -12,7 +12,7 @@ arrived as (
         {{ (key + columns + version + ['ingested_at', 'batch_id']) | join(', ') }},
         row_number() over (
             partition by {{ key | join(', ') }}
-            order by {{ version | join(' desc, ') }} desc, batch_id asc
+            order by {{ version | join(' desc, ') }} desc, batch_id asc nulls last
         ) as age
     from {{ ref(staging) }}
     where {{ has_arrived() }}

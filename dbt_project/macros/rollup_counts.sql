@@ -79,8 +79,10 @@
         coalesce(visitors.person_click_count, 0) as person_click_count,
         coalesce(visitors.human_person_click_count, 0) as human_person_click_count
     from {{ rollup }}_activity as activity
+    -- Each has one row for a key: no campaign is labelled '', so nothing fans out.
     inner join {{ rollup }}_deliveries as deliveries
         on activity.rollup_key = deliveries.rollup_key
+    -- The same: nothing fans out.
     left join {{ rollup }}_visitors as visitors
         on activity.rollup_key = visitors.rollup_key
 )

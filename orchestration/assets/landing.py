@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from log_ingest.catalog import LINE_SOURCES, READABLE_SCHEMAS, REFERENCE_ENTITIES
+from log_ingest.catalog import LINE_SOURCES, PERSONAL_COLUMNS, READABLE_SCHEMAS, REFERENCE_ENTITIES
 from log_ingest.errors import IngestError
 from log_ingest.storage import Location
 from orchestration import build_state, privacy
@@ -52,9 +52,6 @@ DESCRIPTIONS = {
     },
     **BY_PRODUCTS,
 }
-PERSONAL = {
-    (entity.name, column.name) for entity in REFERENCE_ENTITIES for column in entity.columns if column.is_personal
-}
 INPUTS = {source.name for source in LINE_SOURCES} | {entity.name for entity in REFERENCE_ENTITIES}
 """What ingest reads; the other landed assets follow from these."""
 
@@ -67,7 +64,9 @@ def landed_spec(name: str, links: Links) -> dg.AssetSpec:
     """The asset of one landed source. Skippable: a run with nothing to do writes none of them."""
     columns = [
         dg.TableColumn(
-            column.name, str(column.type), tags={"personal_data": ""} if (name, column.name) in PERSONAL else {}
+            column.name,
+            str(column.type),
+            tags={"personal_data": ""} if column.name in PERSONAL_COLUMNS.get(name, ()) else {},
         )
         for column in READABLE_SCHEMAS[name]
     ]

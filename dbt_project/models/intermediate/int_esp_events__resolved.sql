@@ -155,6 +155,7 @@ candidates as (
         sent_messages.message_id,
         sent_messages.sent_at
     from base
+    -- Fans out: candidates, of which the latest is taken.
     inner join sent_messages
         on base.said_delivery_id = sent_messages.delivery_id
             and base.said_recipient_id = sent_messages.recipient_id
@@ -167,6 +168,7 @@ candidates as (
         sent_messages.message_id,
         sent_messages.sent_at
     from base
+    -- Fans out: candidates, of which the latest is taken.
     inner join sent_messages
         on base.said_delivery_id = sent_messages.delivery_id
             and base.address = sent_messages.address
@@ -180,6 +182,7 @@ candidates as (
         sent_messages.message_id,
         sent_messages.sent_at
     from base
+    -- Fans out: candidates, of which the latest is taken.
     inner join sent_messages
         on base.address = sent_messages.address
             and base.occurred_at >= sent_messages.sent_at
@@ -246,6 +249,7 @@ matches as (
         case when clicked.url = tracked_urls.source_url then 1 else 2 end as doubt,
         tracked_urls.delivery_id = 0 as is_shared
     from clicked
+    -- Fans out: candidates, of which the least doubtful is taken.
     inner join tracked_urls
         on clicked.page = tracked_urls.page
             and clicked.delivery_id = tracked_urls.delivery_id
@@ -257,6 +261,7 @@ matches as (
         case when clicked.url = tracked_urls.source_url then 1 else 2 end as doubt,
         true as is_shared
     from clicked
+    -- Fans out: candidates, of which the least doubtful is taken.
     inner join tracked_urls
         on clicked.page = tracked_urls.page
             and tracked_urls.delivery_id = 0
@@ -269,6 +274,7 @@ matches as (
         1000000 - length(tracked_urls.page) as doubt,
         tracked_urls.delivery_id = 0 as is_shared
     from clicked
+    -- Fans out: candidates, of which the least doubtful is taken.
     inner join tracked_urls
         on tracked_urls.has_personal_path
             and tracked_urls.delivery_id in (clicked.delivery_id, 0)
@@ -280,7 +286,7 @@ numbered_matches as (
         *,
         row_number() over (
             partition by delivery_id, url
-            order by doubt asc, is_shared asc, url_id asc
+            order by doubt asc nulls last, is_shared asc nulls last, url_id asc nulls last
         ) as place
     from matches
 ),

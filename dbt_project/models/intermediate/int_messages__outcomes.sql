@@ -32,7 +32,7 @@ numbered as (
             order by
                 occurred_at desc,
                 case event_kind when 'complaint' then 1 when 'bounce' then 2 else 3 end asc,
-                event_key asc
+                event_key asc nulls last
         ) as age
     from events
 )

@@ -139,7 +139,7 @@ numbered as (
         {{ epoch_microseconds('occurred_at') }} as occurred_at_us,
         row_number() over (
             partition by delivery_id, message_id, act, is_second
-            order by occurred_at, event_key
+            order by occurred_at asc nulls last, event_key asc nulls last
         ) as place
     from told
 ),

@@ -61,6 +61,7 @@ matched as (
         rules.confidence,
         rules.priority
     from newest
+    -- Fans out on purpose: every rule that holds, of which the verdict takes one.
     inner join rules
         on rules.is_machine
             and (
@@ -75,6 +76,7 @@ matched as (
         rules.confidence,
         rules.priority
     from listed
+    -- Fans out where there are several such rules, of which the verdict takes one.
     inner join rules
         on rules.kind = 'user_agent_list'
     left join proxied

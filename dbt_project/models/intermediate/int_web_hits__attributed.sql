@@ -197,9 +197,9 @@ numbered as (
         row_number() over (
             partition by visitor_id
             order by
-                occurred_at asc,
+                occurred_at asc nulls last,
                 case when is_contact then 0 else 1 end asc,
-                event_key asc
+                event_key asc nulls last
         ) as number
     from timeline
 ),
@@ -215,12 +215,12 @@ surrounded as (
     window
         until_now as (
             partition by visitor_id
-            order by number
+            order by number asc nulls last
             rows between unbounded preceding and current row
         ),
         from_now as (
             partition by visitor_id
-            order by number
+            order by number asc nulls last
             rows between current row and unbounded following
         )
 ),

@@ -158,7 +158,7 @@ numbered_places as (
         coalesce(same_addresses.address, open_places.template) as link_key,
         row_number() over (
             partition by open_places.delivery_id, coalesce(same_addresses.address, open_places.template)
-            order by open_places.link_position
+            order by open_places.link_position asc nulls last
         ) as turn
     from open_places
     left join same_addresses
@@ -174,7 +174,7 @@ numbered_urls as (
         coalesce(same_addresses.address, open_urls.template) as link_key,
         row_number() over (
             partition by open_urls.delivery_id, coalesce(same_addresses.address, open_urls.template)
-            order by open_urls.declared_position asc nulls last, open_urls.url_id asc
+            order by open_urls.declared_position asc nulls last, open_urls.url_id asc nulls last
         ) as turn
     from open_urls
     left join same_addresses
@@ -219,6 +219,7 @@ links as (
         known_urls.declared_position,
         positions.link_position
     from known_urls
+    -- Nothing fans out: only URLs that the content does not name take a place by their address.
     full outer join positions
         on known_urls.delivery_id = positions.delivery_id
             and known_urls.url_id = positions.url_id
@@ -237,7 +238,7 @@ counted as (
         coalesce(last_positions.link_position, 0) as last_position,
         row_number() over (
             partition by links.delivery_id, links.link_position is null
-            order by links.declared_position asc nulls last, links.url_id asc
+            order by links.declared_position asc nulls last, links.url_id asc nulls last
         ) as number_among_unplaced
     from links
     left join clicks

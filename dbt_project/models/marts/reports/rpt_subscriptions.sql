@@ -27,7 +27,7 @@ ordered as (
         {{ local_day('occurred_at') }} as occurred_on,
         coalesce(lag(action) over (
             partition by service_id, recipient_id
-            order by occurred_at asc, action desc
+            order by occurred_at asc nulls last, action desc
         ), 0) as action_before
     from actions
 ),
@@ -86,7 +86,7 @@ cumulated as (
         *,
         cast(subscriber_count_before + sum(new_subscriber_count - lost_subscriber_count) over (
             partition by service_id
-            order by occurred_on
+            order by occurred_on asc nulls last
             rows between unbounded preceding and current row
         ) as bigint) as end_subscriber_count
     from daily

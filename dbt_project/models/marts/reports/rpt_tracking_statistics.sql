@@ -66,7 +66,7 @@ cumulated as (
     window
         until_then as (
             partition by delivery_id, activity
-            order by elapsed_us
+            order by elapsed_us asc nulls last
             rows between unbounded preceding and current row
         ),
         all_of_it as (partition by delivery_id, activity)

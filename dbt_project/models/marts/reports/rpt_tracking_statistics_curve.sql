@@ -114,6 +114,6 @@ from counted
 window
     until_then as (
         partition by delivery_id, activity, bucket_seconds
-        order by bucket_number
+        order by bucket_number asc nulls last
         rows between unbounded preceding and current row
     )

@@ -74,7 +74,7 @@ select
     {{ ratio('lines.human_click_count', 'totals.human_click_count') }} as human_click_share,
     row_number() over (
         partition by lines.delivery_id
-        order by lines.click_count desc, lines.url_id asc
+        order by lines.click_count desc, lines.url_id asc nulls last
     ) as position,
     lines.is_unknown
 from lines

@@ -6,14 +6,15 @@ steps as (
         path_label,
         step_number,
         url_id,
-        row_number() over (partition by path_label order by step_number) as position,
+        row_number() over (partition by path_label order by step_number asc nulls last) as position,
         count(*) over (partition by path_label) as step_count,
         -- Seen a second time, later: one visit is not two steps.
-        row_number() over (partition by path_label, url_id order by step_number) > 1 as is_seen_before,
+        row_number() over (partition by path_label, url_id order by step_number asc nulls last) > 1
+            as is_seen_before,
         -- Of the first step that names one.
         first_value(traffic_source) over (
             partition by path_label
-            order by case when traffic_source is null then 1 else 0 end, step_number
+            order by case when traffic_source is null then 1 else 0 end asc, step_number asc nulls last
         ) as traffic_source
     from {{ ref('int_web_paths__current') }}
 ),
