@@ -19,7 +19,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from log_ingest.catalog import READABLE_SCHEMAS
+from log_ingest.catalog import PERSONAL_COLUMNS, READABLE_SCHEMAS
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.lineage import Edge, Relation, column_lineage, digest_text
 from orchestration.postgres_structure import Key
@@ -144,7 +144,16 @@ def meta_tables(project: ProjectSql) -> list[MetaTable]:
             for edge in project.edges
         ],
     )
-    return [models, lineage]
+    personal = MetaTable(
+        "personal_fields",
+        "Grain: one row per landed field that holds a direct identifier or free text about a person.",
+        {
+            "source_table": ("varchar", "Landed source, as in column_lineage where source_schema is landed."),
+            "source_column": ("varchar", "Its field."),
+        },
+        [(source, column) for source, fields in sorted(PERSONAL_COLUMNS.items()) for column in sorted(fields)],
+    )
+    return [models, lineage, personal]
 
 
 def models_of(manifest: Mapping[str, Any], compiled: Mapping[str, str], project_dir: Path) -> list[Model]:

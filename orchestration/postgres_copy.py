@@ -55,6 +55,7 @@ RECORD_KEYS = {
     ("meta", "publication"): Key(("version",)),
     ("meta", "restatements"): Key(("delivery_id", "indicator", "version")),
     ("meta", "model_sql"): Key(("schema_name", "table_name")),
+    ("meta", "personal_fields"): Key(("source_table", "source_column")),
 }
 """Keys of the tables that publishing writes itself, by their grain."""
 

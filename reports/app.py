@@ -12,7 +12,7 @@ import streamlit as st
 from reports.controls import choose_code
 from reports.language import LANGUAGES, Language
 from reports.published import NotPublished, published
-from reports.screens import dashboard, delivery, health, platform, profile
+from reports.screens import dashboard, delivery, health, lineage, platform, profile
 from reports.settings import ReportSettings
 from reports.tables import show_message
 from reports.text import escaped
@@ -28,10 +28,11 @@ PAGES: dict[str, tuple[Callable[[View], None], str]] = {
     "profile": (profile.show, "person"),
     "platform": (platform.show, "monitoring"),
     "health": (health.show, "fact_check"),
+    "lineage": (lineage.show, "account_tree"),
 }
 """By name, which is also the address; with the name of an icon that the framework brings along."""
 
-COUNT_EVENTS = set(PAGES) - {"health"}
+COUNT_EVENTS = set(PAGES) - {"health", "lineage"}
 """Pages whose numbers may or may not leave machines out."""
 
 

@@ -64,6 +64,16 @@ def choose_text(view: View, label: str, options: Sequence[str], key: str) -> str
     return chosen or ""
 
 
+def choose_listed(label: str, options: Sequence[str], key: str, default: str) -> str:
+    """One of some names that the warehouse itself defines, such as tables and columns; the address has it."""
+    if st.session_state.get(key) not in options:
+        asked = st.query_params.get(key)
+        st.session_state[key] = asked if asked in options else default if default in options else options[0]
+    chosen = st.selectbox(label, options, key=key) or default
+    st.query_params[key] = chosen
+    return chosen
+
+
 def page_offset(view: View, count: int, key: str, rows: int = ROWS) -> int:
     """A number to turn pages, where there are several. Returns how many rows come before."""
     pages = max(1, -(-count // rows))

@@ -188,6 +188,7 @@ LINKS = {
         for part in ("activity", "throughput", "software", "subscriptions", "sharing", "web")
     },
     "health": "/health",
+    "lineage": "/lineage?mart=rpt_tracking_indicators&column=person_click_count",
 }
 
 
@@ -470,6 +471,7 @@ def test_pictures_for_the_docs(chromium: "sync_api.Browser", demo: Demo, tmp_pat
         "platform": ("/platform?period=0&platform_part=activity", 1280, 850),
         "platform-french": ("/platform?lang=fr&platform_part=subscriptions", 1280, 900),
         "health": ("/health", 1280, 1300),
+        "lineage": ("/lineage?mart=rpt_tracking_indicators&column=person_click_count", 1280, 1200),
     }
     with serving(site.warehouse, tmp_path / "pages.log") as site.address, visiting(chromium, site) as visit:
         for name, (path, width, height) in pictures.items():

@@ -235,7 +235,7 @@ def test_a_search_is_text_and_no_pattern(demo: Demo, page: Page) -> None:
 
 
 def test_nothing_published_yet_is_said(page: Page, tmp_path: Path) -> None:
-    for name in ("dashboard", "delivery", "profile", "platform", "health"):
+    for name in ("dashboard", "delivery", "profile", "platform", "health", "lineage"):
         assert "mtw run" in shown(page(name, tmp_path))
 
 
@@ -245,6 +245,15 @@ def test_data_health_shows_the_checks_of_the_run(demo: Demo, page: Page) -> None
     )[0]
     assert passed > 100
     assert f"{passed:,} passed, {failed:,} did not" in shown(page("health"))
+
+
+def test_lineage_names_the_personal_fields_behind_a_column(demo: Demo, page: Page) -> None:
+    counted = shown(page("lineage", mart="rpt_tracking_indicators", column="person_click_count"))
+    assert "landed.tracking_logs" in counted
+    assert "Personal fields that it shows, counts or is chosen by:" in counted
+    assert "landed.tracking_logs.visitor_id" in counted
+    sent = shown(page("lineage", mart="rpt_subscriptions", column="subscription_count"))
+    assert "No personal field leads to it." in sent
 
 
 def test_every_page_of_a_spoilt_version_is_escaped(demo: Demo, page: Page, tmp_path: Path) -> None:
