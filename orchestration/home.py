@@ -39,6 +39,7 @@ def storage_kept_open(home: Path, run_id: str) -> Iterator[None]:
     connection there is no last close, and storing the hundreds of events of a run takes half the time.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(events_not_waited_for())
         for name in ("runs.db", "runs/index.db", f"runs/{run_id}.db"):
             path = home / "history" / name
             # Best effort: a Dagster that keeps its events elsewhere is only slower.
@@ -48,6 +49,30 @@ def storage_kept_open(home: Path, run_id: str) -> Iterator[None]:
                     stack.callback(connection.close)
                     connection.execute("select count(*) from sqlite_master").fetchall()
         yield
+
+
+@contextlib.contextmanager
+def events_not_waited_for() -> Iterator[None]:
+    """Let none of the thousands of commits of Dagster's event log wait until it is on the disk.
+
+    A power cut may take the last moments of that log, and no more: what is acknowledged stands in the ledger, which waits.
+    """
+    from sqlalchemy import Engine, event
+
+    if event.contains(Engine, "connect", _wait_for_no_disk):
+        yield  # somebody further out does so already
+        return
+    event.listen(Engine, "connect", _wait_for_no_disk)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", _wait_for_no_disk)
+
+
+def _wait_for_no_disk(connection: object, _record: object) -> None:
+    # Only where a write-ahead log keeps the file whole.
+    if isinstance(connection, sqlite3.Connection) and connection.execute("pragma journal_mode").fetchone() == ("wal",):
+        connection.execute("pragma synchronous = normal")
 
 
 def _is_as_shipped(text: str) -> bool:

@@ -14,7 +14,7 @@ import dagster as dg
 
 from log_ingest.storage import storage_problem
 from orchestration.definitions import build_defs
-from orchestration.home import prepare_dagster_home
+from orchestration.home import events_not_waited_for, prepare_dagster_home
 from orchestration.reporting import RunReporter
 from orchestration.resources import JOB_NAME, fail_dead_runs
 from orchestration.settings import Settings, without_secrets
@@ -82,7 +82,7 @@ def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = F
     with contextlib.nullcontext() if verbose else silenced():
         reporter.stage("load")
         job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
-        with dg.DagsterInstance.get() as instance:
+        with events_not_waited_for(), dg.DagsterInstance.get() as instance:
             fail_dead_runs(settings, instance)
             result = job.execute_in_process(
                 instance=instance,
