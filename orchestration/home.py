@@ -55,7 +55,8 @@ def storage_kept_open(home: Path, run_id: str) -> Iterator[None]:
 def events_not_waited_for() -> Iterator[None]:
     """Let none of the thousands of commits of Dagster's event log wait until it is on the disk.
 
-    A power cut may take the last moments of that log, and no more: what is acknowledged stands in the ledger, which waits.
+    A power cut may take the last moments of that log, and no more: what is acknowledged stands in the ledger, which
+    waits.
     """
     from sqlalchemy import Engine, event
 
