@@ -61,6 +61,7 @@ _SAYS_WHAT_TO_DO = {
     "PipelineLocked",
     "VerifyError",
     "AccessError",
+    "RecordsError",
 }
 
 

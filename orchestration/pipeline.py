@@ -27,6 +27,10 @@ LOCATION_NAME = "message_tracking_warehouse"
 """As in workspace.yaml."""
 
 
+class RecordsError(Exception):
+    """Dagster's records of runs cannot be read or written. The message is one line that says what to do."""
+
+
 @dataclass(frozen=True)
 class FailedCheck:
     """A check that did not pass. is_warning: it did not stop anything."""
@@ -75,11 +79,11 @@ def silenced() -> Iterator[None]:
 def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = False) -> Outcome:
     """Run the whole pipeline once and wait for it. verbose: let Dagster and dbt write to the terminal.
 
-    Raises SettingsError or DbtError (one line) where the run cannot even begin.
+    Raises SettingsError, DbtError or RecordsError (one line) where the run cannot even begin, or not be recorded.
     """
     prepare_dagster_home(settings)
     settings.export()
-    with contextlib.nullcontext() if verbose else silenced():
+    with contextlib.nullcontext() if verbose else silenced(), _records_errors(settings):
         reporter.stage("load")
         job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
         with events_not_waited_for(), dg.DagsterInstance.get() as instance:
@@ -91,6 +95,20 @@ def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = F
                 tags={"mtw/started_by": "mtw run", REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
             )
             return outcome_of(result)
+
+
+@contextlib.contextmanager
+def _records_errors(settings: Settings) -> Iterator[None]:
+    """Errors of Dagster's own storage as one line: they do not fail a step, they end the run where it is."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        raise RecordsError(
+            f"Dagster's records in {settings.dagster_home} cannot be used ({_first_line(error.orig or error)}); free"
+            " space or mend permissions there, then run again"
+        ) from None
 
 
 def outcome_of(result: dg.ExecuteInProcessResult) -> Outcome:
@@ -151,5 +169,15 @@ def _innermost(error: object) -> str:
     return rest if separator and " " not in name and rest else first
 
 
+def _first_line(error: object) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+_FULL = ("No space left on device", "disk is full", "failed to offload data block")
+"""How the system, SQLite and DuckDB say that a disk is full."""
+
+
 def _line(text: str) -> str:
+    if any(sign in text for sign in _FULL) and "free space" not in text:
+        text = f"{text}; free space, then run again"
     return plain(without_secrets(text), 600)

@@ -44,10 +44,11 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
 
 
 def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
-    """Report runs whose process died as failed and free their pool slots; returns their ids.
+    """Report runs whose process died as failed and free the pool slots of all runs; returns the dead runs' ids.
 
     A killed worker leaves its run "started" and its slot taken, which would hold up every later run. Holding the
-    kernel lock proves that no such process lives. Does nothing while the lock is held.
+    kernel lock proves that no such process lives: a run takes the lock before its first slot. Does nothing while the
+    lock is held.
     """
     try:
         with PipelineLock(settings.lock_path):
@@ -64,5 +65,10 @@ def _fail_unfinished_holders(instance: dg.DagsterInstance, except_run_id: str | 
     ]
     for run in dead:
         instance.report_run_failed(run, "The process of this run died: the lock of the warehouse is free.")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    # Also of runs that ended: one that met a full disk could not give its slot back, and Dagster waits for it for ever.
+    storage = instance.event_log_storage
+    pool = storage.get_concurrency_info(POOL)
+    claims = {slot.run_id for slot in pool.claimed_slots} | {step.run_id for step in pool.pending_steps}
+    for run_id in claims - {except_run_id}:
+        storage.free_concurrency_slots_for_run(run_id)
     return [run.run_id for run in dead]

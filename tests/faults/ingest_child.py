@@ -10,7 +10,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ class Connection(sqlite3.Connection):
         return done
 
 
-def interrupt(at: int, action: Callable[[], None]) -> Callable[[], int]:
-    """Call action before the at-th step. Returns how many steps there were so far."""
+def interrupt(
+    at: int, action: Callable[[], None], steps: Iterable[tuple[Any, str]] = STEPS
+) -> Callable[[], int]:
+    """Call action before the at-th step: a call of one of `steps`, or a commit of the ledger.
+
+    Returns how many steps there were so far.
+    """
     count = 0
 
     def step() -> None:
@@ -60,7 +65,7 @@ def interrupt(at: int, action: Callable[[], None]) -> Callable[[], int]:
 
         return call
 
-    for owner, name in STEPS:
+    for owner, name in steps:
         setattr(owner, name, before(getattr(owner, name)))
     Connection.at_step = staticmethod(step)
     connect = sqlite3.connect
