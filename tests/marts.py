@@ -42,7 +42,7 @@ def build_marts(
         arguments += ["--select", selector, "--indirect-selection", "cautious"]
     if full_refresh:
         arguments.append("--full-refresh")
-    manifest = _parsed(project, warehouse)
+    manifest = parsed(project, warehouse)
     with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):
         result = dbtRunner(manifest=manifest).invoke(arguments)
     failed = [
@@ -55,7 +55,7 @@ _manifests: dict[str, bytes] = {}
 _NOWHERE = "/nowhere"
 
 
-def _parsed(project: Path, warehouse: Path) -> Manifest:
+def parsed(project: Path, warehouse: Path) -> Manifest:
     """The project as dbt's parser leaves it: parsed once for each state of it, for all warehouses of this process.
 
     The parser writes one thing of the warehouse into it: where the landed rows are.
