@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from log_ingest import migrations
 from log_ingest.errors import IngestError
 from log_ingest.files import Fingerprint
 from log_ingest.pointers import Gap, PointerIndex, PointerRun
 
-FORMAT_VERSION = 2
-
+# Format 2. Whatever came later is a step in log_ingest.migrations, which every new ledger goes through as well.
 _SCHEMA = """
 create table facts (name text primary key, value text not null) strict;
 create table runs (
@@ -106,29 +106,6 @@ create table pointer_runs (
     last_at text,
     primary key (server, first_pointer)
 ) strict;
-"""
-
-# Added since format 2, empty until the first erasure: a ledger without them is given them when it is opened to write.
-_ERASURES = """
--- One row per erasure: a receipt that names nobody. counts: JSON, rows by landed source.
-create table if not exists erasures (
-    erasure_id text primary key,
-    erased_at text not null,
-    run_id text not null,
-    recipient_count integer not null,
-    counts text not null
-) strict;
--- Lines of a file whose bytes are not, or no longer, all kept: the file cannot be put together again.
-create table if not exists erased_lines (
-    file_id integer primary key references contents (file_id),
-    lines integer not null
-) strict;
--- What erased recipients are recognised by when they arrive again: keyed digests, no values (log_ingest.suppression).
-create table if not exists suppression_marks (
-    kind text not null,
-    mark text not null,
-    primary key (kind, mark)
-) strict, without rowid;
 """
 
 
@@ -257,22 +234,20 @@ class Ledger:
             raise IngestError(f"the ledger {path} cannot be used ({error}); restore it from a backup") from error
 
     def _open(self, read_only: bool) -> None:
-        if not self._db.execute("select 1 from sqlite_master where name = 'facts'").fetchone():
+        found = migrations.stored_format(self._db)
+        if found is None:
             if read_only:
                 raise IngestError(f"{self.path} is not a ledger; run: mtw run")
             with self._transaction():
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
-                self.set_fact("format_version", str(FORMAT_VERSION))
-        if not read_only:
-            for statement in _ERASURES.split(";\n"):
-                self._db.execute(statement)
-        version = self.fact("format_version")
-        if version != str(FORMAT_VERSION):
-            raise IngestError(
-                f"{self.path} has format {version}, this program writes {FORMAT_VERSION}; install the matching version,"
-                " or set MTW_WAREHOUSE_DIR to an empty folder and take the landing folder in again"
-            )
+                migrations.apply(self._db, migrations.OLDEST_FORMAT)
+            return
+        migrations.check(found, self.path, read_only=read_only)
+        if found < migrations.FORMAT:
+            migrations.keep(self._db, self.path, found)
+            with self._transaction():
+                migrations.apply(self._db, found)
 
     def __enter__(self) -> "Ledger":
         return self
@@ -420,32 +395,20 @@ class Ledger:
 
     def erasures(self) -> list[Erasure]:
         """All erasures, oldest first."""
-        if not self._has_erasures():
-            return []
         rows = self._db.execute("select * from erasures order by erased_at, erasure_id")
         names = ("erasure_id", "erased_at", "run_id", "recipient_count")
         return [Erasure(**{name: row[name] for name in names}, counts=json.loads(row["counts"])) for row in rows]
 
     def erased_lines(self) -> dict[int, int]:
         """By file: lines whose bytes are not all kept."""
-        if not self._has_erasures():
-            return {}
         return dict(tuple(row) for row in self._db.execute("select file_id, lines from erased_lines"))
 
     def marks(self) -> list[tuple[str, str]]:
         """Kind and mark of everything that is not to be taken in again."""
-        if not self._has_erasures():
-            return []
         return [tuple(row) for row in self._db.execute("select kind, mark from suppression_marks")]
 
     def has_marks(self) -> bool:
-        return (
-            self._has_erasures() and self._db.execute("select 1 from suppression_marks limit 1").fetchone() is not None
-        )
-
-    def _has_erasures(self) -> bool:
-        """False in a ledger that was written before there were any and is open to be read only."""
-        return self._db.execute("select 1 from sqlite_master where name = 'suppression_marks'").fetchone() is not None
+        return self._db.execute("select 1 from suppression_marks limit 1").fetchone() is not None
 
     def _write_erasure(self, commit: Commit) -> None:
         self._db.executemany("insert or ignore into suppression_marks values (?, ?)", sorted(commit.marks))

@@ -8,6 +8,7 @@ database, the published version. Belongs here: looking, as long as it takes seco
 import contextlib
 import os
 import shutil
+import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
+from log_ingest import migrations
 from log_ingest.erasure import PENDING
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger
@@ -185,11 +187,22 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("ledger", True, "none yet; the first run makes it")
         return
     try:
+        found = migrations.format_of(settings.ledger_path)
+        if found is not None and migrations.OLDEST_FORMAT <= found < migrations.FORMAT:
+            kept = migrations.kept_copy(settings.ledger_path, found).name
+            yield Finding(
+                "format", True,
+                f"{found}, this program works with {migrations.FORMAT}: the next run brings it up to date and keeps"
+                f" {kept} to go back to ({migrations.GUIDE})",
+            )  # fmt: skip
+            return
+        if found == migrations.FORMAT:
+            yield Finding("format", True, f"{found}, which this program works with")
         with Ledger(settings.ledger_path, read_only=True) as ledger:
             whole, last = ledger.is_whole(), ledger.last_batch_id()
             unbalanced = ledger.unbalanced() if whole else []
             parts = [row["path"] for row in ledger.parts()] if whole else []
-    except (IngestError, OSError) as error:
+    except (IngestError, OSError, sqlite3.Error) as error:
         yield Finding("ledger", False, str(error))
         return
     text = (

@@ -1,0 +1,140 @@
+"""The format of a warehouse, and how one that an older release left is brought to it: forward, one step per format.
+
+Belongs here: the format's number, a step for each number, the copy of the ledger that is kept before. Does not: what the
+tables mean (ledger). What follows from the landed rows has no format: models that changed are built again from them.
+
+A new format is a new last entry of MIGRATIONS, never a change of an older one; a new ledger goes through all of them.
+Steps run under the pipeline's lock, all in one transaction: a ledger has its old format or the new one.
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from log_ingest.errors import IngestError
+
+OLDEST_FORMAT = 2
+"""The oldest format that can be brought up to date. It is also what the ledger's own schema makes."""
+
+GUIDE = "docs/upgrading.md"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """From the format below to this one. statements: SQL, each ends with ";" and a line end."""
+
+    to_format: int
+    what: str
+    statements: str
+
+
+MIGRATIONS = (
+    Migration(
+        3,
+        "tables of erasures, and a record of when the warehouse came to which format",
+        # The tables of erasures are there in a ledger of format 2 that was written to after they were introduced.
+        """
+-- One row per erasure: a receipt that names nobody. counts: JSON, rows by landed source.
+create table if not exists erasures (
+    erasure_id text primary key,
+    erased_at text not null,
+    run_id text not null,
+    recipient_count integer not null,
+    counts text not null
+) strict;
+-- Lines of a file whose bytes are not, or no longer, all kept: the file cannot be put together again.
+create table if not exists erased_lines (
+    file_id integer primary key references contents (file_id),
+    lines integer not null
+) strict;
+-- What erased recipients are recognised by when they arrive again: keyed digests, no values (log_ingest.suppression).
+create table if not exists suppression_marks (
+    kind text not null,
+    mark text not null,
+    primary key (kind, mark)
+) strict, without rowid;
+-- One row per format that this warehouse had: since when (UTC, ISO 8601), and the release that brought it there.
+create table format_history (
+    format integer primary key,
+    since text not null,
+    release text not null
+) strict;
+""",
+    ),
+)
+
+FORMAT = MIGRATIONS[-1].to_format
+"""What this program reads and writes."""
+
+
+def format_of(ledger: Path) -> int | None:
+    """The format of a ledger's file, without changing it; None where it is none. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        return stored_format(db)
+
+
+def stored_format(db: sqlite3.Connection) -> int | None:
+    if not db.execute("select 1 from sqlite_master where name = 'facts'").fetchone():
+        return None
+    row = db.execute("select value from facts where name = 'format_version'").fetchone()
+    return int(row[0]) if row and str(row[0]).isdigit() else 0
+
+
+def check(found: int, ledger: Path, *, read_only: bool) -> None:
+    """Raises IngestError where this program cannot work with a ledger of that format."""
+    if found > FORMAT:
+        raise IngestError(
+            f"{ledger} has format {found}, this program knows formats up to {FORMAT}: it is older than the warehouse;"
+            f" install the newer release again, or go back to the ledger kept before ({GUIDE})"
+        )
+    if found < OLDEST_FORMAT:
+        raise IngestError(
+            f"{ledger} has format {found}, older than {OLDEST_FORMAT}, the first that can be brought up to date; set"
+            " MTW_WAREHOUSE_DIR to an empty folder and take the landing folder in again"
+        )
+    if found < FORMAT and read_only:
+        raise IngestError(
+            f"{ledger} has format {found}, this program works with {FORMAT}; to bring it up to date: mtw run ({GUIDE})"
+        )
+
+
+def kept_copy(ledger: Path, found: int) -> Path:
+    """Where the ledger of an older format is kept, to go back to."""
+    return ledger.with_name(f"{ledger.name}.format-{found}")
+
+
+def keep(db: sqlite3.Connection, ledger: Path, found: int) -> None:
+    """Copy the ledger beside itself before it is changed. An older copy of the same format is replaced."""
+    target = kept_copy(ledger, found)
+    draft = target.with_name(target.name + ".tmp")
+    draft.unlink(missing_ok=True)
+    with closing(sqlite3.connect(draft)) as copy:
+        db.backup(copy)
+    with draft.open("rb") as stream:
+        os.fsync(stream.fileno())
+    draft.replace(target)
+
+
+def apply(db: sqlite3.Connection, found: int) -> None:
+    """All steps from a format to FORMAT, within the transaction that the caller has begun."""
+    for migration in MIGRATIONS:
+        if migration.to_format > found:
+            for statement in migration.statements.split(";\n"):
+                if statement.strip():
+                    db.execute(statement)
+    db.execute("insert or replace into facts values ('format_version', ?)", [str(FORMAT)])
+    db.execute(
+        "insert or replace into format_history values (?, ?, ?)",
+        [FORMAT, datetime.now(UTC).isoformat(timespec="seconds"), _release()],
+    )
+
+
+def _release() -> str:
+    try:
+        return version("message-tracking-warehouse")
+    except PackageNotFoundError:
+        return "unknown"
