@@ -28,12 +28,10 @@ from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read, reason
 from orchestration import restatements
+from orchestration.settings import KEPT_VERSIONS
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
-
-KEPT_VERSIONS = 3
-"""Versions that stay: the current one, and two for readers and people who want to look back."""
 
 FORMAT_VERSION = 3
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""

@@ -42,6 +42,12 @@ LOGINS = ("oidc", "proxy")
 MEMORY_LIMIT = "3GB"
 """What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
 
+KEPT_RUNS = 200
+"""What MTW_KEPT_RUNS is where nobody sets it: about 2 GB of Dagster's records."""
+
+KEPT_VERSIONS = 3
+"""What MTW_KEPT_VERSIONS is: the current version, and two for readers and people who want to look back."""
+
 _MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
@@ -82,6 +88,10 @@ class Settings:
     max_missing_rate: float = 0.01
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
+    kept_runs: int = KEPT_RUNS
+    """Runs whose events and logs Dagster keeps; 0: all."""
+    kept_versions: int = KEPT_VERSIONS
+    """Published versions that stay, the current one among them."""
     language: str = "en"
     """In which the report pages begin."""
     show_personal_data: bool = False
@@ -175,6 +185,8 @@ class Settings:
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
             memory_limit=memory_limit,
+            kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
+            kept_versions=_count("MTW_KEPT_VERSIONS", text("MTW_KEPT_VERSIONS", str(KEPT_VERSIONS)), least=1),
             language=language,
             show_personal_data=(text("MTW_SHOW_PERSONAL_DATA") or "").lower() in ("1", "true", "yes"),
             login=login,
@@ -256,6 +268,8 @@ class Settings:
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
             "MTW_MEMORY_LIMIT": self.memory_limit,
+            "MTW_KEPT_RUNS": str(self.kept_runs),
+            "MTW_KEPT_VERSIONS": str(self.kept_versions),
             "MTW_LANGUAGE": self.language,
             "MTW_SHOW_PERSONAL_DATA": "1" if self.show_personal_data else "",
             "MTW_LOGIN": self.login,
@@ -281,6 +295,12 @@ def _web_address(name: str, text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise SettingsError(f"{name} is no address of a web page; write it like https://tracking.example.com/reports")
     return text.rstrip("/")
+
+
+def _count(name: str, text: str | None, *, least: int) -> int:
+    if not text or not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise SettingsError(f"{name} is {text!r}; write a whole number from {least} on")
+    return int(text)
 
 
 def _share(name: str, text: str | None) -> float:

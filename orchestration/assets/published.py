@@ -76,6 +76,7 @@ def build_publish_asset(
                 extra=extra,
                 landed=settings.landed_dir,
                 memory_limit=settings.memory_limit,
+                keep=settings.kept_versions,
             )
             if privacy.is_pending(settings):
                 if build.run_id != context.run.run_id:
