@@ -1,8 +1,8 @@
-"""A soak: accelerated hourly runs over a landing folder that grows and is mishandled, runs killed, disks filled, readers
-attached all the time. After each run the invariants hold; memory and disk stay where they belong.
+"""A soak: accelerated hourly runs over a landing folder that grows and is mishandled, runs killed, disks filled,
+readers attached all the time. After each run the invariants hold; memory and disk stay where they belong.
 
-Usage: python -m benchmarks.soak --runs 100 --seed 1. Belongs here: the story, what is asserted, the table. Does not: how
-files are mishandled (soak_landing), how a run is started (soak_run) or what a reader asks (soak_reader).
+Usage: python -m benchmarks.soak --runs 100 --seed 1. Belongs here: the story, what is asserted, the table. Does not:
+how files are mishandled (soak_landing), how a run is started (soak_run) or what a reader asks (soak_reader).
 """
 
 import argparse
@@ -24,7 +24,6 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.soak_landing import ERASED, ERASED_WORDS, Landing
-from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Ledger
 from log_ingest.status import collect
 from orchestration import publish, verify
@@ -146,7 +145,9 @@ class Soak:
             for reader in readers:
                 answer, _ = reader.communicate("")
                 found = json.loads(answer)
-                print(f"reader: {found['looks']} looks, {found['versions']} versions, wrong: {found['wrong'] or 'nothing'}")
+                print(
+                    f"reader: {found['looks']} looks, {found['versions']} versions, wrong: {found['wrong'] or 'nothing'}"
+                )
                 wrong += found["wrong"]
         return wrong + self._slopes()
 
@@ -221,7 +222,7 @@ class Soak:
             found = places_of(warehouse, ERASED_WORDS)
             assert found == [], found
             done = "1 2 3 4 6 7 8 9"
-        if self.options.models == "real" and number % self.options.verify_every == 0 or number == self.options.runs:
+        if (self.options.models == "real" and number % self.options.verify_every == 0) or number == self.options.runs:
             # 5: a rebuild from what landed.
             differing = verify.verify(self.settings).differing
             assert differing == [], differing
@@ -244,7 +245,10 @@ class Soak:
             print(f"{len(self.rows)} runs: too few for slopes")
             return []
         peak = _slope([row.peak_mb for row in half])
-        print(f"per run, over the last {len(half)}: seconds {_slope([row.seconds for row in half]):+.2f}, peak {peak:+.2f} MB", end="")
+        print(
+            f"per run, over the last {len(half)}: seconds {_slope([row.seconds for row in half]):+.2f}, peak {peak:+.2f} MB",
+            end="",
+        )
         for part in PARTS:
             print(f", {part} {_slope([row.sizes[part] for row in half]):+.3f} MB", end="")
         print()

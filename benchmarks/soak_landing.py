@@ -1,6 +1,8 @@
-"""A landing folder that grows hour by hour, with everything that couriers do to files, and the numbers that must come out.
+"""A landing folder that grows hour by hour, with everything that couriers do to files, and the numbers that must come
+out.
 
-Belongs here: making files, mishandling them, counting by what was decided. Does not: reading any of the pipeline's code.
+Belongs here: making files, mishandling them, counting by what was decided. Does not: reading any of the pipeline's
+code.
 """
 
 import csv

@@ -1,7 +1,8 @@
 """A reader of the published file for the soak: it holds one version open all the time, and resolves the link anew again
 and again, as BI tools do. Each version it sees has to be whole and of one run.
 
-Usage: python -m benchmarks.soak_reader PUBLISHED. Ends with its standard input, and prints JSON: looks, versions, wrong.
+Usage: python -m benchmarks.soak_reader PUBLISHED. Ends with its standard input, and prints JSON: looks, versions,
+wrong.
 """
 
 import json

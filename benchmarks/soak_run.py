@@ -1,8 +1,8 @@
-"""Pipeline runs for the soak: forks of one process that has imported everything, so that a run costs what it does and not
-what starting Python does.
+"""Pipeline runs for the soak: forks of one process that has imported everything, so that a run costs what it does and
+not what starting Python does.
 
-Reads a line per run from standard input: "run", or "erase <recipient>". Writes "pid <n>" when it begins, and when it has
-ended "<exit code, negative: a signal>\t<seconds>\t<peak resident KB>\t<its line, where it failed>".
+Reads a line per run from standard input: "run", or "erase <recipient>". Writes "pid <n>" when it begins, and when it
+has ended "<exit code, negative: a signal>\t<seconds>\t<peak resident KB>\t<its line, where it failed>".
 """
 
 import os

@@ -1,7 +1,8 @@
 """The format of a warehouse, and how one that an older release left is brought to it: forward, one step per format.
 
-Belongs here: the format's number, a step for each number, the copy of the ledger that is kept before. Does not: what the
-tables mean (ledger). What follows from the landed rows has no format: models that changed are built again from them.
+Belongs here: the format's number, a step for each number, the copy of the ledger that is kept before. Does not: what
+the tables mean (ledger). What follows from the landed rows has no format: models that changed are built again from
+them.
 
 A new format is a new last entry of MIGRATIONS, never a change of an older one; a new ledger goes through all of them.
 Steps run under the pipeline's lock, all in one transaction: a ledger has its old format or the new one.

@@ -12,10 +12,15 @@ import re
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
 from orchestration import postgres_copy, publish
 from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
 
 _NOT_PART_OF_THE_PROJECT = {"target", "logs", "dbt_packages", "__pycache__", ".user.yml"}
 
@@ -104,22 +109,31 @@ class DatabaseInUse(Exception):
 
 
 def discard_unreadable_database(settings: Settings, patience_seconds: float = 60) -> bool:
-    """Remove a working database that DuckDB cannot open: it is a cache, the next build makes it again.
+    """Remove a working database that DuckDB cannot read: it is a cache, the next build makes it again.
+
+    That it opens is looked at always; after a run that did not come to its end, every block is read: DuckDB finds a
+    rotten one by its checksum only when it gets there, and each run would fail at it anew.
 
     Returns whether there was one. A killed run may leave its dbt behind, which ends by itself: it is waited for.
-    Raises DatabaseInUse where another process keeps the database open for longer.
+    Raises DatabaseInUse where another process keeps the database open for longer; PublishError as plan does.
     """
     import duckdb
 
     path = settings.working_database
     if not path.exists():
         return False
+    build, published = last_build(settings), publish.current(settings.published_dir)
+    has_failed = build is None or published is None or build.batch_id != published.batch_id
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
             with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
                 let_read(connection, settings.landed_dir)
                 connection.execute("select count(*) from duckdb_columns()").fetchall()
+                if has_failed:
+                    _read_all(connection)
+            return False
+        except duckdb.OutOfMemoryException:
             return False
         except duckdb.Error as error:
             if "Could not set lock" not in str(error):
@@ -132,6 +146,15 @@ def discard_unreadable_database(settings: Settings, patience_seconds: float = 60
     for file in (path, path.with_name(path.name + ".wal"), _record(settings)):
         file.unlink(missing_ok=True)
     return True
+
+
+def _read_all(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Read every column of every table. Raises duckdb.Error at a block that is not what was written."""
+    for schema, name in connection.execute(
+        "select schema_name, table_name from duckdb_tables() where not internal and not temporary"
+    ).fetchall():
+        table = f"{identifier(schema)}.{identifier(name)}"
+        connection.execute(f"select count(hash(stored)) from {table} as stored").fetchall()  # noqa: S608 (quoted)
 
 
 def plan(settings: Settings, latest_batch_id: int) -> Plan:

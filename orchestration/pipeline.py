@@ -173,11 +173,16 @@ def _first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-_FULL = ("No space left on device", "disk is full", "failed to offload data block")
-"""How the system, SQLite and DuckDB say that a disk is full."""
+_ADVICE = {
+    "free space, then run again": ("No space left on device", "disk is full", "failed to offload data block"),
+    "raise MTW_MEMORY_LIMIT, then run again": ("Out of Memory Error",),
+}
+"""What to do, by how the system, SQLite and DuckDB say what they lack."""
 
 
 def _line(text: str) -> str:
-    if any(sign in text for sign in _FULL) and "free space" not in text:
-        text = f"{text}; free space, then run again"
+    for advice, signs in _ADVICE.items():
+        if any(sign in text for sign in signs):
+            text = plain(text, 600 - len(advice) - 2)
+            return plain(without_secrets(f"{text}; {advice}"), 600)
     return plain(without_secrets(text), 600)

@@ -1,7 +1,8 @@
-"""Dagster's records of old runs are removed, so that they do not grow for ever: 10 MB a run, 80 GB a year of hourly ones.
+"""Dagster's records of old runs are removed, so that they do not grow for ever: 10 MB a run, 80 GB a year of hourly
+ones.
 
-Belongs here: which runs' events and logs stay, and removing the others. Does not: the ledger's list of runs (a row each),
-published versions (publish).
+Belongs here: which runs' events and logs stay, and removing the others. Does not: the ledger's list of runs (a row
+each), published versions (publish).
 """
 
 import contextlib

@@ -43,9 +43,7 @@ class Connection(sqlite3.Connection):
         return done
 
 
-def interrupt(
-    at: int, action: Callable[[], None], steps: Iterable[tuple[Any, str]] = STEPS
-) -> Callable[[], int]:
+def interrupt(at: int, action: Callable[[], None], steps: Iterable[tuple[Any, str]] = STEPS) -> Callable[[], int]:
     """Call action before the at-th step: a call of one of `steps`, or a commit of the ledger.
 
     Returns how many steps there were so far.

@@ -1,7 +1,8 @@
 """A whole pipeline run in a process of its own that is killed at a named moment: see trials.
 
-A trial: <moment> <outcome file> <name=value>… (settings as environment variables). Writes the outcome as JSON, and returns
-0, or 1 where the run failed. The moment "race" runs two at once, as two schedulers with a DAGSTER_HOME each would.
+A trial: <moment> <outcome file> <name=value>… (settings as environment variables). Writes the outcome as JSON, and
+returns 0, or 1 where the run failed. The moment "race" runs two at once, as two schedulers with a DAGSTER_HOME each
+would.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""A dbt build of the real models dies at any step, again and again, with news each time: one untroubled build then gives
-what a warehouse that nothing ever happened to has.
+"""A dbt build of the real models dies at any step, again and again, with news each time: one untroubled build then
+gives what a warehouse that nothing ever happened to has.
 """
 
 import os
@@ -31,14 +31,18 @@ def server() -> Iterator[Server]:
 
 
 def arrive(landing: Path, number: int) -> None:
-    """News that touch what is there already: late lines of old deliveries, a message whose events came first, a status."""
+    """News that touch what is there already: late lines of old deliveries, a message whose events came first, a
+    status.
+    """
     rng = random.Random(number)
     messages = [(ROBINS, DELIVERY), (QUINNS, DELIVERY), (SAMS, OTHER_DELIVERY), (LATE_MESSAGE, OTHER_DELIVERY)]
     lines = []
     for place in range(8):
         message, delivery = rng.choice(messages)
         at = f"2024-05-0{rng.randint(1, 9)}T10:{rng.randint(0, 59):02d}:00.00"
-        lines.append(line(1000 + number * 10 + place, at=at, message=message, delivery=delivery, url=rng.choice([1, 5])))
+        lines.append(
+            line(1000 + number * 10 + place, at=at, message=message, delivery=delivery, url=rng.choice([1, 5]))
+        )
     logs(landing, f"redir5/{number}.log", *lines)
     if number == 2:
         write_csv(

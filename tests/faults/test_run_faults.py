@@ -2,6 +2,7 @@
 published stays whole, the next run proceeds by itself, and no secret of the settings is in anything that was written.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,21 +14,27 @@ import duckdb
 import pytest
 from dagster import DagsterRunStatus
 
-from log_ingest.catalog import EMPTY_BATCH
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Ledger
-from orchestration import publish
+from orchestration import build_state, publish
 from orchestration.lock import holder
-from orchestration.resources import HOLDER_TAG, POOL
-from tests.faults.run_child import MOMENTS
+from orchestration.resources import POOL
+from orchestration.settings import Settings
+from tests.faults.publish_child import publish_once
 from tests.faults.test_ingest_faults import small_disk
 from tests.faults.test_publish_faults import EVERY_POINT
 from tests.faults.trials import KILLED, Server, served
 from tests.integration.test_definitions import SMALL_PROJECT, write_log
-from tests.integration.test_publish import assert_whole
+from tests.integration.test_publish import assert_whole, make_working_database
 from tests.invariants import assert_accounted
 from tests.ownbytes import places_of
 from tests.postgres import Database
+
+MOMENTS = (
+    *("dbt at work", "before the build is recorded", "after the build is recorded", "before the swap"),
+    *("after the swap", "before the copy"),
+)
+"""Of run_child, which is not imported: it would load Dagster and Great Expectations a second time."""
 
 CANARIES = ("canary-publish-4711", "canary-reference-4712", "canary-s3-4713", "canary-token-4714")
 
@@ -108,7 +115,7 @@ class House:
         assert holder(self.warehouse / "run.lock") is None
 
 
-def test_killed_at_every_phase_with_secrets_all_around(
+def test_killed_at_phases_and_short_of_memory_with_secrets_all_around(
     server: Server, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     password, reference, s3, token = CANARIES
@@ -124,7 +131,7 @@ def test_killed_at_every_phase_with_secrets_all_around(
     house.arrive()
     assert house.run() == 0
     house.assert_sound()
-    moments = list(MOMENTS)[1:] if EVERY_POINT else ["dbt at work", "before the build is recorded", "before the copy"]
+    moments = MOMENTS if EVERY_POINT else ["dbt at work", "before the copy"]
     for moment in moments:
         had = house.counted()
         house.arrive()
@@ -133,6 +140,12 @@ def test_killed_at_every_phase_with_secrets_all_around(
         assert house.counted() == (house.lines if moment in ("after the swap", "before the copy") else had), moment
         ((held,),) = database.query("select count(*) from core.fct_tracking_events")
         assert held == had or moment == "before the copy", moment
+    had = house.counted()
+    house.arrive()
+    assert house.run(MTW_MEMORY_LIMIT="1MB") == 1
+    assert "Out of Memory" in house.failure() and "raise MTW_MEMORY_LIMIT" in house.failure()
+    house.assert_sound()
+    assert house.counted() == had
     house.arrive()
     assert house.run() == 0
     house.assert_sound()
@@ -144,12 +157,10 @@ def test_killed_at_every_phase_with_secrets_all_around(
     monkeypatch.setenv("DAGSTER_HOME", str(house.warehouse / "dagster"))
     with dg.DagsterInstance.get() as instance:
         runs = [run.status for run in instance.get_runs()]
-        assert runs.count(DagsterRunStatus.FAILURE) == len(moments)
+        assert runs.count(DagsterRunStatus.FAILURE) == len(moments) + 1
         assert runs.count(DagsterRunStatus.SUCCESS) == 2
         assert instance.event_log_storage.get_concurrency_info(POOL).active_slot_count == 0
     assert house.clicks() == house.expected_clicks()
-    # An error that names the databases is written as well.
-    assert house.run(MTW_PUBLISH_URL=url.replace(password, f"{password}x")) in (0, 1)
     assert places_of(house.root, CANARIES) == []
 
 
@@ -162,3 +173,75 @@ def test_two_schedulers_at_once(server: Server, tmp_path: Path) -> None:
     house.assert_sound()
     assert (house.counted(), publish.current(house.published).version) == (20, 1)
     assert_accounted(house.warehouse)
+
+
+def test_a_full_disk_while_models_are_built(server: Server, tmp_path: Path) -> None:
+    """The working database's file system is full; the ledger, Dagster's records and what is published are elsewhere."""
+    house = House(tmp_path, server)
+    work = house.warehouse / "work"
+    house.warehouse.mkdir()
+    with small_disk(work, "12m"):
+        house.arrive()
+        assert house.run() == 0
+        house.arrive()
+        ballast = work / "ballast"
+        with ballast.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, shutil.disk_usage(work).free - 100_000)
+        assert house.run() == 1
+        assert "space" in house.failure()
+        house.assert_sound()
+        assert house.counted() == 20
+        ballast.unlink()
+        assert house.run() == 0
+        house.assert_sound()
+        assert house.clicks() == house.expected_clicks()
+
+
+def test_a_rotten_block_of_the_working_database_is_found_after_a_failure(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "landing", tmp_path / "warehouse")
+    make_working_database(settings.working_database, events=200_000)
+    publish_once(settings.working_database, settings.published_dir, "run-1")
+    build_state.record_build(settings, build_state.Build("digest", "hidden", 2, "run-1"))
+    assert build_state.discard_unreadable_database(settings) is False
+    whole = settings.working_database.read_bytes()
+    rotten = bytearray(whole)
+    middle = len(whole) // 2
+    rotten[middle : middle + 64] = bytes(byte ^ 0xFF for byte in rotten[middle : middle + 64])
+    settings.working_database.write_bytes(rotten)
+    # All is well as far as the last run knows: reading every block before every run would cost too much.
+    assert build_state.discard_unreadable_database(settings) is False
+    build_state.forget_build(settings)
+    settings.working_database.write_bytes(whole)
+    assert build_state.discard_unreadable_database(settings) is False
+    settings.working_database.write_bytes(rotten)
+    assert build_state.discard_unreadable_database(settings) is True
+    assert not settings.working_database.exists()
+
+
+def test_a_cut_write_ahead_log_costs_commits_and_their_marks_together(tmp_path: Path) -> None:
+    """DuckDB opens it without a word, with commits missing: what is left has to be a state that once was."""
+    path = tmp_path / "cut.duckdb"
+    with contextlib.closing(duckdb.connect(str(path))) as con:
+        con.execute("pragma disable_checkpoint_on_shutdown")
+        con.execute("set checkpoint_threshold = '1GB'")
+        con.execute("create table rows_of_model (batch bigint); create table mark (batch bigint)")
+        for batch in range(40):
+            # As a model's build does: rows and mark in one transaction.
+            con.execute(
+                f"begin; insert into rows_of_model select {batch} from range(50); delete from mark;"
+                f" insert into mark values ({batch}); commit"
+            )
+    log = path.with_name(path.name + ".wal")
+    data = log.read_bytes()
+    lost = 0
+    for share in (0.2, 0.5, 0.8, 0.95):
+        copy = tmp_path / f"{share}.duckdb"
+        shutil.copy(path, copy)
+        copy.with_name(copy.name + ".wal").write_bytes(data[: int(len(data) * share)])
+        with contextlib.closing(duckdb.connect(str(copy))) as con:
+            newest, marked, rows = con.execute(
+                "select (select max(batch) from rows_of_model), (select max(batch) from mark), count(*) from rows_of_model"
+            ).fetchall()[0]
+        assert newest == marked and rows == 50 * (marked + 1)
+        lost += marked < 39
+    assert lost >= 3

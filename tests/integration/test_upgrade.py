@@ -31,7 +31,7 @@ def unpacked(number: int, folder: Path) -> tuple[Path, Path]:
 
 
 def test_every_format_but_this_one_has_a_warehouse_to_begin_with() -> None:
-    assert OLD_FORMATS == list(range(migrations.OLDEST_FORMAT, migrations.FORMAT))
+    assert list(range(migrations.OLDEST_FORMAT, migrations.FORMAT)) == OLD_FORMATS
     assert [one.to_format for one in migrations.MIGRATIONS] == [number + 1 for number in OLD_FORMATS]
 
 
@@ -70,11 +70,11 @@ def test_an_older_warehouse_ends_with_the_marts_of_a_fresh_one(number: int, tmp_
 
 
 @pytest.mark.parametrize("number", OLD_FORMATS)
-def test_a_migration_that_fails_changes_nothing(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_changes_nothing(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     landing, warehouse = unpacked(number, tmp_path)
-    broken = migrations.Migration(migrations.FORMAT + 1, "breaks", "create table a (x);\ninsert into nowhere values (1);\n")
+    broken = migrations.Migration(
+        migrations.FORMAT + 1, "breaks", "create table a (x);\ninsert into nowhere values (1);\n"
+    )
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, broken))
     with pytest.raises(IngestError, match="nowhere"):
         ingest(landing, warehouse, run_id="broken")
