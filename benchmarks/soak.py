@@ -145,9 +145,8 @@ class Soak:
             for reader in readers:
                 answer, _ = reader.communicate("")
                 found = json.loads(answer)
-                print(
-                    f"reader: {found['looks']} looks, {found['versions']} versions, wrong: {found['wrong'] or 'nothing'}"
-                )
+                says = found["wrong"] or "nothing"
+                print(f"reader: {found['looks']} looks, {found['versions']} versions, wrong: {says}")
                 wrong += found["wrong"]
         return wrong + self._slopes()
 
@@ -245,10 +244,8 @@ class Soak:
             print(f"{len(self.rows)} runs: too few for slopes")
             return []
         peak = _slope([row.peak_mb for row in half])
-        print(
-            f"per run, over the last {len(half)}: seconds {_slope([row.seconds for row in half]):+.2f}, peak {peak:+.2f} MB",
-            end="",
-        )
+        seconds = _slope([row.seconds for row in half])
+        print(f"per run, over the last {len(half)}: seconds {seconds:+.2f}, peak {peak:+.2f} MB", end="")
         for part in PARTS:
             print(f", {part} {_slope([row.sizes[part] for row in half]):+.3f} MB", end="")
         print()

@@ -52,6 +52,7 @@ def _remove_files(settings: Settings, run_id: str) -> None:
         (events / f"{run_id}.db{suffix}").unlink(missing_ok=True)
     shutil.rmtree(home / "storage" / run_id, ignore_errors=True)
     if (events / "index.db").is_file():
+        # Of all that a run leaves in the index, Dagster forgets these.
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(events / "index.db")) as index:
-            with index:
-                index.execute("delete from asset_check_executions where run_id = ?", [run_id])
+            index.execute("delete from asset_check_executions where run_id = ?", [run_id])
+            index.commit()

@@ -90,8 +90,8 @@ def test_a_failing_statement_leaves_the_old_version(
 
     monkeypatch.setattr(duckdb.DuckDBPyConnection, "execute", failing)
     failures = 0
-    for fail_at in range(1, 2000, 1 if EVERY_POINT else 6):
-        count = 0
+    for at in range(1, 2000, 1 if EVERY_POINT else 6):
+        count, fail_at = 0, at
         try:
             publish_once(working, published, "run-new")
         except PublishError as error:

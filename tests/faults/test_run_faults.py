@@ -240,7 +240,7 @@ def test_a_cut_write_ahead_log_costs_commits_and_their_marks_together(tmp_path: 
         copy.with_name(copy.name + ".wal").write_bytes(data[: int(len(data) * share)])
         with contextlib.closing(duckdb.connect(str(copy))) as con:
             newest, marked, rows = con.execute(
-                "select (select max(batch) from rows_of_model), (select max(batch) from mark), count(*) from rows_of_model"
+                "select max(batch), (select max(batch) from mark), count(*) from rows_of_model"
             ).fetchall()[0]
         assert newest == marked and rows == 50 * (marked + 1)
         lost += marked < 39
