@@ -103,6 +103,9 @@ def main() -> None:
 
     Settings come from the environment or a .env file: MTW_LANDING_DIR, MTW_WAREHOUSE_DIR, MTW_TIME_ZONE.
     """
+    from orchestration.permissions import restrict
+
+    restrict()
 
 
 @main.command()

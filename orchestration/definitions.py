@@ -14,6 +14,7 @@ from orchestration.checks.marts import build_mart_checks
 from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.jobs import build_pipeline_job
 from orchestration.links import Links
+from orchestration.permissions import restrict
 from orchestration.reporting import RunReporter
 from orchestration.resources import pipeline_lock_resource
 from orchestration.schedules import build_hourly_schedule
@@ -55,5 +56,6 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What workspace.yaml loads."""
+    """What workspace.yaml loads, into the processes of Dagster that write."""
+    restrict()
     return build_defs()

@@ -156,11 +156,51 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
         yield Finding("permissions", False, f"{path} cannot be written; run as its owner, or give this user permission")
     if folder.stat().st_mode & stat.S_IWOTH:
         yield Finding("permissions", False, f"anybody may write to {folder}; take that away: chmod o-w {folder}")
+    open_to_others = _open_to_others(settings)
+    if open_to_others:
+        yield Finding(
+            "permissions", False,
+            f"anybody may read {open_to_others[0]}; take that away: chmod -R o-rwx"
+            f" {' '.join(map(str, open_to_others))}",
+        )  # fmt: skip
+    yield _published_readers(settings)
     key = folder / KEY_NAME
     if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding("permissions", False, f"{key} may be read by others than its owner; chmod 600 {key}")
-    elif not barred and not folder.stat().st_mode & stat.S_IWOTH:
+    elif not barred and not open_to_others and not folder.stat().st_mode & stat.S_IWOTH:
         yield Finding("permissions", True, f"this user may write what runs write below {folder}")
+
+
+def _open_to_others(settings: Settings) -> list[Path]:
+    """What holds rows or names of people and may be read by every user of the machine, through the folders above it."""
+    if not settings.warehouse_dir.stat().st_mode & stat.S_IXOTH:
+        return []
+    private = [settings.ledger_path, settings.working_database.parent, settings.dagster_home]
+    private += [settings.landed_dir] if isinstance(settings.landed_dir, Path) else []
+    return [path for path in private if path.exists() and path.stat().st_mode & stat.S_IROTH]
+
+
+def _published_readers(settings: Settings) -> Finding:
+    """Whom the modes let read the published file: everybody, the group, or this user alone."""
+    path = settings.published_database.resolve()
+    if not path.is_file():
+        return Finding("published to", True, "nothing yet")
+    folders = [folder for folder in path.parents if folder.is_relative_to(settings.warehouse_dir.resolve())]
+    mode = path.stat().st_mode
+    for read, passing, who in (
+        (stat.S_IROTH, stat.S_IXOTH, "every user of this machine"),
+        (stat.S_IRGRP, stat.S_IXGRP, f"members of the group {_group(path)}"),
+    ):
+        if mode & read and all(folder.stat().st_mode & passing for folder in folders):
+            return Finding("published to", True, f"{who} (MTW_PUBLISHED_MODE)")
+    return Finding("published to", True, "this user alone; for others set MTW_PUBLISHED_MODE")
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except KeyError:
+        return str(path.stat().st_gid)
 
 
 def _bucket(topic: str, url: ObjectUrl) -> Finding:

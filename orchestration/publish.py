@@ -28,6 +28,7 @@ from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read, reason
 from orchestration import restatements
+from orchestration.permissions import set_published_modes
 from orchestration.settings import KEPT_VERSIONS
 
 SCHEMAS = ("core", "reports", "meta")
@@ -125,11 +126,13 @@ def publish(
     landed: Location | None = None,
     memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
+    mode: int | None = None,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
     extra: tables of the schema meta to publish beside them. landed: where landed rows are, for views that read them.
     memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
+    mode: of the published files (orchestration.permissions).
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -156,6 +159,7 @@ def publish(
                 landed,
                 memory_limit,
             )
+            set_published_modes(building, mode)
             _verify(building, publication)
             _sync_tree(building)
             final = versions_dir / publication.label
@@ -256,9 +260,6 @@ def _write(
         "data_through_at": publication.data_through_at.isoformat() if publication.data_through_at else None,
     }
     (building / "publication.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    for path in building.rglob("*"):
-        if path.is_file():
-            path.chmod(0o444)
     return publication
 
 

@@ -92,6 +92,8 @@ class Settings:
     """Runs whose events and logs Dagster keeps; 0: all."""
     kept_versions: int = KEPT_VERSIONS
     """Published versions that stay, the current one among them."""
+    published_mode: int | None = None
+    """Mode of the published files; None: user and group may read them, as far as the umask lets."""
     language: str = "en"
     """In which the report pages begin."""
     show_personal_data: bool = False
@@ -185,6 +187,7 @@ class Settings:
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
             memory_limit=memory_limit,
+            published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
             kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
             kept_versions=_count("MTW_KEPT_VERSIONS", text("MTW_KEPT_VERSIONS", str(KEPT_VERSIONS)), least=1),
             language=language,
@@ -268,6 +271,7 @@ class Settings:
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
             "MTW_MEMORY_LIMIT": self.memory_limit,
+            "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
             "MTW_KEPT_RUNS": str(self.kept_runs),
             "MTW_KEPT_VERSIONS": str(self.kept_versions),
             "MTW_LANGUAGE": self.language,
@@ -295,6 +299,17 @@ def _web_address(name: str, text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise SettingsError(f"{name} is no address of a web page; write it like https://tracking.example.com/reports")
     return text.rstrip("/")
+
+
+def _published_mode(text: str | None) -> int | None:
+    if not text:
+        return None
+    if text not in ("0400", "0440", "0444"):
+        raise SettingsError(
+            f"MTW_PUBLISHED_MODE is {text!r}; set it to 0400 (this user reads what is published), 0440 (its group"
+            " too) or 0444 (everybody on this machine)"
+        )
+    return int(text, 8)
 
 
 def _count(name: str, text: str | None, *, least: int) -> int:

@@ -77,6 +77,7 @@ def build_publish_asset(
                 landed=settings.landed_dir,
                 memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
+                mode=settings.published_mode,
             )
             if privacy.is_pending(settings):
                 if build.run_id != context.run.run_id:

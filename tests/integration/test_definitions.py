@@ -30,6 +30,7 @@ from orchestration.definitions import build_defs
 from orchestration.home import SHIPPED, prepare_dagster_home
 from orchestration.lock import PipelineLock
 from orchestration.model_sql import primary_keys
+from orchestration.permissions import UMASK
 from orchestration.pipeline import Outcome, run_pipeline
 from orchestration.reporting import RunReporter
 from orchestration.resources import HOLDER_TAG, POOL, fail_dead_runs
@@ -77,8 +78,9 @@ def run_once(settings: Settings) -> tuple[Outcome, StageReporter]:
 @pytest.fixture(scope="module", autouse=True)
 def unchanged_environment() -> Iterator[None]:
     """Settings are exported for dbt and Dagster; they must not reach other tests."""
-    before = dict(os.environ)
+    before, umask = dict(os.environ), os.umask(UMASK)
     yield
+    os.umask(umask)
     os.environ.clear()
     os.environ.update(before)
 

@@ -1,5 +1,6 @@
 """`mtw doctor`: each thing that is wrong is found, and nothing is found where nothing is."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from log_ingest.erasure import erase
 from log_ingest.ingest import ingest
 from orchestration.doctor import Finding, diagnose
+from orchestration.permissions import UMASK
 from orchestration.settings import Settings
 from tests.robin import ROBIN, write_all
 
@@ -17,7 +19,9 @@ from tests.robin import ROBIN, write_all
 @pytest.fixture
 def settings(landing: Path, warehouse: Path) -> Settings:
     write_all(landing)
+    umask = os.umask(UMASK)
     ingest(landing, warehouse, run_id="first")
+    os.umask(umask)
     environment = {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse)}
     return Settings.load(environment, dotenv=landing / "none")
 
@@ -39,12 +43,18 @@ def open_to_all(settings: Settings) -> None:
     settings.warehouse_dir.chmod(0o777)
 
 
+def readable_by_all(settings: Settings) -> None:
+    settings.warehouse_dir.chmod(0o755)
+    settings.ledger_path.chmod(0o644)
+
+
 FAULTS: list[tuple[str, Callable[[Settings], None], str]] = [
     ("control totals", lambda s: change(s, "update contents set accepted = accepted + 1 where file_id = 1"), "0x1.log"),
     ("ledger", lambda s: change(s, "delete from batches where batch_id = 1"), "is damaged"),
     ("landed files", gone_part, "1 of"),
     ("clock", lambda s: change(s, "update batches set committed_at = '2999-01-01T00:00:00+00:00'"), "set the clock"),
     ("permissions", open_to_all, "chmod o-w"),
+    ("permissions", readable_by_all, "chmod -R o-rwx"),
     ("erasures", lambda s: change(s, "insert into facts values ('erasure_pending', 'x')"), "run: mtw run"),
 ]
 

@@ -38,6 +38,7 @@ def test_every_format_but_this_one_has_a_warehouse_to_begin_with() -> None:
 @pytest.mark.parametrize("number", OLD_FORMATS)
 def test_an_older_warehouse_ends_with_the_marts_of_a_fresh_one(number: int, tmp_path: Path) -> None:
     landing, warehouse = unpacked(number, tmp_path)
+    warehouse.chmod(0o750)
     ledger = warehouse / LEDGER_NAME
     before = ledger.read_bytes()
     settings = Settings(landing, warehouse)
