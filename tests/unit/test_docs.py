@@ -49,3 +49,20 @@ def test_what_the_threat_model_names_as_proof_exists() -> None:
 def test_every_page_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in readme] == []
+
+
+def test_every_fault_names_tests_that_are_there() -> None:
+    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*$", text.split("## Rows")[1], flags=re.MULTILINE)
+    assert [int(number) for number in rows] == list(range(1, 37))
+    for row in re.findall(r"^\| \d+ \|.*$", text.split("## Rows")[1], flags=re.MULTILINE):
+        assert "::test_" in row, row
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
+    assert len(named) > 50
+    missing = [
+        f"{path}::{name}"
+        for path, name in sorted(named)
+        if not (ROOT / path).is_file()
+        or not re.search(rf"^def {name}\(", (ROOT / path).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    ]
+    assert missing == []

@@ -1,0 +1,118 @@
+"""Dagster's records of runs: bounded, and no run hangs or shows a traceback because of them."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from sqlalchemy.exc import OperationalError
+
+from orchestration import pipeline, run_records
+from orchestration.home import prepare_dagster_home
+from orchestration.lock import PipelineLock
+from orchestration.pipeline import RecordsError
+from orchestration.reporting import RunReporter
+from orchestration.resources import POOL, fail_dead_runs
+from orchestration.run_records import forget_old_runs
+from orchestration.settings import Settings, SettingsError
+
+
+@dg.op
+def nothing() -> None:
+    pass
+
+
+@dg.job
+def pipeline_job() -> None:
+    nothing()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """A run exports its settings; they must not reach other tests."""
+    before = dict(os.environ)
+    found = Settings(tmp_path / "landing", tmp_path / "warehouse", kept_runs=3)
+    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(found))
+    yield found
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def test_old_runs_leave_nothing_and_new_ones_all(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = [pipeline_job.execute_in_process(instance=instance).run_id for _ in range(6)]
+    going_on = instance.create_run_for_job(pipeline_job, status=DagsterRunStatus.STARTED)
+    index = settings.dagster_home / "history" / "runs" / "index.db"
+    with sqlite3.connect(index) as db:
+        for run_id in ran:
+            db.execute("insert into asset_check_executions (asset_key, run_id) values ('x', ?)", [run_id])
+    monkeypatch.setattr(run_records, "AT_ONCE", 2)
+    assert forget_old_runs(settings, instance) == ran[:2], "the oldest first, not all at once"
+    assert forget_old_runs(settings, instance) == ran[2:3]
+    assert forget_old_runs(settings, instance) == []
+    assert {run.run_id for run in instance.get_runs()} == {*ran[3:], going_on.run_id}
+    names = "\n".join(str(path) for path in settings.dagster_home.rglob("*"))
+    for run_id in ran:
+        assert (run_id in names) == (run_id in ran[3:])
+    with sqlite3.connect(index) as db:
+        assert {run_id for (run_id,) in db.execute("select run_id from asset_check_executions")} == set(ran[3:])
+        assert not db.execute("select 1 from event_logs where run_id = ?", [ran[0]]).fetchall()
+    assert instance.all_logs(ran[-1])
+
+
+def test_a_run_that_ended_without_giving_back_its_slot_holds_up_nobody(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """As one does that meets a full disk: Dagster would wait for its slot for ever, with the lock held."""
+    ended = instance.create_run_for_job(pipeline_job, status=DagsterRunStatus.FAILURE)
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default(POOL)
+    storage.claim_concurrency_slot(POOL, ended.run_id, "models")
+    with PipelineLock(settings.lock_path):
+        assert fail_dead_runs(settings, instance) == []
+        assert storage.get_concurrency_info(POOL).active_slot_count == 1, "its process may be alive"
+    fail_dead_runs(settings, instance)
+    assert storage.get_concurrency_info(POOL).active_slot_count == 0
+
+
+def test_records_that_cannot_be_written_are_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **keywords: object) -> None:
+        raise OperationalError("insert …", {}, sqlite3.OperationalError("database or disk is full"))
+
+    monkeypatch.setattr(pipeline, "build_defs", full)
+    with pytest.raises(
+        RecordsError, match=r"dagster cannot be used \(database or disk is full\); free space"
+    ) as failed:
+        pipeline.run_pipeline(settings, RunReporter())
+    assert "\n" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[Errno 28] No space left on device", "free space, then run again"),
+        ("Out of Memory Error: could not allocate block", "raise MTW_MEMORY_LIMIT, then run again"),
+        ("dbt model x failed: Binder Error", "Binder Error"),
+    ],
+)
+def test_what_a_machine_lacks_is_said_with_what_to_do(text: str, says: str) -> None:
+    assert pipeline._line(text).startswith(text) and pipeline._line(text).endswith(says)
+
+
+def test_numbers_of_what_is_kept() -> None:
+    nowhere = Path("/nowhere")
+    assert Settings.load({}, dotenv=nowhere).kept_runs == 200
+    assert Settings.load({"MTW_KEPT_RUNS": "0", "MTW_KEPT_VERSIONS": "1"}, dotenv=nowhere).kept_versions == 1
+    for name, text in (("MTW_KEPT_RUNS", "-1"), ("MTW_KEPT_VERSIONS", "0"), ("MTW_KEPT_VERSIONS", "many")):
+        with pytest.raises(SettingsError, match=name):
+            Settings.load({name: text}, dotenv=nowhere)
