@@ -242,7 +242,10 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
             whole, last = ledger.is_whole(), ledger.last_batch_id()
             unbalanced = ledger.unbalanced() if whole else []
             parts = [row["path"] for row in ledger.parts()] if whole else []
-    except (IngestError, OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        yield Finding("ledger", False, f"{settings.ledger_path} cannot be read ({error}); restore it from a backup")
+        return
+    except (IngestError, OSError) as error:
         yield Finding("ledger", False, str(error))
         return
     text = (

@@ -181,8 +181,8 @@ _ADVICE = {
 
 
 def _line(text: str) -> str:
+    text = without_secrets(text)
     for advice, signs in _ADVICE.items():
-        if any(sign in text for sign in signs):
-            text = plain(text, 600 - len(advice) - 2)
-            return plain(without_secrets(f"{text}; {advice}"), 600)
-    return plain(without_secrets(text), 600)
+        if "run again" not in text and any(sign in text for sign in signs):
+            text = f"{plain(text, 600 - len(advice) - 2)}; {advice}"
+    return plain(text, 600)

@@ -126,6 +126,9 @@ def discard_work(settings: Settings) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    # Ledgers of before an upgrade name files that the erasure has replaced: there is no going back over it.
+    for path in settings.warehouse_dir.glob(f"{settings.ledger_path.name}.format-*"):
+        path.unlink(missing_ok=True)
     # A verification that is at work takes its folder away itself.
     with contextlib.suppress(PipelineLocked), PipelineLock(settings.warehouse_dir / VERIFY_LOCK):
         shutil.rmtree(settings.warehouse_dir / VERIFY_FOLDER, ignore_errors=True)

@@ -12,6 +12,7 @@ from log_ingest.errors import IngestError
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
 from log_ingest.status import collect
+from orchestration import privacy
 from orchestration.doctor import diagnose
 from orchestration.settings import Settings
 from tests.conftest import mtw
@@ -68,6 +69,8 @@ def test_an_older_warehouse_ends_with_the_marts_of_a_fresh_one(number: int, tmp_
         parts = "select path, digest from parts order by 1"
         assert set(old.execute(parts)) < set(new.execute(parts))
         assert new.execute("select format from format_history").fetchall() == [(migrations.FORMAT,)]
+    privacy.discard_work(settings)
+    assert not kept.exists(), "an erasure is not gone back over"
 
 
 @pytest.mark.parametrize("number", OLD_FORMATS)
