@@ -118,7 +118,11 @@ class Soak:
             runner = Runner(self.settings)
             held.callback(runner.close)
             readers: list[subprocess.Popen] = []
+            until = time.monotonic() + self.options.minutes * 60
             for number in range(1, self.options.runs + 1):
+                if time.monotonic() > until:
+                    print(f"stopped after {number - 1} runs: {self.options.minutes:g} minutes are over")
+                    break
                 row = Row(number, self._mishandle(number))
                 self.landing.next_hour()
                 if number > 1:
@@ -295,6 +299,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lines", type=int, default=200, help="tracking lines an hour")
     parser.add_argument("--readers", type=int, default=2)
     parser.add_argument("--verify-every", type=int, default=10, help="rebuild and compare after every so many runs")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further run after so long")
     parser.add_argument("--disk", default="3g", help="size of the warehouse's file system, where one can be mounted")
     options = parser.parse_args(arguments)
     if not re.fullmatch("[0-9]+[mg]", options.disk):
