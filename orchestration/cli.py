@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from orchestration.scope import RunScope
     from orchestration.settings import Settings
 
 DEMO_EVENTS = 200_000
@@ -106,13 +107,29 @@ def main() -> None:
 
 @main.command()
 @click.option("--full-reference", is_flag=True, help="Read the tables behind MTW_REFERENCE_URL whole, not what is new.")
+@click.option(
+    "--deliveries", metavar="ID,ID", default="", help="Make these deliveries again from the landed rows (backfill)."
+)
+@click.option("--from", "from_day", metavar="DAY", default="", help="Make again all that was sent or active since.")
+@click.option("--to", "to_day", metavar="DAY", default="", help="With --from: until this day; else that day alone.")
+@click.option("--full-checks", is_flag=True, help="Check all that ever landed and all models, as the nightly job does.")
 @click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
 @click.option("--ruleset", metavar="NAME", help="A candidate's machine rules: dbt_project/rulesets/NAME, or a folder.")
 @click.option("--compare", is_flag=True, help="With --ruleset: show what it would change, and change nothing.")
 @click.option(
     "--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="With --compare: every changed number."
 )
-def run(full_reference: bool, verbose: bool, ruleset: str | None, compare: bool, csv_path: Path | None) -> None:
+def run(
+    full_reference: bool,
+    deliveries: str,
+    from_day: str,
+    to_day: str,
+    full_checks: bool,
+    verbose: bool,
+    ruleset: str | None,
+    compare: bool,
+    csv_path: Path | None,
+) -> None:
     """Take in what is new, build what it affects, check it and publish it."""
     from dataclasses import replace
 
@@ -127,9 +144,26 @@ def run(full_reference: bool, verbose: bool, ruleset: str | None, compare: bool,
         if ruleset:
             _compare_ruleset(settings, ruleset, csv_path)
             return
+        scope = _scope(deliveries, from_day, to_day, full_checks=full_checks)
         if full_reference and not settings.reference_url:
             raise click.UsageError("--full-reference needs MTW_REFERENCE_URL: the database to read")
-        _run(replace(settings, reference_full=full_reference), verbose=verbose)
+        _run(replace(settings, reference_full=full_reference), scope=scope, verbose=verbose)
+
+
+def _scope(deliveries: str, from_day: str, to_day: str, *, full_checks: bool) -> "RunScope | None":
+    """What is asked of a run; None where nothing is, which needs no Dagster to find out."""
+    if not (deliveries or from_day or to_day or full_checks):
+        return None
+    from orchestration.scope import RunScope, ScopeError
+
+    try:
+        ids = [int(part) for part in deliveries.split(",") if part.strip()] if deliveries else []
+    except ValueError:
+        raise click.UsageError("--deliveries takes ids as numbers, with commas between: --deliveries 7,12") from None
+    try:
+        return RunScope.of(ids, from_day, to_day, full_checks=full_checks)
+    except ScopeError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) -> None:
@@ -160,7 +194,7 @@ def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) 
     out.print(view.shown(f"Nothing was published. To adopt it, copy its files into {seeds}{first}, then: mtw run", 500))
 
 
-def _run(settings: "Settings", *, verbose: bool) -> None:
+def _run(settings: "Settings", *, scope: "RunScope | None" = None, verbose: bool) -> None:
     """Run the pipeline and print what came of it; ends the process with exit code 1 where it failed."""
     import time
 
@@ -185,7 +219,7 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
         reporter.stage("load")
         from orchestration.pipeline import run_pipeline
 
-        outcome = run_pipeline(settings, reporter, verbose=verbose)
+        outcome = run_pipeline(settings, reporter, scope=scope, verbose=verbose)
 
     out = _console()
     if reporter.ingest_report is not None:

@@ -16,7 +16,8 @@ from log_ingest.storage import storage_problem
 from orchestration.definitions import build_defs
 from orchestration.home import events_not_waited_for, prepare_dagster_home
 from orchestration.reporting import RunReporter
-from orchestration.resources import JOB_NAME, fail_dead_runs
+from orchestration.resources import COMMAND, JOB_NAME, STARTED_BY_TAG, fail_dead_runs
+from orchestration.scope import RunScope
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
 
@@ -72,8 +73,12 @@ def silenced() -> Iterator[None]:
         os.close(nowhere)
 
 
-def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = False) -> Outcome:
-    """Run the whole pipeline once and wait for it. verbose: let Dagster and dbt write to the terminal.
+def run_pipeline(
+    settings: Settings, reporter: RunReporter, *, scope: RunScope | None = None, verbose: bool = False
+) -> Outcome:
+    """Run the whole pipeline once and wait for it. scope: what is asked of this run beside the usual.
+
+    verbose: let Dagster and dbt write to the terminal.
 
     Raises SettingsError or DbtError (one line) where the run cannot even begin.
     """
@@ -87,8 +92,11 @@ def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = F
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "WARNING"}}}},
-                tags={"mtw/started_by": "mtw run", REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "WARNING"}}},
+                    **(scope or RunScope()).run_config(),
+                },
+                tags={STARTED_BY_TAG: COMMAND, REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
             )
             return outcome_of(result)
 

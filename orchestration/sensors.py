@@ -9,8 +9,8 @@ import dagster as dg
 
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.storage import Location, ObjectUrl
-from orchestration.resources import JOB_NAME, fail_dead_runs
-from orchestration.schedules import run_under_way
+from orchestration.resources import JOB_NAME, STARTED_BY_TAG
+from orchestration.schedules import busy_with
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -66,12 +66,10 @@ def build_landing_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"the landing location {plain(str(error), 400)}")
         if now == context.cursor:
             return dg.SkipReason("nothing has changed in the landing folder")
-        fail_dead_runs(settings, context.instance)
-        busy = run_under_way(context.instance)
-        if busy:
+        if busy := busy_with(settings, context.instance):
             # The cursor stays: what that run is too late to see is found at the next tick.
-            return dg.SkipReason(f"run {busy} is still under way")
-        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)
+            return dg.SkipReason(busy)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={STARTED_BY_TAG: "landing_folder"})], cursor=now)
 
     return landing_folder
 

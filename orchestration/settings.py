@@ -43,6 +43,7 @@ MEMORY_LIMIT = "3GB"
 """What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
 
 _MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^\s@,;<>\"']+@[A-Za-z0-9.-]*[A-Za-z0-9]")
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -80,6 +81,18 @@ class Settings:
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
     max_missing_rate: float = 0.01
+    retry_seconds: tuple[float, ...] = (5.0, 20.0, 60.0)
+    """How long is waited before each further attempt after a fault that may pass (orchestration/transient.py)."""
+    anomaly_limits: Path | None = None
+    """A file of limits of one's own for the anomaly checks; the shipped one where None."""
+    alert_webhook_url: str | None = field(default=None, repr=False)
+    """Where alerts are POSTed; a secret, as who knows it can write there."""
+    alert_email: tuple[str, ...] = ()
+    alert_sender: str = ""
+    """The address that alerts by e-mail come from; "" for one made of this machine's name."""
+    smtp_url: str = field(default="smtp://localhost", repr=False)
+    alert_stale_hours: float = 26.0
+    """Published data older than this is told of; 0: never."""
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     language: str = "en"
@@ -174,6 +187,13 @@ class Settings:
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
+            retry_seconds=_seconds("MTW_RETRY_SECONDS", text("MTW_RETRY_SECONDS", "5,20,60") or ""),
+            anomaly_limits=path("MTW_ANOMALY_LIMITS", Path()) if text("MTW_ANOMALY_LIMITS") else None,
+            alert_webhook_url=_secret_url("MTW_ALERT_WEBHOOK_URL", text("MTW_ALERT_WEBHOOK_URL"), ("http", "https")),
+            alert_email=_addresses("MTW_ALERT_EMAIL", text("MTW_ALERT_EMAIL") or ""),
+            alert_sender=next(iter(_addresses("MTW_ALERT_SENDER", text("MTW_ALERT_SENDER") or "")), ""),
+            smtp_url=_secret_url("MTW_SMTP_URL", text("MTW_SMTP_URL"), ("smtp", "smtps")) or cls.smtp_url,
+            alert_stale_hours=_hours("MTW_ALERT_STALE_HOURS", text("MTW_ALERT_STALE_HOURS", "26") or ""),
             memory_limit=memory_limit,
             language=language,
             show_personal_data=(text("MTW_SHOW_PERSONAL_DATA") or "").lower() in ("1", "true", "yes"),
@@ -255,6 +275,13 @@ class Settings:
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
+            "MTW_RETRY_SECONDS": ",".join(f"{seconds:g}" for seconds in self.retry_seconds) or "0",
+            "MTW_ANOMALY_LIMITS": str(self.anomaly_limits or ""),
+            "MTW_ALERT_WEBHOOK_URL": self.alert_webhook_url or "",
+            "MTW_ALERT_EMAIL": ",".join(self.alert_email),
+            "MTW_ALERT_SENDER": self.alert_sender,
+            "MTW_SMTP_URL": self.smtp_url,
+            "MTW_ALERT_STALE_HOURS": f"{self.alert_stale_hours:g}",
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_LANGUAGE": self.language,
             "MTW_SHOW_PERSONAL_DATA": "1" if self.show_personal_data else "",
@@ -281,6 +308,48 @@ def _web_address(name: str, text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise SettingsError(f"{name} is no address of a web page; write it like https://tracking.example.com/reports")
     return text.rstrip("/")
+
+
+def _secret_url(name: str, text: str | None, schemes: tuple[str, ...]) -> str | None:
+    """A URL that no message ever shows, that of its refusal not either."""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0 and text.isprintable()
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise SettingsError(f"{name} is no URL; write it like {schemes[-1]}://example.com/… (its value is not shown)")
+    return text
+
+
+def _addresses(name: str, text: str) -> tuple[str, ...]:
+    found = tuple(address.strip() for address in text.split(",") if address.strip())
+    if wrong := [address for address in found if not _ADDRESS.fullmatch(address)]:
+        raise SettingsError(f"{name} has {wrong[0]!r}; write addresses like ops@example.com,data@example.com")
+    return found
+
+
+def _hours(name: str, text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < 1e6:
+        raise SettingsError(f"{name} is {text!r}; write a number of hours, 0 for never")
+    return hours
+
+
+def _seconds(name: str, text: str) -> tuple[float, ...]:
+    """Waits in seconds; a single 0 means no further attempt."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if any(not 0 <= seconds <= 86_400 for seconds in found):
+        raise SettingsError(f"{name} is {text!r}; write seconds like 5,20,60, or 0 for no further attempt")
+    return () if found == (0.0,) else found
 
 
 def _share(name: str, text: str | None) -> float:

@@ -10,6 +10,7 @@
                          fingerprint  of the SQL and seeds it was made with
    touched_deliveries  per incremental model and delivery: the last run that changed rows of that delivery.
                        NULL as delivery: rows that serve every delivery changed.
+                       Model `(asked for)`: deliveries to be made again by that run, written before it begins.
 
    Arrival is counted in batches, propagation from model to model in runs: a restatement moves no batch. #}
 
@@ -98,6 +99,12 @@
     {%- else -%}
         batch_id <= {{ ceiling_batch_id() }}
     {%- endif -%}
+{%- endmacro %}
+
+{# Predicate: a landed row that is to be read again although it was absorbed: the condition holds, and the last batch
+   of this run is not behind it. #}
+{% macro is_read_again(condition) -%}
+    {{ return('false' if condition == 'false' else '(' ~ condition ~ ' and batch_id <= ' ~ ceiling_batch_id() ~ ')') }}
 {%- endmacro %}
 
 {# Predicate for views, which live longer than a run: rows up to the ceiling of the last run. #}

@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'setting': var('esp_lookback_days')},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('esp_lookback_days')},
     )
 }}
 
@@ -13,6 +13,7 @@ event_key, provider, event_kind, event_type, provider_message_id, occurred_at, t
     said_delivery_id, said_recipient_id, address, url, user_agent_key, ip_address, is_provider_machine, bounce_kind, bounce_text,
     ingested_at, source_file, source_line, batch_id
 {%- endset %}
+{%- set asked_for = is_asked_for('delivery_id') %}
 
 with
 
@@ -40,7 +41,12 @@ arrived as (
         source_line,
         batch_id
     from {{ ref('stg_esp_events__events') }}
-    where {{ has_arrived() }}
+    where ({{ has_arrived() }})
+        {% if asked_for != 'false' -%}
+        or {{ is_read_again('(' ~ asked_for
+            ~ ' or message_id in (select message_id from ' ~ ref('int_messages__current') ~ ' where ' ~ asked_for ~ ')'
+            ~ ' or event_key in (select event_key from ' ~ this ~ ' where ' ~ asked_for ~ '))') }}
+        {%- endif %}
 ),
 
 deliveries as (
@@ -127,6 +133,7 @@ base as (
     union all
     select {{ base_columns }} from {{ this }}
     where event_key in (select event_key from touched)
+        and event_key not in (select event_key from arrived)
 ),
 {%- else %}
 base as (
@@ -320,4 +327,5 @@ where stored.event_key is null
     or resolved.recipient_id <> stored.recipient_id
     or resolved.url_id <> stored.url_id
     or resolved.resolution <> stored.resolution
+    or {{ is_asked_for('stored.delivery_id') }}
 {%- endif %}

@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id'},
+        meta={'touches': 'delivery_id', 'makes_again': true},
     )
 }}
 
@@ -13,16 +13,22 @@ event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_d
     known_url_type, forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, request_method,
     user_agent_key, ip_address, ingested_at, source_file, source_line, batch_id
 {%- endset -%}
+{%- set asked_for = is_asked_for('delivery_id') -%}
 
 with
 
 arrived as (
     select {{ base_columns }}
     from {{ ref('int_tracking_events__accepted') }}
-    where {{ has_arrived() }}
+    where ({{ has_arrived() }})
         {% if is_incremental() -%}
         -- The message and link of a provider's event are looked up: what comes out anew comes again.
         or changed_in_run > {{ mark_run() }}
+        {%- endif %}
+        {% if asked_for != 'false' -%}
+        or {{ is_read_again('(' ~ is_asked_for('logged_delivery_id')
+            ~ ' or message_id in (select message_id from ' ~ ref('int_messages__current') ~ ' where ' ~ asked_for ~ ')'
+            ~ ' or event_key in (select event_key from ' ~ this ~ ' where ' ~ asked_for ~ '))') }}
         {%- endif %}
 ),
 
@@ -269,13 +275,7 @@ base as (
         message_id in (select message_id from touched_messages)
         or event_key in (select event_key from touched)
     )
-    and not (
-        source = 'esp_event'
-        and event_key in (
-            select event_key from arrived
-            where source = 'esp_event'
-        )
-    )
+    and event_key not in (select event_key from arrived)
 ),
 
 contested as (
@@ -284,11 +284,13 @@ contested as (
         pointer
     from (
         select
+            event_key,
             server,
             pointer
         from arrived
-        union all
+        union
         select
+            event_key,
             server,
             pointer
         from {{ this }}
