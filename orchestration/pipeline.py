@@ -1,53 +1,31 @@
 """One run of the job `pipeline` in this process, for the command line: same job, checks and lock as the schedule.
 
-Belongs here: executing it against the persistent Dagster instance, and boiling its events down to an outcome.
-Does not: drawing (console) or deciding an exit code (cli).
+Belongs here: executing it against the persistent Dagster instance, and telling who watches how it ended.
+Does not: what its events mean (outcome), drawing (console) or deciding an exit code (cli).
 """
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import dagster as dg
 
-from log_ingest.storage import storage_problem
+from orchestration.alerts import watch
+from orchestration.dbt import DbtError
 from orchestration.definitions import build_defs
 from orchestration.home import events_not_waited_for, prepare_dagster_home
+from orchestration.outcome import Outcome, outcome_of
 from orchestration.reporting import RunReporter
 from orchestration.resources import COMMAND, JOB_NAME, STARTED_BY_TAG, fail_dead_runs
 from orchestration.scope import RunScope
-from orchestration.settings import Settings, without_secrets
-from orchestration.text import plain
+from orchestration.settings import Settings, SettingsError
 
 REPOSITORY_TAG = ".dagster/repository"
 """Lets the Dagster UI list this process's run under the job of the code location that it serves."""
 
 LOCATION_NAME = "message_tracking_warehouse"
 """As in workspace.yaml."""
-
-
-@dataclass(frozen=True)
-class FailedCheck:
-    """A check that did not pass. is_warning: it did not stop anything."""
-
-    name: str
-    reason: str
-    is_warning: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. failure: one line where it failed, else empty."""
-
-    run_id: str
-    success: bool
-    failure: str
-    checks_passed: int
-    failed_checks: list[FailedCheck] = field(default_factory=list)
-    steps: dict[str, float] = field(default_factory=dict)
-    """Seconds by finished step."""
 
 
 @contextlib.contextmanager
@@ -86,7 +64,11 @@ def run_pipeline(
     settings.export()
     with contextlib.nullcontext() if verbose else silenced():
         reporter.stage("load")
-        job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
+        try:
+            job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
+        except (SettingsError, DbtError) as error:
+            watch.could_not_begin(settings, str(error), reporter.note)
+            raise
         with events_not_waited_for(), dg.DagsterInstance.get() as instance:
             fail_dead_runs(settings, instance)
             result = job.execute_in_process(
@@ -98,66 +80,6 @@ def run_pipeline(
                 },
                 tags={STARTED_BY_TAG: COMMAND, REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
             )
-            return outcome_of(result)
-
-
-def outcome_of(result: dg.ExecuteInProcessResult) -> Outcome:
-    """Boil a finished run down to what people need to know."""
-    evaluations = result.get_asset_check_evaluations()
-    failed = [
-        FailedCheck(
-            f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}",
-            plain(evaluation.description or "see its metadata in the Dagster UI", 400),
-            evaluation.severity == dg.AssetCheckSeverity.WARN,
-        )
-        for evaluation in evaluations
-        if not evaluation.passed
-    ]
-    steps = {
-        event.step_key: event.step_success_data.duration_ms / 1000
-        for event in result.all_events
-        if event.is_step_success and event.step_key
-    }
-    return Outcome(
-        run_id=result.run_id,
-        success=result.success,
-        failure="" if result.success else _failure(result, failed),
-        checks_passed=sum(evaluation.passed for evaluation in evaluations),
-        failed_checks=failed,
-        steps=steps,
-    )
-
-
-def _failure(result: dg.ExecuteInProcessResult, failed_checks: list[FailedCheck]) -> str:
-    """One line: what failed, in the words of the innermost error."""
-    for event in result.all_events:
-        if event.is_step_failure and event.step_key and not event.step_key.startswith("check_"):
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return _line(data.user_failure_data.description)
-            return _line(f"step {event.step_key} failed: {_innermost(data.error)}")
-    errors = [check for check in failed_checks if not check.is_warning]
-    if errors:
-        more = f" (and {len(errors) - 1} more checks)" if len(errors) > 1 else ""
-        return _line(f"check {errors[0].name} failed: {errors[0].reason}{more}; nothing was published")
-    for event in result.all_events:
-        if event.is_step_failure:
-            return _line(f"step {event.step_key} failed: {_innermost(event.step_failure_data.error)}")
-    for event in reversed(result.all_events):
-        if event.is_job_failure:
-            return _line(_innermost(event.job_failure_data.error) or event.message or "the run failed")
-    return "the run failed; its log is in the Dagster UI (mtw serve)"
-
-
-def _innermost(error: object) -> str:
-    while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]
-    message = str(getattr(error, "message", "") or "").strip()
-    first = storage_problem(message) or (message.splitlines()[0] if message else "")
-    # "package.module.SomeError: what happened": people need what happened.
-    name, separator, rest = first.partition(": ")
-    return rest if separator and " " not in name and rest else first
-
-
-def _line(text: str) -> str:
-    return plain(without_secrets(text), 600)
+            outcome = outcome_of(result.run_id, result.success, result.all_events)
+            watch.run_finished(settings, instance, result.run_id, reporter.note)
+            return outcome

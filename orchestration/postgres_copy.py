@@ -33,7 +33,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from log_ingest.errors import IngestError
-from log_ingest.postgres_url import check_url, error_line, what_to_check
+from log_ingest.postgres_url import PASSING, check_url, error_line, what_to_check
 from log_ingest.sqltext import identifier, literal
 from orchestration.postgres_structure import (
     INCOMING,

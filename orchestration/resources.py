@@ -18,6 +18,9 @@ from orchestration.transient import LOCK_PATIENCE
 HOLDER_TAG = "mtw/holds_lock"
 """On every run that took the lock. Unfinished, and the lock is free: that run's process died."""
 
+DIED = "The process of this run died"
+"""How a run that nobody is left to run is reported as failed."""
+
 STARTED_BY_TAG = "mtw/started_by"
 """On every run that people did not start in the UI: the schedule, the sensor or the command."""
 
@@ -92,6 +95,6 @@ def _fail_unfinished_holders(instance: dg.DagsterInstance, except_run_id: str | 
         if run.run_id != except_run_id
     ]
     for run in dead:
-        instance.report_run_failed(run, "The process of this run died: the lock of the warehouse is free.")
+        instance.report_run_failed(run, f"{DIED}: the lock of the warehouse is free.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in dead]

@@ -57,12 +57,14 @@ _PLANS = (
         "hourly_tracking",
         JOB_NAME,
         "5 * * * *",
-        "One pipeline run an hour, as the marketing platform's own tracking workflow does. At minute 5: the servers close"
-        " their files on the hour.",
+        "One pipeline run an hour, as the marketing platform's own tracking workflow does. At minute 5: the servers"
+        " close their files on the hour.",
     ),
     # Not skipped for an hourly run that is at work: it waits in the queue, the hourly ones do not wait for it.
     _Plan("nightly_full_checks", NIGHTLY, "35 2 * * *", "Everything is checked, once a night.", busy=(NIGHTLY,)),
-    _Plan("weekly_verify", VERIFY, "35 3 * * 0", "The marts are built again from the landed bytes, on Sundays.", (VERIFY,)),
+    _Plan(
+        "weekly_verify", VERIFY, "35 3 * * 0", "The marts are built again from the landed bytes, on Sundays.", (VERIFY,)
+    ),
 )
 
 

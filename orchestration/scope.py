@@ -26,7 +26,7 @@ _SCHEMA = {
     "from_day": dg.Field(
         str,
         default_value="",
-        description="First day (2026-11-30, reporting zone): every delivery sent or active on these days is made again.",
+        description="First day (2026-11-30, reporting zone): all that was sent or active on these days is made again.",
     ),
     "to_day": dg.Field(str, default_value="", description="Last day; the first one where empty."),
     "full_checks": dg.Field(
@@ -70,7 +70,7 @@ class RunScope:
 
     def run_config(self) -> dict[str, Any]:
         """This as the configuration of a Dagster run."""
-        first, last = ((day.isoformat() for day in self.days) if self.days else ("", ""))
+        first, last = (day.isoformat() for day in self.days) if self.days else ("", "")
         config = {
             "deliveries": list(self.deliveries),
             "from_day": first,

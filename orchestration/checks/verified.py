@@ -1,6 +1,6 @@
 """The check that the published marts are what the landed bytes give: `mtw verify` as an asset check.
 
-Belongs here: running it in Dagster and showing what it found. Does not: rebuilding and comparing (orchestration.verify).
+Belongs here: running it in Dagster and showing what it found. Does not: rebuilding, comparing (orchestration.verify).
 """
 
 import dagster as dg

@@ -134,6 +134,8 @@ base as (
     select {{ base_columns }} from {{ this }}
     where event_key in (select event_key from touched)
         and event_key not in (select event_key from arrived)
+        -- What no landed row gives again goes.
+        and not ({{ asked_for }})
 ),
 {%- else %}
 base as (

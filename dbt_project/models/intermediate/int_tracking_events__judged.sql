@@ -276,6 +276,8 @@ base as (
         or event_key in (select event_key from touched)
     )
     and event_key not in (select event_key from arrived)
+    -- What no landed row gives again goes.
+    and not ({{ asked_for }})
 ),
 
 contested as (
