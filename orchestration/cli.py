@@ -203,11 +203,14 @@ def _run(settings: "Settings", *, scope: "RunScope | None" = None, verbose: bool
     started = time.monotonic()
     landing = settings.landing_dir
     if isinstance(landing, Path) and landing.exists() and not landing.is_dir():
-        fail(f"landing folder {landing} is a file; set MTW_LANDING_DIR to the folder where logs arrive")
+        _tell_and_fail(
+            settings, f"landing folder {landing} is a file; set MTW_LANDING_DIR to the folder where logs arrive"
+        )
     if isinstance(landing, Path) and not landing.is_dir():
-        fail(
+        _tell_and_fail(
+            settings,
             f"landing folder {landing} does not exist; set MTW_LANDING_DIR to where the log files "
-            f"arrive, or make a sample there with: mtw sample {landing}"
+            f"arrive, or make a sample there with: mtw sample {landing}",
         )
     busy = holder(settings.lock_path)
     if busy:
@@ -244,8 +247,25 @@ def _run(settings: "Settings", *, scope: "RunScope | None" = None, verbose: bool
     facts += _published_facts(settings)
     facts += [("run", outcome.run_id), ("elapsed", view.duration(time.monotonic() - started))]
     out.print(view.table("", ("", ""), facts))
+    for note in reporter.notes:
+        _note(note)
     if not outcome.success:
         fail(outcome.failure)
+
+
+def _tell_and_fail(settings: "Settings", message: str) -> NoReturn:
+    """End with one line, and an alert where somebody is to be told: of a command that cron started, nobody reads it."""
+    if settings.alert_webhook_url or settings.alert_email:
+        from orchestration.alerts.watch import could_not_begin
+
+        could_not_begin(settings, message, _note)
+    fail(message)
+
+
+def _note(text: str) -> None:
+    from orchestration.text import plain
+
+    click.echo(f"mtw: {plain(text, 400)}", err=True)
 
 
 def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
@@ -826,6 +846,37 @@ def lint_command() -> None:
     rows = [[each.model, each.rule, each.line or "", f"{each.message}\n{each.text}".strip()] for each in found]
     console.print(table(f"{len(found)} findings", ["model", "rule", "line", "what is wrong"], rows, limit=400))
     fail("the models need a change; line is of the compiled SQL, which is below dbt's target/compiled")
+
+
+@main.command()
+@click.option("--test", "is_test", is_flag=True, help="Send a test by every channel that is set up.")
+def alerts(is_test: bool) -> None:
+    """Show the alerts that are open, or try whether alerts arrive (MTW_ALERT_WEBHOOK_URL, MTW_ALERT_EMAIL)."""
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.alerts.memory import open_alerts
+
+        settings = _settings()
+        if not is_test:
+            rows = [
+                (told.since.replace("T", " "), told.kind, key, f"docs/runbook/{told.kind}.md")
+                for key, told in sorted(open_alerts(settings.warehouse_dir).items(), key=lambda entry: entry[1].since)
+            ]
+            if not rows:
+                click.echo("No alert is open.")
+                return
+            _console().print(view.table("Open alerts", ("since (UTC)", "alert", "about", "what to do"), rows))
+            return
+        from orchestration.alerts.watch import try_channels
+
+        found = try_channels(settings)
+        if not found:
+            fail("nobody is told of anything; set MTW_ALERT_WEBHOOK_URL, or MTW_ALERT_EMAIL (and MTW_SMTP_URL)")
+        for name, problem in found.items():
+            if not problem:
+                click.echo(f"A test went out by {name}.")
+        if problems := [problem for problem in found.values() if problem]:
+            fail("; ".join(problems))
 
 
 @main.command()

@@ -82,4 +82,5 @@ def run_pipeline(
             )
             outcome = outcome_of(result.run_id, result.success, result.all_events)
             watch.run_finished(settings, instance, result.run_id, reporter.note)
+            watch.published_data_is_old(settings, reporter.note)
             return outcome

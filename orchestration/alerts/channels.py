@@ -73,7 +73,7 @@ def mail(settings: Settings, alert: Alert) -> None:
     """Send the alert as a plain-text mail. Raises NotSent."""
     message = EmailMessage()
     message["Subject"] = f"[message tracking] {alert.subject}"
-    message["From"] = settings.alert_sender or f"message-tracking@{socket.getfqdn()}"
+    message["From"] = settings.alert_sender or f"message-tracking@{socket.gethostname()}"
     message["To"] = ", ".join(settings.alert_email)
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain="message-tracking.invalid")

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from orchestration.alerts.alert import Alert, runbook_page, stale_numbers, utc_now
+from orchestration.alerts.alert import TEST, Alert, runbook_page, stale_numbers, utc_now
 from orchestration.alerts.channels import NotSent, channels
 from orchestration.alerts.memory import Told, remembered
 from orchestration.assets.landing import PLATFORM_CHECK
@@ -89,6 +89,17 @@ def published_data_is_old(settings: Settings, say: Say, now: datetime | None = N
     what = f"the newest event in version {publication.label} is of {through:%Y-%m-%d %H:%M} UTC"
     tell(settings, [_alert(settings, STALE, STALE, what, limit, is_over=now <= limit, now=now)], say)
     return what + (", too old" if now > limit else "")
+
+
+def try_channels(settings: Settings) -> dict[str, str]:
+    """Send a test by every channel that is set up. Returns by channel why it did not go out; "" where it did."""
+    alert = _alert(settings, TEST, TEST, "mtw alerts --test", utc_now())
+    found = {}
+    for name, send in channels(settings).items():
+        problems: list[str] = []
+        _send(send, alert, name, problems.append)
+        found[name] = "; ".join(problems)
+    return found
 
 
 def tell(settings: Settings, alerts: Iterable[Alert], say: Say, now: datetime | None = None) -> None:

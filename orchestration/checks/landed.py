@@ -123,6 +123,9 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             after = plan.published_batch_id if published and not scope.full_checks else 0
             rebuilds = plan.full_refresh or build_state.last_build(settings) is None or scope.asks_for_deliveries
             damaged = damaged_parts(settings.landed_dir, ledger, after=0 if rebuilds else after)
+        # First of all: below, a file that has rotted may not be readable at all.
+        if (landed_key("batches"), WHOLE) in wanted:
+            yield check_result([whole_files(damaged)], asset_key=landed_key("batches"), check_name=WHOLE)
         with contextlib.closing(duckdb.connect()) as connection:
             let_read(connection, settings.landed_dir)
             for suite in found:
@@ -139,7 +142,6 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
                 )
 
             for name, asset, verdicts, known in (
-                (WHOLE, "batches", [whole_files(damaged)], None),
                 (QUARANTINE_RATE, "set_aside", quarantined, None),
                 (MISSING_RATE, "ledger_gaps", missing, facts),
             ):

@@ -170,10 +170,8 @@ def test_everything_that_starts_by_itself_is_stopped_at_first(defs):
     assert schedule.job_name == "pipeline"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors}
-    assert sensors == {
-        "landing_folder": dg.DefaultSensorStatus.STOPPED,
-        "failed_runs": dg.DefaultSensorStatus.STOPPED,
-    }
+    assert set(sensors) == {"landing_folder", "failed_runs", "finished_runs", "published_data_age"}
+    assert set(sensors.values()) == {dg.DefaultSensorStatus.STOPPED}
 
 
 def test_every_asset_says_what_it_is_whose_and_where_to_read_on(defs):

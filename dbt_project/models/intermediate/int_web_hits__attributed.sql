@@ -88,6 +88,13 @@ touched as (
         visitor_id
     from {{ this }}
     where {{ is_asked_for('delivery_id') }}
+    union all
+    -- Their visitor may have no other event of the delivery that they are forced to.
+    select
+        event_key,
+        visitor_id
+    from judged
+    where {{ is_asked_for('forced_delivery_id') }}
 ),
 
 -- All hits of a visitor together: any event of theirs, of any delivery, may attribute hits around it.
