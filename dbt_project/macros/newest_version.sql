@@ -16,7 +16,7 @@ arrived as (
             order by {{ version | join(' desc, ') }} desc, batch_id asc nulls last
         ) as age
     from {{ ref(staging) }}
-    where ({{ has_arrived() }}) or {{ is_read_again(asked_for) }}
+    where ({{ has_arrived() }}) or ({{ asked_for }} and batch_id <= {{ ceiling_batch_id() }})
 ),
 
 newest as (

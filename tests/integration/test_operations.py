@@ -173,11 +173,11 @@ def test_schedules_let_a_tick_pass_while_another_run_would_only_wait(calm):
             assert "the warehouse is locked by pid" in tick("hourly_tracking", instance)
             assert isinstance(tick("weekly_verify", instance), dg.RunRequest)
         jobs = build_defs(calm)
-        queued = instance.create_run_for_job(jobs.resolve_job_def(BACKFILL), status=DagsterRunStatus.QUEUED)
+        queued = instance.create_run_for_job(jobs.resolve_job_def(BACKFILL), status=DagsterRunStatus.STARTED)
         assert queued.run_id in tick("hourly_tracking", instance)
         assert isinstance(tick("nightly_full_checks", instance), dg.RunRequest), "it waits in the queue"
         assert isinstance(tick("weekly_verify", instance), dg.RunRequest), "it only reads"
-        waiting = instance.create_run_for_job(jobs.resolve_job_def(NIGHTLY), status=DagsterRunStatus.QUEUED)
+        waiting = instance.create_run_for_job(jobs.resolve_job_def(NIGHTLY), status=DagsterRunStatus.STARTED)
         assert waiting.run_id in tick("nightly_full_checks", instance)
     assert set(WRITERS) == {"pipeline", NIGHTLY, BACKFILL}
 

@@ -73,7 +73,7 @@
     {%- if state_value('touched_deliveries', 'count(*)', asked, 0) | int == 0 -%}
         {{ return('false') }}
     {%- endif -%}
-    {{ return(delivery ~ ' in (select delivery_id from ' ~ state_relation('touched_deliveries') ~ ' where ' ~ asked ~ ')') }}
+    {{ return('(' ~ delivery ~ ' in (select delivery_id from ' ~ state_relation('touched_deliveries') ~ ' where ' ~ asked ~ '))') }}
 {%- endmacro %}
 
 {# Asked beforehand, so that a run without news does not read the facts to find nothing. #}
@@ -90,4 +90,21 @@
     {%- else -%}
         {{ column }} in ({{ touched_since_mark() }})
     {%- endif -%}
+{%- endmacro %}
+
+{# Predicate for models of events: a landed line that belongs to such a delivery, by what it says, by its message, or as
+   it is stored. #}
+{% macro is_line_of_asked_for(said_delivery) -%}
+    {%- set stored = is_asked_for('delivery_id') -%}
+    {%- if stored == 'false' -%}
+        {{ return('false') }}
+    {%- endif -%}
+    (
+        batch_id <= {{ ceiling_batch_id() }}
+        and (
+            {{ is_asked_for(said_delivery) }}
+            or message_id in (select message_id from {{ ref('int_messages__current') }} where {{ stored }})
+            or event_key in (select event_key from {{ this }} where {{ stored }})
+        )
+    )
 {%- endmacro %}

@@ -101,12 +101,6 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Predicate: a landed row that is to be read again although it was absorbed: the condition holds, and the last batch
-   of this run is not behind it. #}
-{% macro is_read_again(condition) -%}
-    {{ return('false' if condition == 'false' else '(' ~ condition ~ ' and batch_id <= ' ~ ceiling_batch_id() ~ ')') }}
-{%- endmacro %}
-
 {# Predicate for views, which live longer than a run: rows up to the ceiling of the last run. #}
 {% macro is_within_run_window() -%}
     batch_id <= (select ceiling_batch_id from {{ state_relation('run_window') }})

@@ -13,7 +13,6 @@ event_key, provider, event_kind, event_type, provider_message_id, occurred_at, t
     said_delivery_id, said_recipient_id, address, url, user_agent_key, ip_address, is_provider_machine, bounce_kind, bounce_text,
     ingested_at, source_file, source_line, batch_id
 {%- endset %}
-{%- set asked_for = is_asked_for('delivery_id') %}
 
 with
 
@@ -42,11 +41,7 @@ arrived as (
         batch_id
     from {{ ref('stg_esp_events__events') }}
     where ({{ has_arrived() }})
-        {% if asked_for != 'false' -%}
-        or {{ is_read_again('(' ~ asked_for
-            ~ ' or message_id in (select message_id from ' ~ ref('int_messages__current') ~ ' where ' ~ asked_for ~ ')'
-            ~ ' or event_key in (select event_key from ' ~ this ~ ' where ' ~ asked_for ~ '))') }}
-        {%- endif %}
+        or {{ is_line_of_asked_for('delivery_id') }}
 ),
 
 deliveries as (
@@ -135,7 +130,7 @@ base as (
     where event_key in (select event_key from touched)
         and event_key not in (select event_key from arrived)
         -- What no landed row gives again goes.
-        and not ({{ asked_for }})
+        and not {{ is_asked_for('delivery_id') }}
 ),
 {%- else %}
 base as (

@@ -13,7 +13,6 @@ event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_d
     known_url_type, forced_delivery_id, visitor_id, content_kind, params, tag, is_opted_out, request_method,
     user_agent_key, ip_address, ingested_at, source_file, source_line, batch_id
 {%- endset -%}
-{%- set asked_for = is_asked_for('delivery_id') -%}
 
 with
 
@@ -25,11 +24,7 @@ arrived as (
         -- The message and link of a provider's event are looked up: what comes out anew comes again.
         or changed_in_run > {{ mark_run() }}
         {%- endif %}
-        {% if asked_for != 'false' -%}
-        or {{ is_read_again('(' ~ is_asked_for('logged_delivery_id')
-            ~ ' or message_id in (select message_id from ' ~ ref('int_messages__current') ~ ' where ' ~ asked_for ~ ')'
-            ~ ' or event_key in (select event_key from ' ~ this ~ ' where ' ~ asked_for ~ '))') }}
-        {%- endif %}
+        or {{ is_line_of_asked_for('logged_delivery_id') }}
 ),
 
 messages as (
@@ -277,7 +272,7 @@ base as (
     )
     and event_key not in (select event_key from arrived)
     -- What no landed row gives again goes.
-    and not ({{ asked_for }})
+    and not {{ is_asked_for('delivery_id') }}
 ),
 
 contested as (

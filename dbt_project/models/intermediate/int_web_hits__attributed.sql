@@ -324,7 +324,7 @@ unchanged as (
         and stored.delivery_id = attributed.attributed_delivery_id
         and stored.recipient_id = attributed.attributed_recipient_id
         and stored.rcpid_value is not distinct from attributed.rcpid_value
-        and not ({{ is_asked_for('stored.delivery_id') }})
+        and not {{ is_asked_for('stored.delivery_id') }}
 ){% endif %}
 
 select

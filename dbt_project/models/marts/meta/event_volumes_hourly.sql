@@ -1,5 +1,5 @@
--- What each server wrote: every accepted event, also those that a provider tells of a second time. Hours without
--- any have no row.
+-- What each server wrote: every accepted event, also those that a provider tells of a second time. Hours
+-- without any have no row.
 select
     source,
     coalesce(server, '') as server,
