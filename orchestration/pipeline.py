@@ -70,7 +70,8 @@ def run_pipeline(
             watch.could_not_begin(settings, str(error), reporter.note)
             raise
         with events_not_waited_for(), dg.DagsterInstance.get() as instance:
-            fail_dead_runs(settings, instance)
+            for dead in fail_dead_runs(settings, instance):
+                watch.run_finished(settings, instance, dead, reporter.note)
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,

@@ -27,7 +27,7 @@ from orchestration.lock import PipelineLocked
 from orchestration.outcome import FailedCheck, Outcome, outcome_of
 from orchestration.publish import Publication, PublishError, current
 from orchestration.resources import DIED, JOB_NAME
-from orchestration.settings import Settings
+from orchestration.settings import Settings, without_secrets
 
 REMIND_AFTER = timedelta(hours=24)
 STALE = "data-stale"
@@ -51,8 +51,14 @@ Say = Callable[[str], None]
 
 def run_finished(settings: Settings, instance: dg.DagsterInstance, run_id: str, say: Say) -> None:
     """A run has ended: tell what it failed with, what its checks warn of, and what is over. say: for problems."""
-    if not channels(settings):
-        return
+    if channels(settings):
+        try:
+            _run_finished(settings, instance, run_id, say)
+        except Exception as error:  # whatever Dagster's storage raises: the run itself has ended as it has
+            say(f"no alert of run {run_id}: {type(error).__name__}: {without_secrets(str(error))}")
+
+
+def _run_finished(settings: Settings, instance: dg.DagsterInstance, run_id: str, say: Say) -> None:
     run = instance.get_run_by_id(run_id)
     if run is None or run.status not in (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE):
         return
@@ -103,39 +109,50 @@ def try_channels(settings: Settings) -> dict[str, str]:
 
 
 def tell(settings: Settings, alerts: Iterable[Alert], say: Say, now: datetime | None = None) -> None:
-    """Send what has not been told, by each channel that is set up, and remember it. Never raises."""
+    """Send what has not been told, by each channel that is set up, and remember it. Never raises.
+
+    What cannot be remembered is told all the same: of a full disk people must hear most of all.
+    """
     ways = channels(settings)
     if not ways:
         return
-    now = now or utc_now()
+    waiting, now = list(alerts), now or utc_now()
     try:
         settings.warehouse_dir.mkdir(parents=True, exist_ok=True)
         with remembered(settings.warehouse_dir) as memory:
-            for alert in alerts:
-                told = memory.get(alert.key)
-                if alert.is_over:
-                    if told is None:
-                        continue
-                    alert = _since(alert, told)
-                    # Whoever was not told that it began need not hear that it is over.
-                    for name in list(told.at):
-                        if name not in ways or _send(ways[name], alert, name, say):
-                            del told.at[name]
-                    if not told.at:
-                        del memory[alert.key]
-                    continue
-                if told is None or told.digest != _digest(alert):
-                    told = Told(alert.kind, (told or _told(alert)).since, _digest(alert))
-                alert = _since(alert, told)
-                memory[alert.key] = told
-                for name, send in ways.items():
-                    last = told.at.get(name)
-                    if last and now - datetime.fromisoformat(last) < REMIND_AFTER:
-                        continue
-                    if _send(send, alert, name, say):
-                        told.at[name] = now.isoformat(timespec="seconds")
+            while waiting:
+                _tell(ways, waiting.pop(0), memory, say, now)
     except (OSError, PipelineLocked) as error:
-        say(f"alerts were not sent: {error}")
+        say(f"what was told is not remembered: {error}")
+        for alert in waiting:
+            _tell(ways, alert, {}, say, now)
+
+
+def _tell(
+    ways: dict[str, Callable[[Alert], None]], alert: Alert, memory: dict[str, Told], say: Say, now: datetime
+) -> None:
+    told = memory.get(alert.key)
+    if alert.is_over:
+        if told is None:
+            return
+        alert = _since(alert, told)
+        # Whoever was not told that it began need not hear that it is over.
+        for name in list(told.at):
+            if name not in ways or _send(ways[name], alert, name, say):
+                del told.at[name]
+        if not told.at:
+            del memory[alert.key]
+        return
+    if told is None or told.digest != _digest(alert):
+        told = Told(alert.kind, (told or _told(alert)).since, _digest(alert))
+    alert = _since(alert, told)
+    memory[alert.key] = told
+    for name, send in ways.items():
+        last = told.at.get(name)
+        if last and now - datetime.fromisoformat(last) < REMIND_AFTER:
+            continue
+        if _send(send, alert, name, say):
+            told.at[name] = now.isoformat(timespec="seconds")
 
 
 def _of_run(settings: Settings, job: str, outcome: Outcome, failing: list[datetime]) -> Iterable[Alert]:

@@ -274,6 +274,24 @@ def test_what_failed_decides_the_kind(failure, step, checks, kind):
     assert watch.kind_of(outcome) == kind
 
 
+def test_what_cannot_be_remembered_is_told_all_the_same(watched, hook, mails):
+    (watched.warehouse_dir / "alerts.lock").mkdir()
+    said: list[str] = []
+    watch.tell(watched, [an_alert(kind="disk-full"), an_alert(key="over", is_over=True)], said.append)
+    assert [told["alert"] for told in hook.received] == ["disk-full"]
+    assert len(said) == 1 and said[0].startswith("what was told is not remembered: ")
+
+
+def test_whatever_goes_wrong_with_an_alert_the_run_goes_on(watched, hook):
+    class Broken:
+        def get_run_by_id(self, run_id: str) -> None:
+            raise RuntimeError("database is locked: postgresql://me:secret@host")
+
+    said: list[str] = []
+    watch.run_finished(watched, Broken(), "7", said.append)
+    assert said == ["no alert of run 7: RuntimeError: database is locked: postgresql://***@host"]
+
+
 def test_nothing_is_read_or_written_where_nobody_is_to_be_told(copied):  # noqa: F811
     with dg.DagsterInstance.ephemeral() as instance:
         watch.run_finished(copied, instance, "no such run", pytest.fail)
