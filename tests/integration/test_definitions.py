@@ -437,7 +437,8 @@ def test_landed_rows_that_differ_from_the_ledger_stop_the_models(copied):
     outcome = run_pipeline(copied, reporter)
     assert not outcome.success
     assert "build" not in reporter.stages
-    assert "rows_match_the_ledger failed" in outcome.failure
+    assert "landed_files_are_whole failed" in outcome.failure
+    assert "landed/batches: rows_match_the_ledger" in {check.name for check in outcome.failed_checks}
     assert publish.current(copied.published_dir).version == 1
 
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 import dagster as dg
 import duckdb
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 from dagster import DagsterRunStatus
 
 import log_ingest.ingest
+from log_ingest import object_store
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger
-from orchestration import build_state, publish
+from orchestration import build_state, postgres_copy, publish
 from orchestration.alerts import watch
 from orchestration.definitions import build_defs
 from orchestration.jobs import BACKFILL, NIGHTLY, VERIFY, WRITERS
@@ -254,6 +256,37 @@ def test_only_what_passes_by_itself_is_transient(error, passes):
     outer = RuntimeError("outer")
     outer.__cause__ = error
     assert is_transient(outer) is passes
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"), True),
+        (ClientError({"Error": {"Code": "503"}}, "HeadObject"), True),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"), False),
+        (ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject"), False),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), True),
+        (ConnectTimeoutError(endpoint_url="http://127.0.0.1:1"), True),
+        (NoCredentialsError(), False),
+    ],
+)
+def test_what_a_store_answers_says_whether_it_may_pass(error, passes):
+    def refuse() -> None:
+        raise error
+
+    with pytest.raises(StorageError) as found:
+        object_store._call("s3://b/k", refuse)
+    assert is_transient(found.value) is passes
+
+
+def test_a_postgresql_that_nobody_answers_for_may_come_back():
+    with (
+        pytest.raises(postgres_copy._Refused, match="check that the server is up") as found,
+        postgres_copy._connected("postgresql://nobody:hunter2@127.0.0.1:1/none"),
+    ):
+        pytest.fail("somebody answers on port 1")
+    assert found.value.is_transient
+    assert "hunter2" not in str(found.value)
 
 
 def test_waits_get_longer_and_longest_for_the_lock():
