@@ -18,8 +18,12 @@ class UnreachableFileError(UnreadableFileError):
 
 
 class StorageError(Exception):
-    """A request to an object store failed. problem: why, and what to do, without the place."""
+    """A request to an object store failed. problem: why, and what to do, without the place.
 
-    def __init__(self, place: str, problem: str) -> None:
+    is_transient: the store was busy or out of reach; the same request may succeed in a minute.
+    """
+
+    def __init__(self, place: str, problem: str, *, is_transient: bool = False) -> None:
         super().__init__(f"{place}: {problem}")
         self.problem = problem
+        self.is_transient = is_transient

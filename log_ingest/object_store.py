@@ -52,6 +52,12 @@ _PROBLEMS = {
     "InvalidObjectState": "it is archived; restore it first",
     "NoSuchUpload": "the upload is gone",
 }
+_BUSY = {
+    *("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "RequestTimeout"),
+    *("BandwidthLimitExceeded", "InternalError", "ServiceUnavailable", "429", "500", "502", "503", "504"),
+}
+"""Codes of a store that has no time now; botocore has asked again several times before they come here."""
+_OUT_OF_REACH = ("ConnectionError", "TimeoutError", "ConnectionClosedError", "HTTPClientError")
 _RESUMABLE = (BotoCoreError, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -232,7 +238,8 @@ class _Reader(io.RawIOBase):
                 attempts += 1
                 if attempts == READ_ATTEMPTS:
                     place = f"s3://{self._store.url.bucket}/{self._info.key}"
-                    raise StorageError(place, f"the connection broke ({type(error).__name__}); run again") from None
+                    problem = f"the connection broke ({type(error).__name__}); run again"
+                    raise StorageError(place, problem, is_transient=True) from None
                 continue
             attempts = 0
             buffer[filled : filled + len(data)] = data
@@ -328,12 +335,14 @@ def _client() -> Any:
 
 def _call(place: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Call botocore; its errors become a StorageError of our own words: theirs may hold the endpoint's password."""
+    is_transient = False
     try:
         return function(*arguments, **options)
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         known = re.sub(r"[^A-Za-z0-9]", "", code)[:60] or "no code"
         problem = _PROBLEMS.get(code, f"the store refused the request ({known})")
+        is_transient = code in _BUSY
     except BotoCoreError as error:
         name = type(error).__name__
         if "Credential" in name or "Token" in name:
@@ -342,8 +351,10 @@ def _call(place: str, function: Callable[..., Any], *arguments: Any, **options: 
             problem = f"the AWS profile or its file cannot be used ({name}); mend AWS_PROFILE"
         else:
             problem = f"the store cannot be reached ({name}); check AWS_ENDPOINT_URL and the network, then run again"
+            is_transient = name.endswith(_OUT_OF_REACH)
     except ValueError:
         problem = "the settings of the store cannot be used; check AWS_ENDPOINT_URL and AWS_REGION"
     except urllib3.exceptions.HTTPError as error:
         problem = f"the connection broke ({type(error).__name__}); run again"
-    raise StorageError(place, problem) from None
+        is_transient = True
+    raise StorageError(place, problem, is_transient=is_transient) from None

@@ -47,15 +47,21 @@ def error_line(error: psycopg.Error, url: str) -> str:
     return scrubbed(line.strip().rstrip("."), url)
 
 
+_NO_ANSWER = "check that host and port are right and no firewall is between"
+_REFUSED = "check that the server is up, and its host and port"
+PASSING = (_NO_ANSWER, _REFUSED)
+"""What to check where nobody answered: that may pass by itself."""
+
+
 def what_to_check(error: psycopg.Error, line: str) -> str:
     """What to look at where a connection was refused."""
     if isinstance(error, psycopg.errors.ConnectionTimeout) or "timeout" in line:
-        return "check that host and port are right and no firewall is between"
+        return _NO_ANSWER
     if re.search(r"password|authentication|no pg_hba\.conf entry|role .* does not exist", line):
         return "check user and password"
     if "database" in line and "does not exist" in line:
         return "check the name of the database"
-    return "check that the server is up, and its host and port"
+    return _REFUSED
 
 
 def scrubbed(text: str, url: str) -> str:

@@ -44,11 +44,13 @@ class Plan:
 
     published_batch_id: the newest batch that readers see; rows of later batches are new to the landing checks.
     full_refresh: the models are rebuilt from all landed rows, because what they were built by has changed.
+    is_check_only: models are built to be checked, and readers have it all: a further version would be the same again.
     """
 
     reasons: tuple[str, ...]
     published_batch_id: int
     full_refresh: bool
+    is_check_only: bool = False
 
 
 def build_digest(settings: Settings) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from orchestration.scope import RunScope
     from orchestration.settings import Settings
 
 DEMO_EVENTS = 200_000
@@ -110,13 +111,29 @@ def main() -> None:
 
 @main.command()
 @click.option("--full-reference", is_flag=True, help="Read the tables behind MTW_REFERENCE_URL whole, not what is new.")
+@click.option(
+    "--deliveries", metavar="ID,ID", default="", help="Make these deliveries again from the landed rows (backfill)."
+)
+@click.option("--from", "from_day", metavar="DAY", default="", help="Make again all that was sent or active since.")
+@click.option("--to", "to_day", metavar="DAY", default="", help="With --from: until this day; else that day alone.")
+@click.option("--full-checks", is_flag=True, help="Check all that ever landed and all models, as the nightly job does.")
 @click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
 @click.option("--ruleset", metavar="NAME", help="A candidate's machine rules: dbt_project/rulesets/NAME, or a folder.")
 @click.option("--compare", is_flag=True, help="With --ruleset: show what it would change, and change nothing.")
 @click.option(
     "--csv", "csv_path", type=click.Path(dir_okay=False, path_type=Path), help="With --compare: every changed number."
 )
-def run(full_reference: bool, verbose: bool, ruleset: str | None, compare: bool, csv_path: Path | None) -> None:
+def run(
+    full_reference: bool,
+    deliveries: str,
+    from_day: str,
+    to_day: str,
+    full_checks: bool,
+    verbose: bool,
+    ruleset: str | None,
+    compare: bool,
+    csv_path: Path | None,
+) -> None:
     """Take in what is new, build what it affects, check it and publish it."""
     from dataclasses import replace
 
@@ -131,9 +148,26 @@ def run(full_reference: bool, verbose: bool, ruleset: str | None, compare: bool,
         if ruleset:
             _compare_ruleset(settings, ruleset, csv_path)
             return
+        scope = _scope(deliveries, from_day, to_day, full_checks=full_checks)
         if full_reference and not settings.reference_url:
             raise click.UsageError("--full-reference needs MTW_REFERENCE_URL: the database to read")
-        _run(replace(settings, reference_full=full_reference), verbose=verbose)
+        _run(replace(settings, reference_full=full_reference), scope=scope, verbose=verbose)
+
+
+def _scope(deliveries: str, from_day: str, to_day: str, *, full_checks: bool) -> "RunScope | None":
+    """What is asked of a run; None where nothing is, which needs no Dagster to find out."""
+    if not (deliveries or from_day or to_day or full_checks):
+        return None
+    from orchestration.scope import RunScope, ScopeError
+
+    try:
+        ids = [int(part) for part in deliveries.split(",") if part.strip()] if deliveries else []
+    except ValueError:
+        raise click.UsageError("--deliveries takes ids as numbers, with commas between: --deliveries 7,12") from None
+    try:
+        return RunScope.of(ids, from_day, to_day, full_checks=full_checks)
+    except ScopeError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) -> None:
@@ -164,7 +198,7 @@ def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) 
     out.print(view.shown(f"Nothing was published. To adopt it, copy its files into {seeds}{first}, then: mtw run", 500))
 
 
-def _run(settings: "Settings", *, verbose: bool) -> None:
+def _run(settings: "Settings", *, scope: "RunScope | None" = None, verbose: bool) -> None:
     """Run the pipeline and print what came of it; ends the process with exit code 1 where it failed."""
     import time
 
@@ -173,11 +207,14 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     started = time.monotonic()
     landing = settings.landing_dir
     if isinstance(landing, Path) and landing.exists() and not landing.is_dir():
-        fail(f"landing folder {landing} is a file; set MTW_LANDING_DIR to the folder where logs arrive")
+        _tell_and_fail(
+            settings, f"landing folder {landing} is a file; set MTW_LANDING_DIR to the folder where logs arrive"
+        )
     if isinstance(landing, Path) and not landing.is_dir():
-        fail(
+        _tell_and_fail(
+            settings,
             f"landing folder {landing} does not exist; set MTW_LANDING_DIR to where the log files "
-            f"arrive, or make a sample there with: mtw sample {landing}"
+            f"arrive, or make a sample there with: mtw sample {landing}",
         )
     busy = holder(settings.lock_path)
     if busy:
@@ -189,7 +226,7 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
         reporter.stage("load")
         from orchestration.pipeline import run_pipeline
 
-        outcome = run_pipeline(settings, reporter, verbose=verbose)
+        outcome = run_pipeline(settings, reporter, scope=scope, verbose=verbose)
 
     out = _console()
     if reporter.ingest_report is not None:
@@ -214,8 +251,25 @@ def _run(settings: "Settings", *, verbose: bool) -> None:
     facts += _published_facts(settings)
     facts += [("run", outcome.run_id), ("elapsed", view.duration(time.monotonic() - started))]
     out.print(view.table("", ("", ""), facts))
+    for note in reporter.notes:
+        _note(note)
     if not outcome.success:
         fail(outcome.failure)
+
+
+def _tell_and_fail(settings: "Settings", message: str) -> NoReturn:
+    """End with one line, and an alert where somebody is to be told: of a command that cron started, nobody reads it."""
+    if settings.alert_webhook_url or settings.alert_email:
+        from orchestration.alerts.watch import could_not_begin
+
+        could_not_begin(settings, message, _note)
+    fail(message)
+
+
+def _note(text: str) -> None:
+    from orchestration.text import plain
+
+    click.echo(f"mtw: {plain(text, 400)}", err=True)
 
 
 def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
@@ -796,6 +850,37 @@ def lint_command() -> None:
     rows = [[each.model, each.rule, each.line or "", f"{each.message}\n{each.text}".strip()] for each in found]
     console.print(table(f"{len(found)} findings", ["model", "rule", "line", "what is wrong"], rows, limit=400))
     fail("the models need a change; line is of the compiled SQL, which is below dbt's target/compiled")
+
+
+@main.command()
+@click.option("--test", "is_test", is_flag=True, help="Send a test by every channel that is set up.")
+def alerts(is_test: bool) -> None:
+    """Show the alerts that are open, or try whether alerts arrive (MTW_ALERT_WEBHOOK_URL, MTW_ALERT_EMAIL)."""
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration.alerts.memory import open_alerts
+
+        settings = _settings()
+        if not is_test:
+            rows = [
+                (told.since.replace("T", " "), told.kind, key, f"docs/runbook/{told.kind}.md")
+                for key, told in sorted(open_alerts(settings.warehouse_dir).items(), key=lambda entry: entry[1].since)
+            ]
+            if not rows:
+                click.echo("No alert is open.")
+                return
+            _console().print(view.table("Open alerts", ("since (UTC)", "alert", "about", "what to do"), rows))
+            return
+        from orchestration.alerts.watch import try_channels
+
+        found = try_channels(settings)
+        if not found:
+            fail("nobody is told of anything; set MTW_ALERT_WEBHOOK_URL, or MTW_ALERT_EMAIL (and MTW_SMTP_URL)")
+        for name, problem in found.items():
+            if not problem:
+                click.echo(f"A test went out by {name}.")
+        if problems := [problem for problem in found.values() if problem]:
+            fail("; ".join(problems))
 
 
 @main.command()

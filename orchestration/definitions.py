@@ -9,16 +9,19 @@ from orchestration.assets.landing import build_ingest_asset
 from orchestration.assets.models import build_dbt_assets, mart_keys
 from orchestration.assets.postgres import build_copy_asset
 from orchestration.assets.published import build_publish_asset
+from orchestration.checks.anomalies import build_anomaly_checks
 from orchestration.checks.landed import build_landed_checks
 from orchestration.checks.marts import build_mart_checks
+from orchestration.checks.verified import build_verified_check
 from orchestration.dbt import load_manifest, prepare_manifest
-from orchestration.jobs import build_pipeline_job
+from orchestration.jobs import build_jobs
 from orchestration.links import Links
 from orchestration.permissions import restrict
 from orchestration.reporting import RunReporter
 from orchestration.resources import pipeline_lock_resource
-from orchestration.schedules import build_hourly_schedule
-from orchestration.sensors import build_failure_sensor, build_landing_sensor
+from orchestration.schedules import build_schedules
+from orchestration.scope import RESOURCE, scope_resource
+from orchestration.sensors import build_alert_sensors, build_landing_sensor
 from orchestration.settings import Settings
 
 
@@ -42,12 +45,17 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
             build_publish_asset(settings, manifest, marts, links),
             *([copy] if copy else []),
         ],
-        asset_checks=[build_landed_checks(settings), *([mart_checks] if mart_checks else [])],
-        jobs=[build_pipeline_job()],
-        schedules=[build_hourly_schedule(settings)],
-        sensors=[build_landing_sensor(settings), build_failure_sensor()],
+        asset_checks=[
+            build_landed_checks(settings),
+            *(checks for checks in (mart_checks, build_anomaly_checks(settings, marts)) if checks),
+            build_verified_check(settings),
+        ],
+        jobs=build_jobs(),
+        schedules=build_schedules(settings),
+        sensors=[build_landing_sensor(settings), *build_alert_sensors(settings)],
         resources={
             "pipeline_lock": pipeline_lock_resource(settings),
+            RESOURCE: scope_resource(),
             "reporter": dg.ResourceDefinition.hardcoded_resource(reporter or RunReporter()),
         },
         executor=dg.in_process_executor,

@@ -1,21 +1,72 @@
-"""The jobs: one, which does everything. A schedule, a sensor and `mtw run` all run this same job."""
+"""The jobs. Every one that builds is the pipeline with another configuration: the same steps, checks and lock.
+
+Belongs here: which steps a job has, its run tags and its longest run time. Does not: when it starts (schedules).
+"""
 
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from orchestration.checks.verified import VERIFIED
 from orchestration.resources import JOB_NAME
+from orchestration.scope import RunScope
+
+NIGHTLY = "nightly_checks"
+BACKFILL = "backfill"
+VERIFY = "weekly_verify"
+
+WRITERS = (JOB_NAME, NIGHTLY, BACKFILL)
+"""Jobs that take the warehouse's lock from their first step to their last."""
 
 EXPECTED_RUN_TIME = timedelta(hours=2)
-"""Run monitoring ends a run after this, so that one that hangs does not hold up the schedule for ever."""
+LONGEST_RUN_TIME = timedelta(hours=24)
+"""Run monitoring ends a run after this, so that one that hangs does not hold up the schedule for ever. A backfill or a
+verification may read all that ever landed."""
+
+ACCESS_TAG = "mtw/access"
+"""`writes` or `reads`: the run queue lets one run of each at a time (orchestration/dagster.yaml)."""
 
 
-def build_pipeline_job() -> Any:  # Dagster does not export the type of an asset job
+def build_jobs() -> list[Any]:  # Dagster does not export the type of an asset job
+    """All of them; the one that `mtw run` runs is the first."""
+    return [
+        _pipeline(JOB_NAME, "Take in what is new, check it, build the models, check the marts, publish them."),
+        _pipeline(
+            NIGHTLY,
+            "As the pipeline, and besides everything is checked, not what is new: every landed file against its digest,"
+            " every landed row, every test of every model. Tables are made anew. Publishes where something is new.",
+            scope=RunScope(full_checks=True),
+        ),
+        _pipeline(
+            BACKFILL,
+            "As the pipeline, and besides chosen deliveries, or all that were sent or active on some days, are made"
+            " again from the landed rows. Launchpad: resources, run_scope: deliveries, or from_day and to_day.",
+            scope=RunScope(),
+            longest=LONGEST_RUN_TIME,
+        ),
+        dg.define_asset_job(
+            VERIFY,
+            selection=dg.AssetSelection.checks(VERIFIED),
+            description="Build all marts again beside the warehouse and compare them with the published ones.",
+            executor_def=dg.in_process_executor,
+            tags=_tags("reads", LONGEST_RUN_TIME),
+        ),
+    ]
+
+
+def _pipeline(
+    name: str, description: str, *, scope: RunScope | None = None, longest: timedelta = EXPECTED_RUN_TIME
+) -> Any:
     return dg.define_asset_job(
-        JOB_NAME,
-        selection=dg.AssetSelection.all(),
-        description="Take in what is new, check it, build the models, check the marts, publish them.",
+        name,
+        selection=dg.AssetSelection.all() - dg.AssetSelection.checks(VERIFIED),
+        description=description,
+        config=scope.run_config() if scope else None,
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(int(EXPECTED_RUN_TIME.total_seconds()))},
+        tags=_tags("writes", longest),
     )
+
+
+def _tags(access: str, longest: timedelta) -> dict[str, str]:
+    return {ACCESS_TAG: access, "dagster/max_runtime": str(int(longest.total_seconds()))}

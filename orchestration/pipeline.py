@@ -1,24 +1,25 @@
 """One run of the job `pipeline` in this process, for the command line: same job, checks and lock as the schedule.
 
-Belongs here: executing it against the persistent Dagster instance, and boiling its events down to an outcome.
-Does not: drawing (console) or deciding an exit code (cli).
+Belongs here: executing it against the persistent Dagster instance, and telling who watches how it ended.
+Does not: what its events mean (outcome), drawing (console) or deciding an exit code (cli).
 """
 
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import dagster as dg
 
-from log_ingest.storage import storage_problem
+from orchestration.alerts import watch
+from orchestration.dbt import DbtError
 from orchestration.definitions import build_defs
 from orchestration.home import events_not_waited_for, prepare_dagster_home
+from orchestration.outcome import Outcome, outcome_of
 from orchestration.reporting import RunReporter
-from orchestration.resources import JOB_NAME, fail_dead_runs
-from orchestration.settings import Settings, without_secrets
-from orchestration.text import plain
+from orchestration.resources import COMMAND, JOB_NAME, STARTED_BY_TAG, fail_dead_runs
+from orchestration.scope import RunScope
+from orchestration.settings import Settings, SettingsError
 
 REPOSITORY_TAG = ".dagster/repository"
 """Lets the Dagster UI list this process's run under the job of the code location that it serves."""
@@ -29,28 +30,6 @@ LOCATION_NAME = "message_tracking_warehouse"
 
 class RecordsError(Exception):
     """Dagster's records of runs cannot be read or written. The message is one line that says what to do."""
-
-
-@dataclass(frozen=True)
-class FailedCheck:
-    """A check that did not pass. is_warning: it did not stop anything."""
-
-    name: str
-    reason: str
-    is_warning: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. failure: one line where it failed, else empty."""
-
-    run_id: str
-    success: bool
-    failure: str
-    checks_passed: int
-    failed_checks: list[FailedCheck] = field(default_factory=list)
-    steps: dict[str, float] = field(default_factory=dict)
-    """Seconds by finished step."""
 
 
 @contextlib.contextmanager
@@ -76,8 +55,12 @@ def silenced() -> Iterator[None]:
         os.close(nowhere)
 
 
-def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = False) -> Outcome:
-    """Run the whole pipeline once and wait for it. verbose: let Dagster and dbt write to the terminal.
+def run_pipeline(
+    settings: Settings, reporter: RunReporter, *, scope: RunScope | None = None, verbose: bool = False
+) -> Outcome:
+    """Run the whole pipeline once and wait for it. scope: what is asked of this run beside the usual.
+
+    verbose: let Dagster and dbt write to the terminal.
 
     Raises SettingsError, DbtError or RecordsError (one line) where the run cannot even begin, or not be recorded.
     """
@@ -85,16 +68,27 @@ def run_pipeline(settings: Settings, reporter: RunReporter, *, verbose: bool = F
     settings.export()
     with contextlib.nullcontext() if verbose else silenced(), _records_errors(settings):
         reporter.stage("load")
-        job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
+        try:
+            job = build_defs(settings, reporter=reporter).resolve_job_def(JOB_NAME)
+        except (SettingsError, DbtError) as error:
+            watch.could_not_begin(settings, str(error), reporter.note)
+            raise
         with events_not_waited_for(), dg.DagsterInstance.get() as instance:
-            fail_dead_runs(settings, instance)
+            for dead in fail_dead_runs(settings, instance):
+                watch.run_finished(settings, instance, dead, reporter.note)
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "WARNING"}}}},
-                tags={"mtw/started_by": "mtw run", REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
+                run_config={
+                    "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "WARNING"}}},
+                    **(scope or RunScope()).run_config(),
+                },
+                tags={STARTED_BY_TAG: COMMAND, REPOSITORY_TAG: f"__repository__@{LOCATION_NAME}"},
             )
-            return outcome_of(result)
+            outcome = outcome_of(result.run_id, result.success, result.all_events)
+            watch.run_finished(settings, instance, result.run_id, reporter.note)
+            watch.published_data_is_old(settings, reporter.note)
+            return outcome
 
 
 @contextlib.contextmanager
@@ -111,78 +105,5 @@ def _records_errors(settings: Settings) -> Iterator[None]:
         ) from None
 
 
-def outcome_of(result: dg.ExecuteInProcessResult) -> Outcome:
-    """Boil a finished run down to what people need to know."""
-    evaluations = result.get_asset_check_evaluations()
-    failed = [
-        FailedCheck(
-            f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}",
-            plain(evaluation.description or "see its metadata in the Dagster UI", 400),
-            evaluation.severity == dg.AssetCheckSeverity.WARN,
-        )
-        for evaluation in evaluations
-        if not evaluation.passed
-    ]
-    steps = {
-        event.step_key: event.step_success_data.duration_ms / 1000
-        for event in result.all_events
-        if event.is_step_success and event.step_key
-    }
-    return Outcome(
-        run_id=result.run_id,
-        success=result.success,
-        failure="" if result.success else _failure(result, failed),
-        checks_passed=sum(evaluation.passed for evaluation in evaluations),
-        failed_checks=failed,
-        steps=steps,
-    )
-
-
-def _failure(result: dg.ExecuteInProcessResult, failed_checks: list[FailedCheck]) -> str:
-    """One line: what failed, in the words of the innermost error."""
-    for event in result.all_events:
-        if event.is_step_failure and event.step_key and not event.step_key.startswith("check_"):
-            data = event.step_failure_data
-            if data.user_failure_data and data.user_failure_data.description:
-                return _line(data.user_failure_data.description)
-            return _line(f"step {event.step_key} failed: {_innermost(data.error)}")
-    errors = [check for check in failed_checks if not check.is_warning]
-    if errors:
-        more = f" (and {len(errors) - 1} more checks)" if len(errors) > 1 else ""
-        return _line(f"check {errors[0].name} failed: {errors[0].reason}{more}; nothing was published")
-    for event in result.all_events:
-        if event.is_step_failure:
-            return _line(f"step {event.step_key} failed: {_innermost(event.step_failure_data.error)}")
-    for event in reversed(result.all_events):
-        if event.is_job_failure:
-            return _line(_innermost(event.job_failure_data.error) or event.message or "the run failed")
-    return "the run failed; its log is in the Dagster UI (mtw serve)"
-
-
-def _innermost(error: object) -> str:
-    while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]
-    message = str(getattr(error, "message", "") or "").strip()
-    first = storage_problem(message) or (message.splitlines()[0] if message else "")
-    # "package.module.SomeError: what happened": people need what happened.
-    name, separator, rest = first.partition(": ")
-    return rest if separator and " " not in name and rest else first
-
-
 def _first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-_ADVICE = {
-    "free space, then run again": ("No space left on device", "disk is full", "failed to offload data block"),
-    "raise MTW_MEMORY_LIMIT, then run again": ("Out of Memory Error",),
-}
-"""What to do, by how the system, SQLite and DuckDB say what they lack."""
-
-
-def _line(text: str) -> str:
-    text = without_secrets(text)
-    for advice, signs in _ADVICE.items():
-        if "run again" not in text and any(sign in text for sign in signs):
-            text = f"{plain(text, 600 - len(advice) - 2)}; {advice}"
-    return plain(text, 600)

@@ -33,7 +33,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from log_ingest.errors import IngestError
-from log_ingest.postgres_url import check_url, error_line, what_to_check
+from log_ingest.postgres_url import PASSING, check_url, error_line, what_to_check
 from log_ingest.sqltext import identifier, literal
 from orchestration.postgres_structure import (
     INCOMING,
@@ -72,11 +72,19 @@ _RECORD = "postgresql.json"
 
 class CopyError(Exception):
     """PostgreSQL does not hold the published version; it holds what it held before, whole. The message is one line
-    without secrets that says what to do."""
+    without secrets that says what to do. is_transient: the server was out of reach or busy, which may pass."""
+
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
 
 
 class _Refused(Exception):
     """Why there can be no copy, and what to do; becomes a CopyError."""
+
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,7 @@ def copy_to_postgres(
     The caller holds the pipeline lock. Raises CopyError; then PostgreSQL shows what it showed before.
     """
     started = time.monotonic()
+    is_transient = False
     try:
         publication = current(published_dir)
     except PublishError as error:
@@ -173,8 +182,10 @@ def copy_to_postgres(
             _tidy(connection, report)
     except (IngestError, _Refused) as error:
         why = str(error)
+        is_transient = getattr(error, "is_transient", False)
     except psycopg.Error as error:
         why = f"{error_line(error, url)}; {_what_to_do(error)}"
+        is_transient = isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.DiskFull)
     except (duckdb.Error, OSError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
     else:
@@ -183,7 +194,8 @@ def copy_to_postgres(
         return report
     raise CopyError(
         f"the PostgreSQL copy was not made: {why}. Version {publication.label} is published as a file all the same;"
-        " PostgreSQL shows what it showed before, and the next run catches up"
+        " PostgreSQL shows what it showed before, and the next run catches up",
+        is_transient=is_transient,
     )
 
 
@@ -200,7 +212,9 @@ def _connected(url: str) -> Iterator[psycopg.Connection]:
         connection = psycopg.connect(make_conninfo("", **parameters), autocommit=True)
     except psycopg.Error as error:
         line = error_line(error, url)
-        raise _Refused(f"{line}; {what_to_check(error, line)} in {SETTING}") from None
+        check = what_to_check(error, line)
+        # A wrong password or name of a database stays wrong.
+        raise _Refused(f"{line}; {check} in {SETTING}", is_transient=check in PASSING) from None
     try:
         yield connection
     finally:

@@ -15,9 +15,14 @@ class RunReporter:
         self.progress: Progress = NullProgress()
         self.ingest_report: IngestReport | None = None
         self.plan: Plan | None = None
+        self.notes: list[str] = []
 
     def stage(self, name: str) -> None:
         """A stage begins: "ingest", "check landed rows", "build", "check marts", "publish"."""
+
+    def note(self, text: str) -> None:
+        """Something beside the run that did not work, such as sending an alert: one line for whoever started it."""
+        self.notes.append(text)
 
     def built(self, done: int, total: int) -> None:
         """Models, seeds and tests that dbt has finished, of all that it will run."""

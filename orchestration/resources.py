@@ -4,6 +4,7 @@ Belongs here: resources with a life of their own. Does not: settings (plain valu
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -13,9 +14,19 @@ from orchestration.home import storage_kept_open
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.run_records import forget_old_runs
 from orchestration.settings import Settings
+from orchestration.transient import LOCK_PATIENCE
 
 HOLDER_TAG = "mtw/holds_lock"
 """On every run that took the lock. Unfinished, and the lock is free: that run's process died."""
+
+DIED = "The process of this run died"
+"""How a run that nobody is left to run is reported as failed."""
+
+STARTED_BY_TAG = "mtw/started_by"
+"""On every run that people did not start in the UI: the schedule, the sensor or the command."""
+
+COMMAND = "mtw run"
+"""Started by the command line, where somebody waits for it."""
 
 JOB_NAME = "pipeline"
 POOL = "warehouse"
@@ -33,7 +44,7 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
     @dg.resource(description="The kernel lock of the warehouse: one run at a time, released when its process dies.")
     def pipeline_lock(context: dg.InitResourceContext) -> Iterator[PipelineLock]:
         with contextlib.ExitStack() as held:
-            lock = held.enter_context(PipelineLock(settings.lock_path))
+            lock = held.enter_context(_patiently_locked(context, settings))
             instance, run_id = context.instance, context.run.run_id if context.run else None
             if instance and run_id and instance.get_run_by_id(run_id):
                 _fail_unfinished_holders(instance, except_run_id=run_id)
@@ -43,6 +54,27 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
             yield lock
 
     return pipeline_lock
+
+
+@contextlib.contextmanager
+def _patiently_locked(context: dg.InitResourceContext, settings: Settings) -> Iterator[PipelineLock]:
+    """The lock. An unattended run waits for whoever holds it, ever longer; somebody at a terminal is told at once."""
+    is_attended = context.run is not None and context.run.tags.get(STARTED_BY_TAG) == COMMAND
+    lock = PipelineLock(settings.lock_path)
+    for seconds in () if is_attended else settings.retry_seconds:
+        try:
+            lock.acquire()
+            break
+        except PipelineLocked as error:
+            if context.log:
+                context.log.warning("the warehouse is %s; another attempt in %g s", error, seconds * LOCK_PATIENCE)
+            time.sleep(seconds * LOCK_PATIENCE)
+    else:
+        lock.acquire()
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
@@ -66,7 +98,7 @@ def _fail_unfinished_holders(instance: dg.DagsterInstance, except_run_id: str | 
         if run.run_id != except_run_id
     ]
     for run in dead:
-        instance.report_run_failed(run, "The process of this run died: the lock of the warehouse is free.")
+        instance.report_run_failed(run, f"{DIED}: the lock of the warehouse is free.")
     # Also of runs that ended: one that met a full disk could not give its slot back, and Dagster waits for it for ever.
     storage = instance.event_log_storage
     pool = storage.get_concurrency_info(POOL)

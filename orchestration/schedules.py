@@ -1,9 +1,18 @@
-"""The schedules. Stopped until someone turns them on in the Dagster UI."""
+"""The schedules. Stopped until someone turns them on in the Dagster UI.
+
+Belongs here: when jobs start, and when a tick is let pass because another run would only wait. Does not: jobs.
+The retention job (`mtw purge`) is to get its schedule here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from orchestration.resources import JOB_NAME, fail_dead_runs
+from orchestration.jobs import NIGHTLY, VERIFY, WRITERS
+from orchestration.lock import holder
+from orchestration.resources import JOB_NAME, STARTED_BY_TAG, fail_dead_runs
 from orchestration.settings import Settings
 
 _UNDER_WAY = [
@@ -15,28 +24,67 @@ _UNDER_WAY = [
 ]
 
 
-def run_under_way(instance: dg.DagsterInstance) -> str | None:
-    """The id of a pipeline run that is queued or at work, or None. Another one would only wait behind it."""
-    runs = instance.get_runs(RunsFilter(job_name=JOB_NAME, statuses=_UNDER_WAY), limit=1)
-    return runs[0].run_id if runs else None
+def run_under_way(instance: dg.DagsterInstance, jobs: Sequence[str] = WRITERS) -> str | None:
+    """The id of a run of these jobs that is queued or at work, or None. Another one would only wait behind it."""
+    for job in jobs:
+        if runs := instance.get_runs(RunsFilter(job_name=job, statuses=_UNDER_WAY), limit=1):
+            return runs[0].run_id
+    return None
 
 
-def build_hourly_schedule(settings: Settings) -> dg.ScheduleDefinition:
-    """Every hour at minute 5: the servers close their files on the hour."""
+def busy_with(settings: Settings, instance: dg.DagsterInstance, jobs: Sequence[str] = WRITERS) -> str | None:
+    """Why another run of one of these jobs would only wait, or None. Reports runs whose process died as failed."""
+    fail_dead_runs(settings, instance)
+    if run_id := run_under_way(instance, jobs):
+        return f"run {run_id} is still under way"
+    found = holder(settings.lock_path)
+    # A command that is no Dagster run: erase, replay.
+    return f"the warehouse is {found}" if found and set(jobs) & set(WRITERS) else None
 
+
+@dataclass(frozen=True)
+class _Plan:
+    name: str
+    job: str
+    cron: str
+    description: str
+    busy: tuple[str, ...] = WRITERS
+    """A tick passes while a run of one of these jobs is queued or at work."""
+
+
+_PLANS = (
+    _Plan(
+        "hourly_tracking",
+        JOB_NAME,
+        "5 * * * *",
+        "One pipeline run an hour, as the marketing platform's own tracking workflow does. At minute 5: the servers"
+        " close their files on the hour.",
+    ),
+    # Not skipped for an hourly run that is at work: it waits in the queue, the hourly ones do not wait for it.
+    _Plan("nightly_full_checks", NIGHTLY, "35 2 * * *", "Everything is checked, once a night.", busy=(NIGHTLY,)),
+    _Plan(
+        "weekly_verify", VERIFY, "35 3 * * 0", "The marts are built again from the landed bytes, on Sundays.", (VERIFY,)
+    ),
+)
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """All of them: hours and days are UTC, so that none is left out or doubled when clocks change."""
+    return [_schedule(settings, plan) for plan in _PLANS]
+
+
+def _schedule(settings: Settings, plan: _Plan) -> dg.ScheduleDefinition:
     @dg.schedule(
-        name="hourly_tracking",
-        job_name=JOB_NAME,
-        cron_schedule="5 * * * *",
+        name=plan.name,
+        job_name=plan.job,
+        cron_schedule=plan.cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="One pipeline run an hour, as the marketing platform's own tracking workflow does.",
+        description=plan.description,
     )
-    def hourly_tracking(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        fail_dead_runs(settings, context.instance)
-        busy = run_under_way(context.instance)
-        if busy:
-            return dg.SkipReason(f"run {busy} is still under way")
-        return dg.RunRequest()
+    def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if busy := busy_with(settings, context.instance, plan.busy):
+            return dg.SkipReason(busy)
+        return dg.RunRequest(tags={STARTED_BY_TAG: plan.name})
 
-    return hourly_tracking
+    return evaluate

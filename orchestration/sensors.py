@@ -1,4 +1,4 @@
-"""The sensors. Stopped until someone turns them on in the Dagster UI."""
+"""The sensors. Stopped until someone turns them on in the Dagster UI, or sets up where alerts go."""
 
 import json
 import os
@@ -9,8 +9,10 @@ import dagster as dg
 
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.storage import Location, ObjectUrl
-from orchestration.resources import JOB_NAME, fail_dead_runs
-from orchestration.schedules import run_under_way
+from orchestration.alerts import watch
+from orchestration.alerts.channels import channels
+from orchestration.resources import JOB_NAME, STARTED_BY_TAG, fail_dead_runs
+from orchestration.schedules import busy_with
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -66,23 +68,22 @@ def build_landing_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SkipReason(f"the landing location {plain(str(error), 400)}")
         if now == context.cursor:
             return dg.SkipReason("nothing has changed in the landing folder")
-        fail_dead_runs(settings, context.instance)
-        busy = run_under_way(context.instance)
-        if busy:
+        if busy := busy_with(settings, context.instance):
             # The cursor stays: what that run is too late to see is found at the next tick.
-            return dg.SkipReason(f"run {busy} is still under way")
-        return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=now)
+            return dg.SkipReason(busy)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={STARTED_BY_TAG: "landing_folder"})], cursor=now)
 
     return landing_folder
 
 
-def build_failure_sensor() -> dg.SensorDefinition:
-    """Writes one line for each failed run to the daemon's log, where a log shipper or a pager can see it."""
+def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """Three that tell people (orchestration.alerts). They run by themselves where somebody is to be told."""
+    status = dg.DefaultSensorStatus.RUNNING if channels(settings) else dg.DefaultSensorStatus.STOPPED
 
     @dg.run_failure_sensor(
         name="failed_runs",
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Says in one line of the daemon's log that a run failed and why. The place to add mail or chat.",
+        default_status=status,
+        description="Alerts of runs that failed: by webhook and e-mail, and as one line of the daemon's log.",
     )
     def failed_runs(context: dg.RunFailureSensorContext) -> None:
         context.log.error(
@@ -91,5 +92,26 @@ def build_failure_sensor() -> dg.SensorDefinition:
             context.dagster_run.job_name,
             plain(context.failure_event.message or "no message", 500),
         )
+        watch.run_finished(settings, context.instance, context.dagster_run.run_id, context.log.error)
 
-    return failed_runs
+    @dg.run_status_sensor(
+        name="finished_runs",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        default_status=status,
+        description="Alerts of checks that warn, and that what was told of is over.",
+    )
+    def finished_runs(context: dg.RunStatusSensorContext) -> None:
+        watch.run_finished(settings, context.instance, context.dagster_run.run_id, context.log.error)
+
+    @dg.sensor(
+        name="published_data_age",
+        minimum_interval_seconds=600,
+        default_status=status,
+        description="Alerts when the newest event that readers see is older than MTW_ALERT_STALE_HOURS.",
+    )
+    def published_data_age(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        # Also here, where no schedule that would notice is on: a run whose process died is a failed run.
+        fail_dead_runs(settings, context.instance)
+        return dg.SkipReason(watch.published_data_is_old(settings, context.log.error))
+
+    return [failed_runs, finished_runs, published_data_age]

@@ -49,6 +49,7 @@ KEPT_VERSIONS = 3
 """What MTW_KEPT_VERSIONS is: the current version, and two for readers and people who want to look back."""
 
 _MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^\s@,;<>\"']+@[A-Za-z0-9.-]*[A-Za-z0-9]")
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -86,6 +87,18 @@ class Settings:
     accept_new_formats: bool = False
     max_quarantine_rate: float = 0.01
     max_missing_rate: float = 0.01
+    retry_seconds: tuple[float, ...] = (5.0, 20.0, 60.0)
+    """How long is waited before each further attempt after a fault that may pass (orchestration/transient.py)."""
+    anomaly_limits: Path | None = None
+    """A file of limits of one's own for the anomaly checks; the shipped one where None."""
+    alert_webhook_url: str | None = field(default=None, repr=False)
+    """Where alerts are POSTed; a secret, as who knows it can write there."""
+    alert_email: tuple[str, ...] = ()
+    alert_sender: str = ""
+    """The address that alerts by e-mail come from; "" for one made of this machine's name."""
+    smtp_url: str = field(default="smtp://localhost", repr=False)
+    alert_stale_hours: float = 26.0
+    """Published data older than this is told of; 0: never."""
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     kept_runs: int = KEPT_RUNS
@@ -186,6 +199,13 @@ class Settings:
             server_time_zones=text("MTW_SERVER_TIME_ZONES") or "",
             max_quarantine_rate=_share("MTW_MAX_QUARANTINE_RATE", text("MTW_MAX_QUARANTINE_RATE", "0.01")),
             max_missing_rate=_share("MTW_MAX_MISSING_RATE", text("MTW_MAX_MISSING_RATE", "0.01")),
+            retry_seconds=_seconds("MTW_RETRY_SECONDS", text("MTW_RETRY_SECONDS", "5,20,60") or ""),
+            anomaly_limits=path("MTW_ANOMALY_LIMITS", Path()) if text("MTW_ANOMALY_LIMITS") else None,
+            alert_webhook_url=_secret_url("MTW_ALERT_WEBHOOK_URL", text("MTW_ALERT_WEBHOOK_URL"), ("http", "https")),
+            alert_email=_addresses("MTW_ALERT_EMAIL", text("MTW_ALERT_EMAIL") or ""),
+            alert_sender=next(iter(_addresses("MTW_ALERT_SENDER", text("MTW_ALERT_SENDER") or "")), ""),
+            smtp_url=_secret_url("MTW_SMTP_URL", text("MTW_SMTP_URL"), ("smtp", "smtps")) or cls.smtp_url,
+            alert_stale_hours=_hours("MTW_ALERT_STALE_HOURS", text("MTW_ALERT_STALE_HOURS", "26") or ""),
             memory_limit=memory_limit,
             published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
             kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
@@ -270,6 +290,13 @@ class Settings:
             "MTW_SERVER_TIME_ZONES": self.server_time_zones,
             "MTW_MAX_QUARANTINE_RATE": str(self.max_quarantine_rate),
             "MTW_MAX_MISSING_RATE": str(self.max_missing_rate),
+            "MTW_RETRY_SECONDS": ",".join(f"{seconds:g}" for seconds in self.retry_seconds) or "0",
+            "MTW_ANOMALY_LIMITS": str(self.anomaly_limits or ""),
+            "MTW_ALERT_WEBHOOK_URL": self.alert_webhook_url or "",
+            "MTW_ALERT_EMAIL": ",".join(self.alert_email),
+            "MTW_ALERT_SENDER": self.alert_sender,
+            "MTW_SMTP_URL": self.smtp_url,
+            "MTW_ALERT_STALE_HOURS": f"{self.alert_stale_hours:g}",
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
             "MTW_KEPT_RUNS": str(self.kept_runs),
@@ -316,6 +343,48 @@ def _count(name: str, text: str | None, *, least: int) -> int:
     if not text or not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
         raise SettingsError(f"{name} is {text!r}; write a whole number from {least} on")
     return int(text)
+
+
+def _secret_url(name: str, text: str | None, schemes: tuple[str, ...]) -> str | None:
+    """A URL that no message ever shows, that of its refusal not either."""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0 and text.isprintable()
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise SettingsError(f"{name} is no URL; write it like {schemes[-1]}://example.com/… (its value is not shown)")
+    return text
+
+
+def _addresses(name: str, text: str) -> tuple[str, ...]:
+    found = tuple(address.strip() for address in text.split(",") if address.strip())
+    if wrong := [address for address in found if not _ADDRESS.fullmatch(address)]:
+        raise SettingsError(f"{name} has {wrong[0]!r}; write addresses like ops@example.com,data@example.com")
+    return found
+
+
+def _hours(name: str, text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = -1.0
+    if not 0 <= hours < 1e6:
+        raise SettingsError(f"{name} is {text!r}; write a number of hours, 0 for never")
+    return hours
+
+
+def _seconds(name: str, text: str) -> tuple[float, ...]:
+    """Waits in seconds; a single 0 means no further attempt."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if any(not 0 <= seconds <= 86_400 for seconds in found):
+        raise SettingsError(f"{name} is {text!r}; write seconds like 5,20,60, or 0 for no further attempt")
+    return () if found == (0.0,) else found
 
 
 def _share(name: str, text: str | None) -> float:

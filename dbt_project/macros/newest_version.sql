@@ -5,6 +5,7 @@
    rows sets off no recomputation above. #}
 {% macro newest_version(staging, key, columns) -%}
 {%- set version = ['file_modified_at', 'source_file', 'line_number', 'row_hash'] -%}
+{%- set asked_for = is_asked_for('delivery_id') if 'delivery_id' in key + columns else 'false' -%}
 with
 
 arrived as (
@@ -15,7 +16,7 @@ arrived as (
             order by {{ version | join(' desc, ') }} desc, batch_id asc nulls last
         ) as age
     from {{ ref(staging) }}
-    where {{ has_arrived() }}
+    where ({{ has_arrived() }}) or ({{ asked_for }} and batch_id <= {{ ceiling_batch_id() }})
 ),
 
 newest as (
@@ -41,7 +42,7 @@ left join stored
     on {% for column in key %}{{ 'and ' if not loop.first }}newest.{{ column }} = stored.{{ column }} {% endfor %}
 where stored.row_hash is null
     or (newest.{{ version | join(', newest.') }})
-    > (stored.{{ version | join(', stored.') }})
+    {{ '>' if asked_for == 'false' else '>=' }} (stored.{{ version | join(', stored.') }})
 {%- else -%}
     cast({{ current_run() }} as bigint) as changed_in_run
 from newest

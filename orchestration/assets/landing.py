@@ -4,6 +4,7 @@ Belongs here: calling log_ingest and showing what it did. Does not: reading file
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,12 @@ from log_ingest.storage import Location
 from orchestration import build_state, privacy
 from orchestration.links import LANDED_PAGE, Links
 from orchestration.publish import PublishError
+from orchestration.remake import RemakeError, ask
 from orchestration.resources import POOL
+from orchestration.scope import RESOURCE, RunScope
 from orchestration.settings import Settings
 from orchestration.text import markdown, markdown_table, plain
+from orchestration.transient import retry_or_fail
 
 if TYPE_CHECKING:
     from log_ingest.report import IngestReport
@@ -94,7 +98,7 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
         name="ingest",
         specs=[landed_spec(name, links) for name in READABLE_SCHEMAS],
         check_specs=[_platform_check_spec()] if settings.reference_url else None,
-        required_resource_keys={"pipeline_lock", "reporter"},
+        required_resource_keys={"pipeline_lock", "reporter", RESOURCE},
         pool=POOL,
         description="Takes in what is new in the landing folder and in the platform's database: one commit per batch.",
     )
@@ -122,7 +126,7 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
                 platform=platform,
             )
         except IngestError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            raise retry_or_fail(context, settings, error, str(error)) from error
         reporter.ingest_report = report
         for problem in report.problems:
             context.log.warning("ingest: %s", plain(problem, 500))
@@ -135,8 +139,10 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
             if build_state.discard_unreadable_database(settings):
                 context.log.warning("the working database could not be opened; it is built again from the landed rows")
             plan = build_state.plan(settings, report.latest_batch_id)
-        except (PublishError, build_state.DatabaseInUse) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+            plan = _with_wishes(settings, plan, context.resources.run_scope)
+        except (PublishError, build_state.DatabaseInUse, RemakeError) as error:
+            raise retry_or_fail(context, settings, error, str(error)) from error
+        note_run(context, plan, report)
         reporter.plan = plan
         if not plan.reasons:
             context.log.info("nothing new: the published version is up to date, models and publishing are skipped")
@@ -146,6 +152,24 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key=landed_key(name), metadata=_metadata(name, report))
 
     return ingest
+
+
+def _with_wishes(settings: Settings, plan: build_state.Plan, scope: RunScope) -> build_state.Plan:
+    """The plan with what was asked of this run in particular. Notes deliveries that are to be made again."""
+    if scope.asks_for_deliveries and (asked := ask(settings, scope)):
+        shown = f"delivery {asked[0]} is" if len(asked) == 1 else f"{len(asked)} deliveries are"
+        return replace(plan, reasons=(*plan.reasons, f"{shown} made again from the landed rows"))
+    if scope.full_checks:
+        return replace(plan, reasons=(*plan.reasons, "everything is checked"), is_check_only=not plan.reasons)
+    return plan
+
+
+def note_run(context: dg.AssetExecutionContext, plan: build_state.Plan, report: "IngestReport") -> None:
+    """Tag the run with what it is about, so that the UI's list of runs can be searched for it."""
+    tags = {"mtw/batches": f"{report.batch_ids[0]}-{report.batch_ids[-1]}" if report.batch_ids else "none"}
+    if plan.reasons:
+        tags["mtw/why"] = plain("; ".join(plan.reasons), 200)
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def _platform_check_spec() -> dg.AssetCheckSpec:

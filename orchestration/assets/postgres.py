@@ -15,6 +15,7 @@ from orchestration.postgres_copy import SETTING, CopyError, CopyReport, copy_to_
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 from orchestration.text import markdown, markdown_table, plain
+from orchestration.transient import retry_or_fail
 
 KEY = dg.AssetKey(["published", "postgresql"])
 STAGE = "copy to PostgreSQL"
@@ -55,7 +56,7 @@ def build_copy_asset(settings: Settings, manifest_path: Path, links: Links) -> d
             )
         except CopyError as error:
             # Without its cause: a driver's error may show the URL.
-            raise dg.Failure(plain(str(error), 600), allow_retries=False) from None
+            raise retry_or_fail(context, settings, error, plain(str(error), 600)) from None
         for note in report.notes:
             context.log.warning("PostgreSQL copy: %s", plain(note, 500))
         return dg.MaterializeResult(metadata=_metadata(report))

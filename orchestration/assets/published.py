@@ -57,8 +57,9 @@ def build_publish_asset(
         build = build_state.last_build(settings)
         if build is None or build.batch_id == build_state.UNFINISHED:
             raise dg.Failure("the models were not built to the end; run all of it: mtw run", allow_retries=False)
-        if published := _already_published(settings, build):
-            context.log.info("version %s holds all of it; this run is about its PostgreSQL copy", published.label)
+        plan = context.resources.reporter.plan
+        if published := _already_published(settings, build, is_check_only=bool(plan and plan.is_check_only)):
+            context.log.info("version %s holds all of it; no other is published", published.label)
             return dg.MaterializeResult(metadata=_metadata(settings, published))
         try:
             extra = meta_tables(prepare_sql(settings, manifest_path))
@@ -88,15 +89,15 @@ def build_publish_asset(
         bare = undescribed(settings.published_database)
         if bare:
             context.log.warning("%d tables or columns have no description: %s", len(bare), plain(", ".join(bare), 500))
+        context.instance.add_run_tags(context.run.run_id, {"mtw/version": publication.label})
         return dg.MaterializeResult(metadata=_metadata(settings, publication) | {"undescribed_count": len(bare)})
 
     return published_marts
 
 
-def _already_published(settings: Settings, build: build_state.Build) -> Publication | None:
-    """The published version, where only its copy in PostgreSQL is missing: another version would be the same again.
-
-    While that database cannot be reached, versions that readers may want to look back at are not pushed out.
+def _already_published(settings: Settings, build: build_state.Build, *, is_check_only: bool) -> Publication | None:
+    """The published version, where only its copy in PostgreSQL is missing, or all was built to be checked: another
+    version would be the same again. Versions that readers may want to look back at are not pushed out.
     """
     try:
         published = current(settings.published_dir)
@@ -105,7 +106,7 @@ def _already_published(settings: Settings, build: build_state.Build) -> Publicat
     if published is None or (published.batch_id, published.build_digest) != (build.batch_id, build.build_digest):
         return None
     url = settings.publish_url
-    return published if url and is_behind(url, settings.published_dir, published) else None
+    return published if is_check_only or (url and is_behind(url, settings.published_dir, published)) else None
 
 
 def main_indicators(settings: Settings, limit: int = SHOWN_DELIVERIES) -> tuple[list[str], list[tuple[object, ...]]]:

@@ -20,6 +20,7 @@ from orchestration import build_state, publish
 from orchestration.assets.landing import landed_key
 from orchestration.checks import intake, suites
 from orchestration.checks.verdicts import Verdict, check_result
+from orchestration.scope import RESOURCE
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         name="check_landed_rows",
         specs=specs,
         can_subset=True,
-        required_resource_keys={"reporter"},
+        required_resource_keys={"reporter", RESOURCE},
         description="Looks at what landed since the last publication, before the models read it.",
     )
     def check_landed_rows(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -118,9 +119,13 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
             quarantined = intake.quarantine_verdicts(ledger, settings.max_quarantine_rate)
             missing, facts = intake.gap_verdicts(ledger, settings.max_missing_rate)
             plan = build_state.plan(settings, ledger.last_batch_id())
-            after = plan.published_batch_id if published else 0
-            rebuilds = plan.full_refresh or build_state.last_build(settings) is None
+            scope = context.resources.run_scope
+            after = plan.published_batch_id if published and not scope.full_checks else 0
+            rebuilds = plan.full_refresh or build_state.last_build(settings) is None or scope.asks_for_deliveries
             damaged = damaged_parts(settings.landed_dir, ledger, after=0 if rebuilds else after)
+        # First of all: below, a file that has rotted may not be readable at all.
+        if (landed_key("batches"), WHOLE) in wanted:
+            yield check_result([whole_files(damaged)], asset_key=landed_key("batches"), check_name=WHOLE)
         with contextlib.closing(duckdb.connect()) as connection:
             let_read(connection, settings.landed_dir)
             for suite in found:
@@ -137,7 +142,6 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
                 )
 
             for name, asset, verdicts, known in (
-                (WHOLE, "batches", [whole_files(damaged)], None),
                 (QUARANTINE_RATE, "set_aside", quarantined, None),
                 (MISSING_RATE, "ledger_gaps", missing, facts),
             ):

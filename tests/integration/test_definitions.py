@@ -172,10 +172,8 @@ def test_everything_that_starts_by_itself_is_stopped_at_first(defs):
     assert schedule.job_name == "pipeline"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     sensors = {sensor.name: sensor.default_status for sensor in defs.sensors}
-    assert sensors == {
-        "landing_folder": dg.DefaultSensorStatus.STOPPED,
-        "failed_runs": dg.DefaultSensorStatus.STOPPED,
-    }
+    assert set(sensors) == {"landing_folder", "failed_runs", "finished_runs", "published_data_age"}
+    assert set(sensors.values()) == {dg.DefaultSensorStatus.STOPPED}
 
 
 def test_every_asset_says_what_it_is_whose_and_where_to_read_on(defs):
@@ -441,7 +439,8 @@ def test_landed_rows_that_differ_from_the_ledger_stop_the_models(copied):
     outcome = run_pipeline(copied, reporter)
     assert not outcome.success
     assert "build" not in reporter.stages
-    assert "rows_match_the_ledger failed" in outcome.failure
+    assert "landed_files_are_whole failed" in outcome.failure
+    assert "landed/batches: rows_match_the_ledger" in {check.name for check in outcome.failed_checks}
     assert publish.current(copied.published_dir).version == 1
 
 

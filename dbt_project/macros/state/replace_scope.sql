@@ -4,6 +4,8 @@
    with unique_key     the rows of the query replace the stored rows with the same key. The query gives a column
                        changed_in_run; rows where it is not this run count as unchanged for the models above.
                        meta.touches: SQL for the delivery a row belongs to, NULL where it serves all of them.
+                       meta.makes_again: for deliveries that were asked for, the query gives every row that landed
+                       rows give; what is stored besides goes.
    without             the query recomputes whole deliveries: those of in_scope(). A delivery for which it
                        gives no rows loses its stored ones. #}
 
@@ -38,7 +40,11 @@
     select '{{ stored.identifier }}', delivery_id, {{ run }} from touched_now;
 
     {% if key -%}
-    delete from {{ stored }} where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }});
+    delete from {{ stored }}
+    where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }})
+        {%- if config.get('meta', {}).get('makes_again') %}
+        or {{ is_asked_for(config.get('meta', {})['touches']) }}
+        {%- endif %};
     {% else -%}
     delete from {{ stored }} where delivery_id in (select delivery_id from touched_now);
     {% endif %}
@@ -53,8 +59,21 @@
 {% macro touched_since_mark() -%}
     select distinct delivery_id
     from {{ state_relation('touched_deliveries') }}
-    where model in ('{{ logged_upstreams(model.unique_id) | join("', '") }}')
+    where model in ('{{ (logged_upstreams(model.unique_id) + ['(asked for)']) | join("', '") }}')
         and run_number > {{ mark_run() }}
+{%- endmacro %}
+
+{# Predicate: of a delivery that someone asked to have made again from the landed rows (orchestration/remake.py), since
+   this model last looked. A literal false where there is none. #}
+{% macro is_asked_for(delivery) -%}
+    {%- if not is_incremental() -%}
+        {{ return('false') }}
+    {%- endif -%}
+    {%- set asked = "model = '(asked for)' and run_number > " ~ mark_run() -%}
+    {%- if state_value('touched_deliveries', 'count(*)', asked, 0) | int == 0 -%}
+        {{ return('false') }}
+    {%- endif -%}
+    {{ return('(' ~ delivery ~ ' in (select delivery_id from ' ~ state_relation('touched_deliveries') ~ ' where ' ~ asked ~ '))') }}
 {%- endmacro %}
 
 {# Asked beforehand, so that a run without news does not read the facts to find nothing. #}
@@ -71,4 +90,21 @@
     {%- else -%}
         {{ column }} in ({{ touched_since_mark() }})
     {%- endif -%}
+{%- endmacro %}
+
+{# Predicate for models of events: a landed line that belongs to such a delivery, by what it says, by its message, or as
+   it is stored. #}
+{% macro is_line_of_asked_for(said_delivery) -%}
+    {%- set stored = is_asked_for('delivery_id') -%}
+    {%- if stored == 'false' -%}
+        {{ return('false') }}
+    {%- endif -%}
+    (
+        batch_id <= {{ ceiling_batch_id() }}
+        and (
+            {{ is_asked_for(said_delivery) }}
+            or message_id in (select message_id from {{ ref('int_messages__current') }} where {{ stored }})
+            or event_key in (select event_key from {{ this }} where {{ stored }})
+        )
+    )
 {%- endmacro %}

@@ -10,6 +10,7 @@
                          fingerprint  of the SQL and seeds it was made with
    touched_deliveries  per incremental model and delivery: the last run that changed rows of that delivery.
                        NULL as delivery: rows that serve every delivery changed.
+                       Model `(asked for)`: deliveries to be made again by that run, written before it begins.
 
    Arrival is counted in batches, propagation from model to model in runs: a restatement moves no batch. #}
 

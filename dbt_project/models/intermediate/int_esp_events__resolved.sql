@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'setting': var('esp_lookback_days')},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('esp_lookback_days')},
     )
 }}
 
@@ -40,7 +40,8 @@ arrived as (
         source_line,
         batch_id
     from {{ ref('stg_esp_events__events') }}
-    where {{ has_arrived() }}
+    where ({{ has_arrived() }})
+        or {{ is_line_of_asked_for('delivery_id') }}
 ),
 
 deliveries as (
@@ -127,6 +128,9 @@ base as (
     union all
     select {{ base_columns }} from {{ this }}
     where event_key in (select event_key from touched)
+        and event_key not in (select event_key from arrived)
+        -- What no landed row gives again goes.
+        and not {{ is_asked_for('delivery_id') }}
 ),
 {%- else %}
 base as (
@@ -320,4 +324,5 @@ where stored.event_key is null
     or resolved.recipient_id <> stored.recipient_id
     or resolved.url_id <> stored.url_id
     or resolved.resolution <> stored.resolution
+    or {{ is_asked_for('stored.delivery_id') }}
 {%- endif %}

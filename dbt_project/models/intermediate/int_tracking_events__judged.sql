@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id'},
+        meta={'touches': 'delivery_id', 'makes_again': true},
     )
 }}
 
@@ -19,11 +19,12 @@ with
 arrived as (
     select {{ base_columns }}
     from {{ ref('int_tracking_events__accepted') }}
-    where {{ has_arrived() }}
+    where ({{ has_arrived() }})
         {% if is_incremental() -%}
         -- The message and link of a provider's event are looked up: what comes out anew comes again.
         or changed_in_run > {{ mark_run() }}
         {%- endif %}
+        or {{ is_line_of_asked_for('logged_delivery_id') }}
 ),
 
 messages as (
@@ -269,13 +270,9 @@ base as (
         message_id in (select message_id from touched_messages)
         or event_key in (select event_key from touched)
     )
-    and not (
-        source = 'esp_event'
-        and event_key in (
-            select event_key from arrived
-            where source = 'esp_event'
-        )
-    )
+    and event_key not in (select event_key from arrived)
+    -- What no landed row gives again goes.
+    and not {{ is_asked_for('delivery_id') }}
 ),
 
 contested as (
@@ -284,11 +281,13 @@ contested as (
         pointer
     from (
         select
+            event_key,
             server,
             pointer
         from arrived
-        union all
+        union
         select
+            event_key,
             server,
             pointer
         from {{ this }}

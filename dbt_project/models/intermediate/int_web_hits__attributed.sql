@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'setting': var('web_tracking_mode')},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('web_tracking_mode')},
     )
 }}
 
@@ -82,6 +82,19 @@ touched as (
     select * from changed_events
     union all
     select * from named_otherwise
+    union all
+    select
+        event_key,
+        visitor_id
+    from {{ this }}
+    where {{ is_asked_for('delivery_id') }}
+    union all
+    -- Their visitor may have no other event of the delivery that they are forced to.
+    select
+        event_key,
+        visitor_id
+    from judged
+    where {{ is_asked_for('forced_delivery_id') }}
 ),
 
 -- All hits of a visitor together: any event of theirs, of any delivery, may attribute hits around it.
@@ -311,6 +324,7 @@ unchanged as (
         and stored.delivery_id = attributed.attributed_delivery_id
         and stored.recipient_id = attributed.attributed_recipient_id
         and stored.rcpid_value is not distinct from attributed.rcpid_value
+        and not {{ is_asked_for('stored.delivery_id') }}
 ){% endif %}
 
 select

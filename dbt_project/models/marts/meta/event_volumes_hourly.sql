@@ -1,0 +1,12 @@
+-- What each server wrote: every accepted event, also those that a provider tells of a second time. Hours
+-- without any have no row.
+select
+    source,
+    coalesce(server, '') as server,
+    date_trunc('hour', occurred_at) as hour_at,
+    cast(count(*) as bigint) as event_count,
+    cast(count(*) filter (where url_type = 3) as bigint) as opt_out_count,
+    cast(count(*) filter (where url_type = 3 and not is_machine) as bigint) as human_opt_out_count
+from {{ ref('int_tracking_events__judged') }}
+where is_in_time_range
+group by source, coalesce(server, ''), date_trunc('hour', occurred_at)
