@@ -30,6 +30,10 @@ DBT_EXECUTABLE = Path(sys.executable).with_name("dbt")
 OWNERS = ["team:analytics"]
 
 
+_LITTLE_SPACE = 10_000_000
+"""Bytes: dbt that died without a word, with less than this left, died of it."""
+
+
 class DbtError(Exception):
     """dbt cannot read the project or a node of it failed. The message is one line."""
 
@@ -198,7 +202,9 @@ def failure(target: Path) -> str:
     except (OSError, ValueError, KeyError):
         log = target / "dbt.log"
         text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        return f"dbt stopped: {_first_error(text)}; the whole log is {log}"
+        # What dbt says of a full disk goes nowhere: neither its results nor its log can be written.
+        full = "No space left on device; " if shutil.disk_usage(target).free < _LITTLE_SPACE else ""
+        return f"dbt stopped: {full}{_first_error(_messages(text))}; the whole log is {log}"
     bad = [result for result in results if result["status"] in ("error", "fail", "runtime error")]
     if not bad:
         return f"dbt failed without naming a model; read {target / 'dbt.log'}"
@@ -209,6 +215,20 @@ def failure(target: Path) -> str:
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     name = ".".join(first["unique_id"].split(".")[2:3])
     return f"dbt {first['unique_id'].split('.')[0]} {name} failed: {plain(message, 300)}{more}; look into {target}"
+
+
+def _messages(log: str) -> str:
+    """What dbt's log says, a line each: errors where there are any. Dagster lets dbt write it as JSON."""
+    said, errors = [], []
+    for line in log.splitlines():
+        try:
+            info = json.loads(line)["info"]
+            said.append(str(info["msg"]))
+            if info["level"] == "error":
+                errors.append(str(info["msg"]))
+        except (ValueError, KeyError, TypeError):
+            said.append(line)
+    return "\n".join(errors or said)
 
 
 def _first_error(output: str) -> str:

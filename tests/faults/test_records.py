@@ -1,5 +1,6 @@
 """Dagster's records of runs: bounded, and no run hangs or shows a traceback because of them."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dagster import DagsterRunStatus
 from sqlalchemy.exc import OperationalError
 
 from orchestration import pipeline, run_records
+from orchestration.dbt import failure
 from orchestration.home import prepare_dagster_home
 from orchestration.lock import PipelineLock
 from orchestration.pipeline import RecordsError
@@ -116,3 +118,12 @@ def test_numbers_of_what_is_kept() -> None:
     for name, text in (("MTW_KEPT_RUNS", "-1"), ("MTW_KEPT_VERSIONS", "0"), ("MTW_KEPT_VERSIONS", "many")):
         with pytest.raises(SettingsError, match=name):
             Settings.load({name: text}, dotenv=nowhere)
+
+
+def test_what_dbt_wrote_before_it_died_is_told_in_words(tmp_path: Path) -> None:
+    lines = [
+        {"info": {"level": "debug", "msg": "running with args warn_error: False"}, "data": {"warn_error": "x"}},
+        {"info": {"level": "error", "msg": "Runtime Error: it cannot go on"}},
+    ]
+    (tmp_path / "dbt.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert failure(tmp_path).startswith("dbt stopped: Runtime Error: it cannot go on; the whole log is ")
