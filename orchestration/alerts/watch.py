@@ -159,9 +159,8 @@ def _of_run(settings: Settings, job: str, outcome: Outcome, failing: list[dateti
     if outcome.success:
         yield _failed(settings, job, f"job {job} works again", "run-failed", utc_now(), is_over=True)
     else:
-        count = f" ({len(failing)} runs in a row)" if len(failing) > 1 else ""
         since = failing[-1] if failing else utc_now()
-        yield _failed(settings, job, f"job {job}{count}: {outcome.failure}", kind_of(outcome), since, outcome.run_id)
+        yield _failed(settings, job, f"job {job}: {outcome.failure}", kind_of(outcome), since, outcome.run_id)
     for check in outcome.failed_checks:
         kind = _kind_of_check(check)
         # A failed check that stopped the run is what the run failed with.

@@ -73,14 +73,14 @@ def test_a_failing_pipeline_is_told_once_with_all_that_is_needed_and_so_is_its_r
     model = watched.dbt_project_dir / "models/marts/core/fct_opens.sql"
     sound = model.read_text()
     model.write_text(sound + "\nwhere no_such_column")
-    begun = datetime.now()
+    begun = watch.utc_now() - timedelta(seconds=1)
     outcome, reporter = run_once(watched)
     assert not outcome.success
     assert reporter.notes == []
     (told,) = hook.received
     assert (told["alert"], told["state"], told["run_id"]) == ("run-failed", "open", outcome.run_id)
     assert "dbt model fct_opens failed" in told["what"]
-    assert abs((datetime.fromisoformat(told["since"][:-1]) - begun).total_seconds()) < 120 + abs(_utc_offset())
+    assert begun <= datetime.fromisoformat(told["since"][:-1]) <= watch.utc_now()
     assert told["published"]["version"] == 1
     assert told["published"]["data_through_at"] == f"{NEWEST_EVENT:%Y-%m-%dT%H:%M:%SZ}"
     assert told["published"]["marts"] == [
@@ -122,10 +122,6 @@ def test_a_failing_pipeline_is_told_once_with_all_that_is_needed_and_so_is_its_r
     assert len(hook.received) == 2, "the daemon comes to the failed run after a later one has worked"
     for path in watched.warehouse_dir.rglob("*"):
         assert not path.is_file() or not re.search(rb"T0KEN-canary|Pa55-canary", path.read_bytes()), path
-
-
-def _utc_offset() -> float:
-    return (datetime.now() - watch.utc_now()).total_seconds()
 
 
 def test_a_check_that_warns_is_told_and_a_webhook_that_fails_fails_no_run(watched, hook, mails):
