@@ -44,6 +44,7 @@ def mtw(
     """Run the command line as a user would, in a process of its own, with nothing of this machine's settings."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
     environment |= {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "COLUMNS": "160"}
+    environment["MTW_RETRY_SECONDS"] = "0"  # a fault that is injected does not pass by itself
     environment |= settings or {}
     return subprocess.run(
         [str(Path(sys.executable).with_name("mtw")), *arguments],

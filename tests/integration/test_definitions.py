@@ -245,7 +245,7 @@ def test_exposures_name_what_the_pages_read():
         entry["name"]: {re.search(r"'(\w+)'", ref)[1] for ref in entry["depends_on"]}
         for entry in yaml.safe_load((PROJECT_DIR / "dbt_project/models/exposures.yml").read_text())["exposures"]
     }
-    pages = ("dashboard", "delivery", "profile", "platform", "health")
+    pages = ("dashboard", "delivery", "profile", "platform", "health", "lineage")
     assert set(exposures) == {"bi_tools", *(f"page_{name}" for name in pages)}
     models = {path.stem for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
     models |= {path.stem for path in (PROJECT_DIR / "dbt_project/seeds").glob("*.csv")}
