@@ -425,8 +425,11 @@ def _last_run_facts(settings: "Settings") -> list[tuple[str, object]]:
     import dagster as dg
 
     from orchestration.console import age, duration
+    from orchestration.home import storage_problem
     from orchestration.resources import JOB_NAME
 
+    if settings.dagster_storage_url and (problem := storage_problem(settings.dagster_storage_url)):
+        return [("last run", problem)]
     settings.export()
     with dg.DagsterInstance.get() as instance:
         records = instance.get_run_records(dg.RunsFilter(job_name=JOB_NAME), limit=1)
@@ -730,12 +733,25 @@ def demo(events: int, verbose: bool) -> None:
 @click.option(
     "--reports-port", type=click.IntRange(1, 65535), default=8501, show_default=True, help="Of the report pages."
 )
-def serve(host: str, port: int, reports_port: int) -> None:
+@click.option(
+    "--only",
+    type=click.Choice(["webserver", "daemon", "reports"]),
+    help="One of the three, in this process: for systemd and containers.",
+)
+@click.option(
+    "--workspace",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A workspace.yaml of code servers; the pipeline's code, loaded by each process, where not given.",
+)
+def serve(host: str, port: int, reports_port: int, only: str | None, workspace: Path | None) -> None:
     """Run the Dagster web server, its daemon (schedules, sensors) and the report pages until interrupted."""
     with _one_line_errors():
-        from orchestration.serve import serve as serve_all
+        from orchestration import serve as serving
 
-        sys.exit(serve_all(_settings(), host, port, reports_port))
+        workspace = workspace.absolute() if workspace else serving.WORKSPACE
+        if only:
+            serving.become(_settings(), only, host, port, reports_port, workspace)
+        sys.exit(serving.serve(_settings(), host, port, reports_port, workspace))
 
 
 @main.command("collector-map")

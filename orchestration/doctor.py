@@ -1,7 +1,7 @@
 """Looks at an installation and says what to do about what is wrong.
 
-Versions, clock and time zones, folders and permissions, space, lock, ledger, landed files, erasures, the platform's
-database, the published version. Belongs here: looking, as long as it takes seconds. Does not: reading all landed bytes
+Versions, clock and time zones, folders and permissions, space, lock, Dagster's storage, ledger, landed files, erasures,
+the platform's database, the published version. Belongs here: looking, as long as it takes seconds. Does not: reading all landed bytes
 (the checks of a run do).
 """
 
@@ -28,6 +28,7 @@ from log_ingest.storage import ObjectUrl
 from log_ingest.suppression import KEY_NAME
 from orchestration import publish
 from orchestration.console import bytes_shown
+from orchestration.home import storage_problem
 from orchestration.lock import holder
 from orchestration.settings import Settings
 
@@ -50,8 +51,8 @@ class Finding:
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
     looks: list[Callable[[Settings], Iterator[Finding]]] = [
-        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _ledger, _erasure, _platform, _published),
-        _copy,
+        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _dagster_storage, _ledger, _erasure),
+        *(_platform, _published, _copy),
     ]
     return [finding for look in looks for finding in look(settings)]
 
@@ -220,6 +221,12 @@ def _existing(folder: Path) -> Path:
 def _lock(settings: Settings) -> Iterator[Finding]:
     busy = holder(settings.lock_path)
     yield Finding("lock", True, f"{busy} (a run is going on)" if busy else "free")
+
+
+def _dagster_storage(settings: Settings) -> Iterator[Finding]:
+    if settings.dagster_storage_url:
+        problem = storage_problem(settings.dagster_storage_url)
+        yield Finding("Dagster storage", problem is None, problem or "PostgreSQL, reachable")
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

@@ -1,34 +1,85 @@
 """DAGSTER_HOME: where Dagster keeps its runs and events, and its settings file.
 
-Belongs here: making that folder ready and quick. Does not: what is in dagster.yaml (orchestration/dagster.yaml).
+Belongs here: making that folder ready and quick, and the choice between files in it and a PostgreSQL database.
+Does not: what else is in dagster.yaml (orchestration/dagster.yaml).
 """
 
 import contextlib
 import hashlib
+import importlib.util
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestration.settings import Settings
+import psycopg
+import yaml
+
+from orchestration.settings import Settings, SettingsError
 
 SHIPPED = Path(__file__).with_name("dagster.yaml")
 _STAMP = "# shipped "
+_SETTING = "MTW_DAGSTER_STORAGE_URL"
+_POSTGRES = f"""
+# Because {_SETTING} is set. Each of Dagster's processes reads it from its environment: it is written down nowhere.
+storage:
+  postgres:
+    postgres_url:
+      env: {_SETTING}
+"""
+_PATIENCE_SECONDS = 10
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Make DAGSTER_HOME with the shipped dagster.yaml; returns the folder.
+    """Make DAGSTER_HOME with the shipped dagster.yaml, and make sure of the storage; returns the folder.
 
-    A file that nobody edited is replaced when a new one ships; an edited one is left alone.
+    A file that nobody edited is replaced when a new one ships or the storage is another one; an edited one is left
+    alone. Raises SettingsError where the PostgreSQL storage that is asked for cannot be used.
     """
+    if settings.dagster_storage_url:
+        _check_storage(settings.dagster_storage_url)
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     path = home / "dagster.yaml"
-    body = SHIPPED.read_text(encoding="utf-8")
-    if not path.exists() or _is_as_shipped(path.read_text(encoding="utf-8")):
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(f"{_STAMP}{_digest(body)}\n{body}", encoding="utf-8")
-        temporary.replace(path)
+    body = SHIPPED.read_text(encoding="utf-8") + (_POSTGRES if settings.dagster_storage_url else "")
+    found = path.read_text(encoding="utf-8") if path.exists() else None
+    if found is None or _is_as_shipped(found):
+        stamped = f"{_STAMP}{_digest(body)}\n{body}"
+        if found != stamped:
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(stamped, encoding="utf-8")
+            temporary.replace(path)
+    elif settings.dagster_storage_url and not _names_a_storage(found):
+        raise SettingsError(
+            f"{_SETTING} is set, but {path} was edited and names no storage: add there what docs/deployment.md shows,"
+            " or move your changes and remove the file"
+        )
     return home
+
+
+def storage_problem(url: str) -> str | None:
+    """Why Dagster's PostgreSQL storage cannot be used, as one line without the URL; None where it can."""
+    if importlib.util.find_spec("dagster_postgres") is None:
+        return f"{_SETTING} needs dagster-postgres: pip install 'message-tracking-warehouse[postgres]'"
+    try:
+        psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS).close()
+    except psycopg.Error as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"Dagster's storage cannot be reached ({reason}); check {_SETTING} and the server"
+    return None
+
+
+def _check_storage(url: str) -> None:
+    """Here, because Dagster would try again for minutes and then show a stack of errors."""
+    if problem := storage_problem(url):
+        raise SettingsError(problem)
+
+
+def _names_a_storage(text: str) -> bool:
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return True  # Dagster says what is wrong with it
+    return isinstance(found, dict) and not {"storage", "run_storage"}.isdisjoint(found)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import psycopg
 import pyarrow as pa
 
 from log_ingest.erasure import PENDING, ErasureReport, MachineSigns
@@ -153,6 +154,15 @@ def _clean_logs(settings: Settings, found: Identifiers) -> None:
         raise IngestError(
             f"{settings.dagster_home} could not be rid of identifiers ({error}); stop mtw serve, then erase again"
         ) from error
+    if settings.dagster_storage_url:
+        try:
+            Scrubber(found).clean_postgresql(settings.dagster_storage_url)
+        except psycopg.Error as error:
+            reason = " ".join(str(error).split())
+            raise IngestError(
+                f"Dagster's PostgreSQL database could not be rid of identifiers ({reason}); check"
+                " MTW_DAGSTER_STORAGE_URL, then erase again"
+            ) from error
 
 
 def _machine_signs(seeds: Path) -> MachineSigns:

@@ -1,11 +1,15 @@
-"""Ridding text files and SQLite databases of identifiers: what Dagster keeps of runs may quote rows.
+"""Ridding text files, SQLite databases and Dagster's PostgreSQL database of identifiers: what Dagster keeps of runs may
+quote rows.
 
-Belongs here: replacing identifiers in texts, wherever they lie below a folder. Does not: which identifiers, or when.
+Belongs here: replacing identifiers in texts, wherever they lie. Does not: which identifiers, or when.
 """
 
 import re
 import sqlite3
 from pathlib import Path
+
+import psycopg
+from psycopg import sql
 
 from log_ingest.sqltext import identifier
 from log_ingest.subject import Identifiers
@@ -107,3 +111,48 @@ class Scrubber:
         database.executemany(f"update {table} set {column} = ? where rowid = ?", news)  # noqa: S608 (quoted)
         database.execute("commit")
         return bool(news)
+
+    def clean_postgresql(self, url: str) -> int:
+        """Clean the texts of every table that the URL's schema holds. Returns how many rows were changed.
+
+        Raises psycopg.Error. Rows that others write meanwhile are left alone: they are of runs that started later.
+        """
+        count = 0
+        with psycopg.connect(url, autocommit=True, connect_timeout=_PATIENCE_SECONDS) as database:
+            database.execute(f"set lock_timeout = '{_PATIENCE_SECONDS}s'")
+            columns = database.execute(
+                "select c.table_name, c.column_name, c.data_type from information_schema.columns c"
+                " join information_schema.tables t using (table_schema, table_name)"
+                " where c.table_schema = current_schema() and t.table_type = 'BASE TABLE'"
+                " and c.data_type in ('text', 'character varying', 'json', 'jsonb') and c.is_generated = 'NEVER'"
+            ).fetchall()
+            for table in sorted({row[0] for row in columns}):
+                changed = sum(
+                    self._clean_postgresql_column(database, table, name, kind)
+                    for owner, name, kind in columns
+                    if owner == table
+                )
+                if changed:
+                    # Old texts stay in the table's pages until it is written anew.
+                    database.execute(sql.SQL("vacuum full {}").format(sql.Identifier(table)))
+                count += changed
+        return count
+
+    def _clean_postgresql_column(self, database: psycopg.Connection, table: str, column: str, kind: str) -> int:
+        names = {"table": sql.Identifier(table), "column": sql.Identifier(column), "kind": sql.SQL(kind)}  # type: ignore[arg-type]
+        read = sql.SQL("select ctid::text, {column}::text from {table} where {column} is not null").format(**names)
+        write = sql.SQL("update {table} set {column} = %s::{kind} where ctid = %s::tid and {column}::text = %s").format(
+            **names
+        )
+        count = 0
+        with database.transaction():
+            # A cursor of the server: event logs are larger than memory should be.
+            with database.cursor("texts") as rows:
+                rows.itersize = 1_000
+                rows.execute(read)
+                news = [(new, place, text) for place, text in rows if (new := self.clean(text)) != text]
+            with database.cursor() as writer:
+                for new in news:
+                    writer.execute(write, new)
+                    count += writer.rowcount
+        return count

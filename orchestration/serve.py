@@ -1,5 +1,5 @@
-"""Dagster's web server and daemon and the report pages as children of one process, which passes signals on and leaves
-none behind.
+"""Dagster's web server and daemon and the report pages: as children of one process, which passes signals on and leaves
+none behind, or one of them alone, for a service manager that does this itself.
 
 Belongs here: command lines, and living and dying together. Does not: who may reach them (orchestration.access), or the
 pages (reports, which is started as a script and never imported).
@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 
-from orchestration.access import Access, allowed
+from orchestration.access import Access, AccessError, allowed
 from orchestration.dbt import prepare_manifest
 from orchestration.home import prepare_dagster_home
 from orchestration.settings import PACKAGES_DIR, PROJECT_DIR, Settings
@@ -27,19 +28,22 @@ PAGES_DIR = PACKAGES_DIR / "reports" / "start"
 _GRACE_SECONDS = 20
 
 
-def commands(host: str, port: int) -> list[list[str]]:
-    """The command lines of the children: web server, daemon."""
-    binaries = Path(sys.executable).parent
+def webserver_command(host: str, port: int, workspace: Path) -> list[str]:
     return [
-        [
-            *(str(binaries / "dagster-webserver"), "-w", str(WORKSPACE), "-h", host, "-p", str(port)),
-            *("--log-level", "warning", "--code-server-log-level", "warning"),
-        ],
-        [
-            *(str(binaries / "dagster-daemon"), "run", "-w", str(WORKSPACE)),
-            *("--log-level", "warning", "--code-server-log-level", "warning"),
-        ],
+        *(_binary("dagster-webserver"), "-w", str(workspace), "-h", host, "-p", str(port)),
+        *("--log-level", "warning", "--code-server-log-level", "warning"),
     ]
+
+
+def daemon_command(workspace: Path) -> list[str]:
+    return [
+        *(_binary("dagster-daemon"), "run", "-w", str(workspace)),
+        *("--log-level", "warning", "--code-server-log-level", "warning"),
+    ]
+
+
+def _binary(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
 
 
 def pages_command(access: Access, port: int) -> list[str]:
@@ -59,16 +63,39 @@ def pages_are_installed() -> bool:
     return importlib.util.find_spec("streamlit") is not None and importlib.util.find_spec("nh3") is not None
 
 
-def serve(settings: Settings, host: str, port: int, pages_port: int) -> int:
+def become(settings: Settings, only: str, host: str, port: int, pages_port: int, workspace: Path) -> NoReturn:
+    """Replace this process by the one server that `only` names: webserver, daemon or reports. Signals reach it directly.
+
+    Raises as serve does; AccessError also where the pages are not installed.
+    """
+    access = allowed(settings, host)
+    if only == "reports":
+        if not pages_are_installed():
+            raise AccessError("the report pages are not installed: pip install 'message-tracking-warehouse[reports]'")
+        command, folder = pages_command(access, pages_port), PAGES_DIR
+    else:
+        web = webserver_command(access.dagster_host, port, workspace)
+        command, folder = web if only == "webserver" else daemon_command(workspace), PROJECT_DIR
+        prepare_dagster_home(settings)
+    settings.export()
+    if only != "reports" and workspace == WORKSPACE:
+        prepare_manifest(settings)
+    os.chdir(folder)
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def serve(settings: Settings, host: str, port: int, pages_port: int, workspace: Path = WORKSPACE) -> int:
     """Serve until a signal comes (returns 0) or a child ends by itself (the others are stopped; returns 1).
 
     Raises DbtError where the models cannot be read: better now than as an error page; AccessError where the host
-    needs a login that is not set up.
+    needs a login that is not set up; SettingsError where Dagster's storage cannot be used.
     """
     access = allowed(settings, host)
     prepare_dagster_home(settings)
     settings.export()
-    prepare_manifest(settings)
+    if workspace == WORKSPACE:
+        prepare_manifest(settings)
     stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -78,7 +105,10 @@ def serve(settings: Settings, host: str, port: int, pages_port: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     # A group of their own: Ctrl-C reaches this process alone, which then stops them in order.
-    starting = [(command, PROJECT_DIR) for command in commands(access.dagster_host, port)]
+    starting = [
+        (webserver_command(access.dagster_host, port, workspace), PROJECT_DIR),
+        (daemon_command(workspace), PROJECT_DIR),
+    ]
     if pages_are_installed():
         starting.append((pages_command(access, pages_port), PAGES_DIR))
     children = [

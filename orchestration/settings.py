@@ -66,7 +66,7 @@ def without_secrets(text: str) -> str:
 class Settings:
     """Every setting, paths absolute; landing and landed location may be s3:// URLs.
 
-    reference_url and publish_url may hold a password: repr leaves them out.
+    reference_url, publish_url and dagster_storage_url may hold a password: repr leaves them out.
     """
 
     landing_dir: Location
@@ -75,6 +75,8 @@ class Settings:
     engine: str = "duckdb"
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
+    dagster_storage_url: str | None = field(default=None, repr=False)
+    """PostgreSQL database of Dagster's runs and events; SQLite files in DAGSTER_HOME where None."""
     publish_role: str = "mtw_reader"
     """The role of the PostgreSQL copy that may read it."""
     reports_url: str = "http://127.0.0.1:8501"
@@ -192,6 +194,7 @@ class Settings:
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
+            dagster_storage_url=_postgresql("MTW_DAGSTER_STORAGE_URL", text("MTW_DAGSTER_STORAGE_URL")),
             reports_url=_web_address("MTW_REPORTS_URL", text("MTW_REPORTS_URL", cls.reports_url) or ""),
             docs_url=_web_address("MTW_DOCS_URL", docs_url) if (docs_url := text("MTW_DOCS_URL")) else None,
             time_zone=time_zone,
@@ -314,6 +317,8 @@ class Settings:
             variables["MTW_REFERENCE_MAPPING"] = str(self.reference_mapping)
         if self.publish_url:
             variables |= {"MTW_PUBLISH_URL": self.publish_url, "MTW_PUBLISH_ROLE": self.publish_role}
+        if self.dagster_storage_url:
+            variables["MTW_DAGSTER_STORAGE_URL"] = self.dagster_storage_url
         return variables
 
     def export(self) -> None:
@@ -385,6 +390,21 @@ def _seconds(name: str, text: str) -> tuple[float, ...]:
     if any(not 0 <= seconds <= 86_400 for seconds in found):
         raise SettingsError(f"{name} is {text!r}; write seconds like 5,20,60, or 0 for no further attempt")
     return () if found == (0.0,) else found
+
+
+def _postgresql(name: str, url: str | None) -> str | None:
+    """The URL, which is never quoted: it may hold a password."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"{name} is no URL of a PostgreSQL database; write it like postgresql://user@host/dagster")
+    # SQLAlchemy knows the long name only.
+    return re.sub(r"^postgres:", "postgresql:", url)
 
 
 def _share(name: str, text: str | None) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.serve import commands
+from orchestration.serve import WORKSPACE, webserver_command
 from orchestration.settings import PROJECT_DIR, Settings
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -70,7 +70,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = root / "webserver.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            commands("127.0.0.1", port)[0], cwd=PROJECT_DIR, env=environment, stdout=output, stderr=output
+            webserver_command("127.0.0.1", port, WORKSPACE),
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
     address = f"http://127.0.0.1:{port}"
     try:
