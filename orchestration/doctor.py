@@ -1,8 +1,8 @@
 """Looks at an installation and says what to do about what is wrong.
 
 Versions, clock and time zones, folders and permissions, space, lock, Dagster's storage, ledger, landed files, erasures,
-the platform's database, the published version. Belongs here: looking, as long as it takes seconds. Does not: reading all landed bytes
-(the checks of a run do).
+the platform's database, the published version. Belongs here: looking, as long as it takes seconds. Does not: reading
+all landed bytes (the checks of a run do).
 """
 
 import contextlib

@@ -139,7 +139,7 @@ class Scrubber:
         return count
 
     def _clean_postgresql_column(self, database: psycopg.Connection, table: str, column: str, kind: str) -> int:
-        names = {"table": sql.Identifier(table), "column": sql.Identifier(column), "kind": sql.SQL(kind)}  # type: ignore[arg-type]
+        names = {"table": sql.Identifier(table), "column": sql.Identifier(column), "kind": sql.SQL(kind)}
         read = sql.SQL("select ctid::text, {column}::text from {table} where {column} is not null").format(**names)
         write = sql.SQL("update {table} set {column} = %s::{kind} where ctid = %s::tid and {column}::text = %s").format(
             **names
@@ -150,9 +150,7 @@ class Scrubber:
             with database.cursor("texts") as rows:
                 rows.itersize = 1_000
                 rows.execute(read)
-                news = [(new, place, text) for place, text in rows if (new := self.clean(text)) != text]
-            with database.cursor() as writer:
-                for new in news:
-                    writer.execute(write, new)
-                    count += writer.rowcount
+                changes = [(new, place, text) for place, text in rows if (new := self.clean(text)) != text]
+            for change in changes:
+                count += database.execute(write, change).rowcount
         return count

@@ -64,7 +64,7 @@ def pages_are_installed() -> bool:
 
 
 def become(settings: Settings, only: str, host: str, port: int, pages_port: int, workspace: Path) -> NoReturn:
-    """Replace this process by the one server that `only` names: webserver, daemon or reports. Signals reach it directly.
+    """Replace this process by the one server that `only` names (webserver, daemon, reports): signals reach it.
 
     Raises as serve does; AccessError also where the pages are not installed.
     """
