@@ -61,11 +61,16 @@ def storage_problem(url: str) -> str | None:
     if importlib.util.find_spec("dagster_postgres") is None:
         return f"{_SETTING} needs dagster-postgres: pip install 'message-tracking-warehouse[postgres]'"
     try:
-        psycopg.connect(url, connect_timeout=_PATIENCE_SECONDS).close()
+        psycopg.connect(driverless(url), connect_timeout=_PATIENCE_SECONDS).close()
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"Dagster's storage cannot be reached ({reason}); check {_SETTING} and the server"
     return None
+
+
+def driverless(url: str) -> str:
+    """The storage's URL without the driver that SQLAlchemy is told by it."""
+    return url.replace("+psycopg2", "", 1)
 
 
 def _check_storage(url: str) -> None:

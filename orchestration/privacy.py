@@ -30,6 +30,7 @@ from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
 from orchestration import publish
+from orchestration.home import driverless
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.scrub import Scrubber
 from orchestration.settings import Settings
@@ -156,7 +157,7 @@ def _clean_logs(settings: Settings, found: Identifiers) -> None:
         ) from error
     if settings.dagster_storage_url:
         try:
-            Scrubber(found).clean_postgresql(settings.dagster_storage_url)
+            Scrubber(found).clean_postgresql(driverless(settings.dagster_storage_url))
         except psycopg.Error as error:
             reason = " ".join(str(error).split())
             raise IngestError(

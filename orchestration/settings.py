@@ -76,7 +76,7 @@ class Settings:
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
     dagster_storage_url: str | None = field(default=None, repr=False)
-    """PostgreSQL database of Dagster's runs and events; SQLite files in DAGSTER_HOME where None."""
+    """PostgreSQL database of Dagster's runs and events, postgresql+psycopg2://…; files in DAGSTER_HOME where None."""
     publish_role: str = "mtw_reader"
     """The role of the PostgreSQL copy that may read it."""
     reports_url: str = "http://127.0.0.1:8501"
@@ -194,7 +194,7 @@ class Settings:
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
-            dagster_storage_url=_postgresql("MTW_DAGSTER_STORAGE_URL", text("MTW_DAGSTER_STORAGE_URL")),
+            dagster_storage_url=_dagster_storage(text("MTW_DAGSTER_STORAGE_URL")),
             reports_url=_web_address("MTW_REPORTS_URL", text("MTW_REPORTS_URL", cls.reports_url) or ""),
             docs_url=_web_address("MTW_DOCS_URL", docs_url) if (docs_url := text("MTW_DOCS_URL")) else None,
             time_zone=time_zone,
@@ -392,19 +392,22 @@ def _seconds(name: str, text: str) -> tuple[float, ...]:
     return () if found == (0.0,) else found
 
 
-def _postgresql(name: str, url: str | None) -> str | None:
-    """The URL, which is never quoted: it may hold a password."""
+def _dagster_storage(url: str | None) -> str | None:
+    """The URL, which is never quoted: it may hold a password.
+
+    Its scheme has to name the driver. dagster-postgres works with psycopg2 alone, SQLAlchemy takes another one where
+    none is named, and Dagster's processes read the variable by themselves: nobody could add it for them.
+    """
     if url is None:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("postgresql", "postgres") and len(parts.path) > 1
+        usable = parts.scheme == "postgresql+psycopg2" and len(parts.path) > 1
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{name} is no URL of a PostgreSQL database; write it like postgresql://user@host/dagster")
-    # SQLAlchemy knows the long name only.
-    return re.sub(r"^postgres:", "postgresql:", url)
+        raise SettingsError("MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster")
+    return url
 
 
 def _share(name: str, text: str | None) -> float:
