@@ -64,7 +64,7 @@ def storage_problem(url: str) -> str | None:
         psycopg.connect(driverless(url), connect_timeout=_PATIENCE_SECONDS).close()
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return f"Dagster's storage cannot be reached ({reason}); check {_SETTING} and the server"
+        return f"Dagster's storage cannot be reached; check {_SETTING} and the server ({reason})"
     return None
 
 

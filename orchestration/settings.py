@@ -402,7 +402,7 @@ def _dagster_storage(url: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(url)
-        usable = parts.scheme == "postgresql+psycopg2" and len(parts.path) > 1
+        usable = url.startswith("postgresql+psycopg2://") and len(parts.path) > 1
     except ValueError:
         usable = False
     if not usable:
