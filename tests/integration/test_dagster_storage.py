@@ -1,4 +1,4 @@
-"""Dagster's runs and events in a real PostgreSQL: a run of the command line, what it leaves where, what an erasure does.
+"""Dagster's runs and events in a real PostgreSQL: a run by hand, what it leaves where, what an erasure does.
 
 On small_project, as test_definitions: whose models they are does not matter here.
 """
