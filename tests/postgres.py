@@ -108,7 +108,7 @@ def running_server() -> Iterator[Server]:
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
         for attempt in range(3):
-            port = _free_port()
+            port = free_port()
             with (base / "log").open("w") as log:
                 process = subprocess.Popen(
                     [programs / "postgres", "-D", base / "data", "-p", str(port), "-k", base, "-F",
@@ -160,7 +160,7 @@ def _unprivileged() -> pwd.struct_passwd:
     raise AssertionError("no user postgres or nobody that a server could run as")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
