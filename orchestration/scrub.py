@@ -126,16 +126,12 @@ class Scrubber:
                 " where c.table_schema = current_schema() and t.table_type = 'BASE TABLE'"
                 " and c.data_type in ('text', 'character varying', 'json', 'jsonb') and c.is_generated = 'NEVER'"
             ).fetchall()
-            for table in sorted({row[0] for row in columns}):
-                changed = sum(
-                    self._clean_postgresql_column(database, table, name, kind)
-                    for owner, name, kind in columns
-                    if owner == table
-                )
-                if changed:
-                    # Old texts stay in the table's pages until it is written anew.
-                    database.execute(sql.SQL("vacuum full {}").format(sql.Identifier(table)))
-                count += changed
+            for name, column, kind in columns:
+                count += self._clean_postgresql_column(database, name, column, kind)
+            for name in sorted({row[0] for row in columns}):
+                # Old texts stay in a table's pages until it is written anew; all of them, because an attempt that
+                # was ended here has left such pages and finds nothing to change the next time.
+                database.execute(sql.SQL("vacuum full {}").format(sql.Identifier(name)))
         return count
 
     def _clean_postgresql_column(self, database: psycopg.Connection, table: str, column: str, kind: str) -> int:
