@@ -339,7 +339,15 @@ def test_the_values_are_of_this_pipeline() -> None:
         "pollIntervalSeconds": monitoring["poll_interval_seconds"],
         "freeSlotsAfterRunEndSeconds": monitoring["free_slots_after_run_end_seconds"],
     }
-    assert found["concurrency"]["pools"]["defaultLimit"] == shipped["concurrency"]["pools"]["default_limit"] == 1
+    limits = shipped["concurrency"]
+    assert found["concurrency"]["pools"] == {
+        "defaultLimit": limits["pools"]["default_limit"],
+        "granularity": limits["pools"]["granularity"],
+    }
+    assert found["concurrency"]["runs"]["tagConcurrencyLimits"] == limits["runs"]["tag_concurrency_limits"]
+    assert found["concurrency"]["runs"]["maxConcurrentRuns"] >= limits["runs"]["max_concurrent_runs"]
+    # Two projects, one storage: ours would remove runs of the other.
+    assert variables["MTW_KEPT_RUNS"] == "0"
     assert found["telemetry"] == {"enabled": False}
     # SQLAlchemy would take another driver than dagster-postgres can work with.
     assert found["postgresql"]["postgresqlScheme"] == "postgresql+psycopg2"
