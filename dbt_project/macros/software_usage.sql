@@ -1,16 +1,16 @@
 {# Visitors, pages and usage rates of browsers or operating systems. Goes on after the CTE `clicks`
-   (clicked_on, name, version, recipient_id, is_machine) and ends the query. #}
+   (clicked_on, name, version, person_key, page_count, human_page_count) and ends the query. #}
 {% macro software_usage(name, version) -%}
 visits as (
     select
         clicked_on,
         {{ name }},
         {{ version }},
-        recipient_id,
-        count(*) as page_count,
-        count(*) filter (where not is_machine) as human_page_count
+        person_key,
+        sum(page_count) as page_count,
+        sum(human_page_count) as human_page_count
     from clicks
-    group by clicked_on, {{ name }}, {{ version }}, recipient_id
+    group by clicked_on, {{ name }}, {{ version }}, person_key
 ),
 
 versions as (
@@ -78,9 +78,9 @@ inner join best_days
         and versions.{{ version }} = best_days.{{ version }}
 {%- endmacro %}
 
-{# Distinct recipients; whoever is not known is no visitor. #}
+{# Distinct recipients; whoever is not known (NULL) is no visitor. #}
 {% macro software_visitors() -%}
-    cast(count(distinct recipient_id) filter (where recipient_id <> 0) as bigint) as visitor_count,
-        cast(count(distinct recipient_id) filter (where recipient_id <> 0 and human_page_count > 0) as bigint)
+    cast(count(distinct person_key) as bigint) as visitor_count,
+        cast(count(distinct person_key) filter (where human_page_count > 0) as bigint)
             as human_visitor_count
 {%- endmacro %}

@@ -1,4 +1,4 @@
--- The lines of a delivery's click table add up to its events with any URL id but 1.
+-- The lines of a delivery's click table add up to its events with any URL id but 1, where these are kept.
 with
 
 lines as (
@@ -7,6 +7,7 @@ lines as (
         cast(sum(click_count) as bigint) as click_count,
         sum(click_share) as click_share
     from {{ ref('rpt_url_click_streams') }}
+    where delivery_id not in (select purges.delivery_id from {{ ref('purges') }} as purges)
     group by delivery_id
 ),
 
@@ -16,6 +17,7 @@ events as (
         count(*) as click_count
     from {{ ref('fct_tracking_events') }}
     where url_id <> 1
+        and delivery_id not in (select purges.delivery_id from {{ ref('purges') }} as purges)
     group by delivery_id
 )
 

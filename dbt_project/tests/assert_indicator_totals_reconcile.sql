@@ -1,4 +1,5 @@
--- The indicators of all deliveries together are the facts: what no delivery has lost, none has twice.
+-- The indicators of all deliveries whose events are kept are the facts: what no delivery has lost, none has
+-- twice.
 with
 
 indicators as (
@@ -11,6 +12,7 @@ indicators as (
         sum(transaction_amount) as transaction_amount,
         cast(sum(to_deliver_count) as bigint) as to_deliver_count
     from {{ ref('rpt_tracking_indicators') }}
+    where delivery_id not in (select purges.delivery_id from {{ ref('purges') }} as purges)
 ),
 
 events as (
@@ -22,11 +24,13 @@ events as (
         count(*) filter (where url_type in (4, 5)) as page_visit_count,
         sum(amount) as transaction_amount
     from {{ ref('fct_tracking_events') }}
+    where delivery_id not in (select purges.delivery_id from {{ ref('purges') }} as purges)
 ),
 
 messages as (
     select count(*) as to_deliver_count from {{ ref('fct_messages') }}
     where status <> 0
+        and delivery_id not in (select purges.delivery_id from {{ ref('purges') }} as purges)
 )
 
 select

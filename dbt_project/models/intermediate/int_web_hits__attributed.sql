@@ -238,6 +238,18 @@ surrounded as (
         )
 ),
 
+-- Those whose first refusal was in a line that has been purged since.
+refusals as (
+    select
+        person_key,
+        refused_at
+    from {{ ref('stg_landed__refusals') }}
+),
+
+salt as (
+    select max(salt) as salt from {{ ref('stg_landed__salt') }}
+),
+
 weighed as (
     select
         hits.*,
@@ -249,7 +261,10 @@ weighed as (
         identifications.recipient_id as later_recipient_id,
         case
             when not hits.is_web_hit then 'no_web_hit'
-            when hits.is_opted_out or hits.occurred_at >= surrounded.refused_at then 'opted_out'
+            when hits.is_opted_out
+                or hits.occurred_at >= surrounded.refused_at
+                or hits.occurred_at >= refusals.refused_at
+                then 'opted_out'
             when hits.delivery_id <> 0 then 'session'
             when hits.forced_delivery_id is not null then 'forced'
             when hits.message_id <> 0 then 'session'
@@ -271,6 +286,9 @@ weighed as (
         on surrounded.visitor_id = identifications.visitor_id
             and surrounded.identification_number = identifications.number
             and hits.is_in_time_range
+    cross join salt
+    left join refusals
+        on {{ person_key('hits.visitor_id', 'salt.salt') }} = refusals.person_key
 ),
 
 attributed as (

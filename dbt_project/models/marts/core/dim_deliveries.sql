@@ -38,6 +38,9 @@ members as (
     select delivery_id from events
     union
     select delivery_id from messages
+    union
+    -- Of which reports are all that is left.
+    select delivery_id from {{ ref('stg_landed__purges') }}
 ),
 
 first_messages as (

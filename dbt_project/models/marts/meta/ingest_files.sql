@@ -9,6 +9,7 @@ select
     blank_count,
     not_tracking_count,
     suppressed_count,
+    purged_count,
     {{ ratio('quarantined_count', 'lines_count') }} as quarantine_rate,
     content_bytes,
     held_bytes,

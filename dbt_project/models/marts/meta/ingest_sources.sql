@@ -12,6 +12,7 @@ files as (
         cast(sum(blank_count) as bigint) as blank_count,
         cast(sum(not_tracking_count) as bigint) as not_tracking_count,
         cast(sum(suppressed_count) as bigint) as suppressed_count,
+        cast(sum(purged_count) as bigint) as purged_count,
         cast(sum(content_bytes) as bigint) as content_bytes,
         cast(sum(held_bytes) as bigint) as held_bytes,
         cast(count(*) filter (where held_bytes > 0) as bigint) as held_file_count
@@ -38,6 +39,7 @@ select
     coalesce(files.blank_count, 0) as blank_count,
     coalesce(files.not_tracking_count, 0) as not_tracking_count,
     coalesce(files.suppressed_count, 0) as suppressed_count,
+    coalesce(files.purged_count, 0) as purged_count,
     {{ ratio('files.quarantined_count', 'files.line_count') }} as quarantine_rate,
     coalesce(files.content_bytes, 0) as content_bytes,
     coalesce(files.held_bytes, 0) as held_bytes,

@@ -1,15 +1,19 @@
 with
 
+salt as (
+    select max(salt) as salt from {{ ref('stg_landed__salt') }}
+),
+
 clicks as (
     select
-        {{ local_day('occurred_at') }} as clicked_on,
-        coalesce(browser_name, 'unknown') as browser_name,
-        coalesce(browser_version, 'unknown') as browser_version,
-        recipient_id,
-        is_machine
-    from {{ ref('fct_tracking_events') }}
-    where url_type = 1
-        and is_in_time_range
+        users.clicked_on,
+        users.browser_name,
+        users.browser_version,
+        {{ person_key('users.person_key', 'salt.salt') }} as person_key,
+        users.page_count,
+        users.human_page_count
+    from {{ ref('agg_software_users') }} as users
+    cross join salt
 ),
 
 {{ software_usage('browser_name', 'browser_version') }}

@@ -21,14 +21,7 @@ networks as (
 ),
 
 shared_opens as (
-    select
-        delivery_id,
-        is_machine,
-        {{ network_shared_on('params') }} as network,
-        {{ delivery_shared('params') }} as shared_delivery_id
-    from {{ ref('fct_tracking_events') }}
-    where url_id = 1
-        and instr('&' || params, '&ap_category=') > 0
+    select * from {{ ref('agg_shared_opens') }}
 ),
 
 -- A delivery that is not known was not shared: an id that was mangled loses no open.
@@ -36,12 +29,12 @@ opens as (
     select
         coalesce(deliveries.delivery_id, shared_opens.delivery_id) as delivery_id,
         shared_opens.network,
-        cast(count(*) as bigint) as shared_open_count,
-        cast(count(*) filter (where not shared_opens.is_machine) as bigint) as human_shared_open_count
+        cast(sum(shared_opens.shared_open_count) as bigint) as shared_open_count,
+        cast(sum(shared_opens.human_shared_open_count) as bigint) as human_shared_open_count
     from shared_opens
     left join indicators as deliveries
         on shared_opens.shared_delivery_id = deliveries.delivery_id
-    where shared_opens.network is not null
+            and shared_opens.shared_delivery_id <> 0
     group by coalesce(deliveries.delivery_id, shared_opens.delivery_id), shared_opens.network
 )
 

@@ -1,4 +1,5 @@
--- A table: roll-ups are of many deliveries. Counted anew from the facts, since distinct counts do not add up.
+-- A table: roll-ups are of many deliveries. A message is one delivery's, so that messages add up over
+-- deliveries; persons do not, and are counted anew.
 with
 
 deliveries as (
@@ -8,67 +9,32 @@ deliveries as (
     from {{ ref('dim_deliveries') }}
 ),
 
-events as (
-    select
-        facts.delivery_id,
-        deliveries.campaign_label,
-        case when facts.is_in_time_range then {{ local_day('facts.occurred_at') }} end as event_on,
-        facts.message_id,
-        facts.visitor_id,
-        facts.url_id,
-        facts.url_type,
-        facts.is_machine
-    from {{ ref('fct_tracking_events') }} as facts
-    inner join deliveries
-        on facts.delivery_id = deliveries.delivery_id
+salt as (
+    select max(salt) as salt from {{ ref('stg_landed__salt') }}
 ),
 
--- One row per message and day first, and one per visitor and day with clicks: all that distinct counts need.
--- A distinct count then is a grouping and a sum, a tenth of the cost of distinct counts side by side.
-message_days as (
+activity as (
     select
-        delivery_id,
-        campaign_label,
-        event_on as day_on,
-        cast(date_trunc('week', event_on) as date) as week_on,
-        cast(date_trunc('month', event_on) as date) as month_on,
-        message_id,
-        count(*) filter (where url_id = 1) as open_count,
-        count(*) filter (where url_id = 1 and not is_machine) as human_open_count,
-        count(*) filter (where url_type = 1) as click_count,
-        count(*) filter (where url_type = 1 and not is_machine) as human_click_count,
-        count(*) filter (where url_type = 3) as opt_out_count,
-        count(*) filter (where url_type = 3 and not is_machine) as human_opt_out_count,
-        count(*) filter (where url_type = 6) as mirror_page_count,
-        count(*) filter (where url_type = 6 and not is_machine) as human_mirror_page_count,
-        count(*) filter (where {{ is_message_tracking() }}) as tracking_count,
-        count(*) filter (where {{ is_message_tracking() }} and not is_machine) as human_tracking_count
-    from events
-    group by delivery_id, campaign_label, event_on, message_id
+        deliveries.campaign_label,
+        periods.*
+    from {{ ref('agg_message_activity') }} as periods
+    inner join deliveries
+        on periods.delivery_id = deliveries.delivery_id
 ),
 
 visitor_days as (
     select
-        delivery_id,
-        campaign_label,
-        event_on as day_on,
-        cast(date_trunc('week', event_on) as date) as week_on,
-        cast(date_trunc('month', event_on) as date) as month_on,
-        visitor_id,
-        bool_or(not is_machine) as has_human_click
-    from events
-    where url_type = 1 and visitor_id <> ''
-    group by delivery_id, campaign_label, event_on, visitor_id
-),
-
-delivery_days as (
-    select distinct
-        delivery_id,
-        campaign_label,
-        day_on,
-        week_on,
-        month_on
-    from message_days
+        clicks.delivery_id,
+        deliveries.campaign_label,
+        clicks.clicked_on as day_on,
+        cast(date_trunc('week', clicks.clicked_on) as date) as week_on,
+        cast(date_trunc('month', clicks.clicked_on) as date) as month_on,
+        {{ person_key('clicks.person_key', 'salt.salt') }} as person_key,
+        clicks.has_human_click
+    from {{ ref('agg_person_clicks') }} as clicks
+    inner join deliveries
+        on clicks.delivery_id = deliveries.delivery_id
+    cross join salt
 ),
 {% for rollup in ['delivery', 'campaign', 'day', 'week', 'month', 'all'] %}
 {{ rollup_counts(rollup) }},

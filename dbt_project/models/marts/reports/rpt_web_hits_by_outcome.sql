@@ -1,11 +1,7 @@
 with
 
 hits as (
-    select
-        outcome,
-        is_machine
-    from {{ ref('int_web_hits__attributed') }}
-    where outcome <> 'no_web_hit'
+    select * from {{ ref('agg_web_hits') }}
 ),
 
 outcomes as (
@@ -27,8 +23,8 @@ select
     outcomes.outcome,
     outcomes.is_kept,
     '{{ var("web_tracking_mode") }}' as web_tracking_mode,
-    cast(count(hits.outcome) as bigint) as web_hit_count,
-    cast(count(*) filter (where not hits.is_machine) as bigint) as human_web_hit_count
+    cast(coalesce(sum(hits.web_hit_count), 0) as bigint) as web_hit_count,
+    cast(coalesce(sum(hits.human_web_hit_count), 0) as bigint) as human_web_hit_count
 from outcomes
 left join hits
     on outcomes.outcome = hits.outcome

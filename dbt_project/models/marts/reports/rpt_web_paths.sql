@@ -27,20 +27,20 @@ tracked_urls as (
     where delivery_id = 0
 ),
 
+salt as (
+    select max(salt) as salt from {{ ref('stg_landed__salt') }}
+),
+
 hits as (
     select
-        url_id,
-        -- Without a cookie the recipient, where known; else nobody knows whose step it was.
-        coalesce(
-            visitor_id, case when recipient_id <> 0 then 'recipient ' || cast(recipient_id as varchar) end
-        ) as visitor,
-        occurred_at,
-        attribution = 'session' and delivery_id <> 0 as has_session_delivery,
-        is_machine
-    from {{ ref('fct_tracking_events') }}
-    where attribution is not null
-        and is_in_time_range
-        and url_id in (select steps.url_id from steps)
+        visits.url_id,
+        {{ person_key('visits.person_key', 'salt.salt') }} as visitor,
+        visits.occurred_at,
+        visits.has_session_delivery,
+        visits.is_machine
+    from {{ ref('agg_page_visits') }} as visits
+    cross join salt
+    where visits.url_id in (select steps.url_id from steps)
 ),
 
 -- Once as the reference counts, once without machines.
@@ -50,8 +50,7 @@ seen as (
         forms.is_human
     from hits
     cross join (values (false), (true)) as forms (is_human) -- noqa: AL05
-    where hits.visitor is not null
-        and not (forms.is_human and hits.is_machine)
+    where not (forms.is_human and hits.is_machine)
 ),
 
 -- Per visitor, the earliest moment at which the step was reached in order.

@@ -1,0 +1,4 @@
+select
+    person_key,
+    refused_at
+from {{ source('landed', 'ledger_refusals') }}

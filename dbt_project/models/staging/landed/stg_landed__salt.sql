@@ -1,0 +1,2 @@
+select salt
+from {{ source('landed', 'ledger_salt') }}
