@@ -342,6 +342,7 @@ LEDGER_SCHEMAS: dict[str, pa.Schema] = {
             ("file_id", pa.int64()),
             ("source_file", pa.string()),
             *((f"{name}_count", pa.int64()) for name in _TALLY),
+            ("purged_count", pa.int64()),
             ("content_bytes", pa.int64()),
             ("held_bytes", pa.int64()),
             ("copy_count", pa.int64()),
@@ -366,8 +367,23 @@ LEDGER_SCHEMAS: dict[str, pa.Schema] = {
             ("since_at", pa.timestamp("us")),
         ]
     ),
+    "ledger_purges": pa.schema(
+        [
+            ("delivery_id", pa.int64()),
+            ("kind", pa.string()),
+            ("purged_at", pa.timestamp("us")),
+            ("kept_days", pa.int64()),
+            ("expired_at", pa.timestamp("us")),
+            ("event_count", pa.int64()),
+            ("first_event_at", pa.timestamp("us")),
+            ("last_event_at", pa.timestamp("us")),
+        ]
+    ),
+    "ledger_frozen": pa.schema([("table_name", pa.string()), ("path", pa.string())]),
+    "ledger_salt": pa.schema([("salt", pa.string())]),
+    "ledger_refusals": pa.schema([("person_key", pa.string()), ("refused_at", pa.timestamp("us"))]),
 }
-"""What the ledger knows of files, gaps and problems, as one Parquet file each beside batches.parquet."""
+"""What the ledger knows of files, gaps, problems and purges, as one Parquet file each beside batches.parquet."""
 
 
 def reference_schema(entity: ReferenceEntity) -> pa.Schema:
@@ -393,6 +409,10 @@ LANDED_SCHEMAS: dict[str, pa.Schema] = {
     **{entity.name: reference_schema(entity) for entity in REFERENCE_ENTITIES},
 }
 """Every directory below landed/ and the schema of its Parquet files."""
+
+FROZEN = "frozen"
+"""The directory below landed/ for report rows of purged deliveries, a file per table and batch. No source: their
+columns are those of the published tables."""
 
 EMPTY_BATCH = 2**63 - 1
 """The partition of the empty file that each source has from the start, so that readers always find its columns. Its

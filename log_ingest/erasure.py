@@ -28,13 +28,14 @@ from urllib.parse import unquote_plus
 import duckdb
 import pyarrow as pa
 
-from log_ingest.catalog import LINE_SOURCES, USER_AGENTS_SCHEMA, ReferenceEntity
+from log_ingest.catalog import FROZEN, LINE_SOURCES, USER_AGENTS_SCHEMA, ReferenceEntity
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.formats.reference_rows import row_hash_sql
 from log_ingest.formats.registry import LINE_FORMATS
+from log_ingest.frozen import PERSON, person_digest
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.landing import Landing, Unit
-from log_ingest.ledger import Commit, Erasure, Ledger
+from log_ingest.ledger import SALT, Commit, Erasure, Ledger
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
@@ -209,6 +210,7 @@ class _Erasure:
                 self._rewrite_reference(entity)
             self._rewrite_set_aside()
             self._rewrite_user_agents()
+            self._rewrite_frozen()
             erasure = Erasure(
                 str(uuid.uuid4()),
                 datetime.now(UTC).isoformat(timespec="seconds"),
@@ -476,6 +478,40 @@ class _Erasure:
             " from stored left join subject_set_aside as own using (part, row)",
             self._parts("set_aside"),
         )
+
+    # -- frozen rows
+
+    def _rewrite_frozen(self) -> None:
+        """Rows of purged deliveries know persons by digests: of the new identifiers from now on, as all other rows."""
+        salt = self._ledger.fact(SALT)
+        frozen = [row["path"] for row in self._ledger.parts(source=FROZEN)]
+        parts = [part for part in frozen if PERSON in self._columns(part)] if salt else []
+        if not parts:
+            return
+        persons = (
+            "select old, new from map_visitors union all select 'esp-' || old, 'esp-' || new from map_messages"
+            " union all select old::varchar, new::varchar from map_recipients"
+            " union all select 'recipient ' || old, 'recipient ' || new from map_recipients"
+        )
+        self._con.execute(
+            f"create or replace temp table frozen_persons as select {person_digest('old', literal(salt))} as old,"
+            f" {person_digest('new', literal(salt))} as new from ({persons})"
+        )
+        self._rewrite(
+            FROZEN,
+            f"select stored.* replace (coalesce(persons.new, stored.{PERSON}) as {PERSON}) from stored"
+            f" left join frozen_persons as persons on stored.{PERSON} = persons.old",
+            [part for part in parts if self._names_one(part)],
+        )
+
+    def _columns(self, part: str) -> list[str]:
+        rows = self._con.execute(f"describe select * from read_parquet({literal(str(self._landing.root / part))})")
+        return [row[0] for row in rows.fetchall()]
+
+    def _names_one(self, part: str) -> bool:
+        stored = f"read_parquet({literal(str(self._landing.root / part))})"
+        found = self._con.execute(f"select 1 from {stored} where {PERSON} in (select old from frozen_persons) limit 1")
+        return found.fetchone() is not None
 
     # -- user agents
 

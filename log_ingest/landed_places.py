@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-from log_ingest.catalog import EMPTY_BATCH, LANDED_SCHEMAS
+from log_ingest.catalog import EMPTY_BATCH, FROZEN, LANDED_SCHEMAS
 from log_ingest.errors import IngestError
 from log_ingest.ledger import Ledger
 from log_ingest.storage import GLOB_CHARACTERS, Location, ObjectUrl
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OWNER_FILE = "owner.txt"
 OWNER_FACT = "landed_owner"
-_BATCH = re.compile(f"(?:{'|'.join(LANDED_SCHEMAS)})/batch_id=([0-9]+)/.+", re.DOTALL)
+_BATCH = re.compile(f"(?:{'|'.join((*LANDED_SCHEMAS, FROZEN))})/batch_id=([0-9]+)/.+", re.DOTALL)
 
 
 class LandedPlace(Protocol):
@@ -145,11 +145,12 @@ class FolderPlace:
         fsync(target.parent)
 
     def take_batch(self, folder: Path, target: str) -> None:
+        (self.root / target).parent.mkdir(exist_ok=True)
         folder.rename(self.root / target)
         fsync((self.root / target).parent)
 
     def batch_paths(self) -> Iterator[str]:
-        for source in LANDED_SCHEMAS:
+        for source in (*LANDED_SCHEMAS, FROZEN):
             for path in (self.root / source).glob("batch_id=*/*"):
                 if path.parent.name != f"batch_id={EMPTY_BATCH}":
                     yield str(path.relative_to(self.root))

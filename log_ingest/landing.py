@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from log_ingest.catalog import BATCHES_SCHEMA, EMPTY_BATCH, LANDED_SCHEMAS
 from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place
+from log_ingest.late_lines import LateLines
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
 from log_ingest.storage import Location
@@ -50,6 +51,7 @@ class Landing:
         self.warehouse_dir = warehouse_dir
         try:
             self.suppression = Suppression.load(warehouse_dir, ledger, self.con)
+            self.late_lines = LateLines.load(ledger, self.place, self.con)
         except BaseException:
             self.con.close()
             raise

@@ -109,11 +109,16 @@ create table pointer_runs (
 """
 
 
+SALT = "salt"
+"""The fact that digests of persons in frozen rows are made with."""
+
+
 @dataclass
 class Tally:
     """Control totals in lines. lines = accepted + duplicate + quarantined + blank + not_tracking + suppressed.
 
-    not_tracking: requests in a web server's log that are no tracking hits. suppressed: of erased recipients.
+    not_tracking: requests in a web server's log that are no tracking hits. suppressed: of erased recipients, or of
+    purged deliveries. Accepted lines that were purged since are still accepted ones here: see Ledger.purged_lines.
     """
 
     lines: int = 0
@@ -201,6 +206,13 @@ class Commit:
     erased_lines: dict[int, int] = field(default_factory=dict)
     """By file: further lines whose bytes are not all kept."""
     erasure: "Erasure | None" = None
+    purge: "Purge | None" = None
+    purged_lines: dict[int, int] = field(default_factory=dict)
+    """By file: further accepted lines that are purged."""
+    purged_rows: dict[int, int] = field(default_factory=dict)
+    """By earlier batch: accepted rows that its parts no longer hold."""
+    late_lines: dict[int, int] = field(default_factory=dict)
+    """By file: further suppressed lines that are of purged deliveries."""
 
 
 @dataclass(frozen=True)
@@ -212,6 +224,31 @@ class Erasure:
     run_id: str
     recipient_count: int
     counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PurgedDelivery:
+    """A delivery and what was purged of it. Times: UTC, ISO 8601."""
+
+    delivery_id: int
+    expired_at: str
+    event_count: int
+    first_event_at: str | None
+    last_event_at: str | None
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What a purge did. refusals: by digest of a visitor, since when they refuse web tracking."""
+
+    purge_id: str
+    kind: str
+    purged_at: str
+    run_id: str
+    kept_days: int
+    line_count: int
+    deliveries: list[PurgedDelivery]
+    refusals: dict[str, str]
 
 
 class Ledger:
@@ -390,6 +427,7 @@ class Ledger:
             for name, value in commit.facts.items():
                 self.set_fact(name, value)
             self._write_erasure(commit)
+            self._write_purge(commit)
 
     # -- erasures
 
@@ -423,6 +461,73 @@ class Ledger:
                     *(erasure.erasure_id, erasure.erased_at, erasure.run_id, erasure.recipient_count),
                     json.dumps(erasure.counts, sort_keys=True),
                 ],
+            )
+
+    # -- purges
+
+    def purges(self) -> list[sqlite3.Row]:
+        """All purges, oldest first, with delivery_count."""
+        return self._db.execute(
+            "select purges.*, (select count(*) from purged_deliveries where purged_deliveries.purge_id ="
+            " purges.purge_id) as delivery_count from purges order by purged_at, purge_id"
+        ).fetchall()
+
+    def purged_deliveries(self) -> list[sqlite3.Row]:
+        """Every delivery whose lines are gone, with its purge, by id."""
+        return self._db.execute(
+            "select purged_deliveries.*, kind, purged_at, kept_days from purged_deliveries join purges using (purge_id)"
+            " order by delivery_id"
+        ).fetchall()
+
+    def purged_lines(self) -> dict[int, int]:
+        """By file: accepted lines that were purged since."""
+        return self._purged("lines")
+
+    def late_lines(self) -> dict[int, int]:
+        """By file: suppressed lines that were of purged deliveries."""
+        return self._purged("late_lines")
+
+    def refusals(self) -> list[tuple[str, str]]:
+        """Digest of a visitor, and since when they refuse web tracking, where a purged line said so."""
+        return [tuple(row) for row in self._db.execute("select * from refusals order by person_key")]
+
+    def _purged(self, column: str) -> dict[int, int]:
+        rows = self._db.execute(f"select file_id, {column} from purged_lines where {column} > 0")
+        return dict(tuple(row) for row in rows)
+
+    def _write_purge(self, commit: Commit) -> None:
+        if purge := commit.purge:
+            self._db.execute(
+                "insert into purges values (?, ?, ?, ?, ?, ?)",
+                [purge.purge_id, purge.kind, purge.purged_at, purge.run_id, purge.kept_days, purge.line_count],
+            )
+            self._db.executemany(
+                "insert into purged_deliveries values (?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(entry.delivery_id, purge.purge_id, entry.expired_at, entry.event_count),
+                        *(entry.first_event_at, entry.last_event_at),
+                    )
+                    for entry in purge.deliveries
+                ],
+            )
+            self._db.executemany(
+                "insert into refusals values (?, ?) on conflict (person_key) do update set"
+                " refused_at = min(refused_at, excluded.refused_at)",
+                list(purge.refusals.items()),
+            )
+        self._db.executemany(
+            "update batches set accepted_count = accepted_count - ? where batch_id = ?",
+            [(count, batch_id) for batch_id, count in commit.purged_rows.items()],
+        )
+        for column, counts in (("lines", commit.purged_lines), ("late_lines", commit.late_lines)):
+            self._db.executemany(
+                "insert into purged_lines (file_id, lines, late_lines) values (?, 0, 0) on conflict do nothing",
+                [(file_id,) for file_id in counts],
+            )
+            self._db.executemany(
+                f"update purged_lines set {column} = {column} + ? where file_id = ?",
+                [(count, file_id) for file_id, count in counts.items()],
             )
 
     # -- pointers

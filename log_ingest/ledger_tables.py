@@ -1,31 +1,46 @@
-"""The ledger's facts as Parquet beside the landed rows, for readers that do not open the ledger: files, gaps, problems.
+"""The ledger's facts as Parquet beside the landed rows, for readers that do not open the ledger: files, gaps, problems,
+purges.
 
-Belongs here: those three tables. Does not: batches (landing writes them with every commit), showing them.
+Belongs here: those tables. Does not: batches (landing writes them with every commit), showing them.
 """
 
 from datetime import datetime
 
 import pyarrow as pa
 
-from log_ingest.catalog import LEDGER_SCHEMAS
+from log_ingest.catalog import FROZEN, LEDGER_SCHEMAS
 from log_ingest.landing import Landing
-from log_ingest.ledger import TALLY_COLUMNS, Ledger
+from log_ingest.ledger import SALT, TALLY_COLUMNS, Ledger
 
 
 def write_ledger_tables(landing: Landing, ledger: Ledger) -> None:
     """Write all of LEDGER_SCHEMAS anew. The same ledger gives the same bytes."""
-    rows = {"ledger_files": _files(ledger), "ledger_gaps": _gaps(ledger), "ledger_problems": _problems(ledger)}
+    salt = ledger.fact(SALT)
+    rows = {
+        "ledger_files": _files(ledger),
+        "ledger_gaps": _gaps(ledger),
+        "ledger_problems": _problems(ledger),
+        "ledger_purges": _purges(ledger),
+        "ledger_frozen": _frozen(ledger),
+        "ledger_salt": [{"salt": salt}] if salt else [],
+        "ledger_refusals": [
+            {"person_key": person, "refused_at": _time(refused_at)} for person, refused_at in ledger.refusals()
+        ],
+    }
     for name, schema in LEDGER_SCHEMAS.items():
         landing.write_table(name, pa.Table.from_pylist(rows[name], schema=schema))
 
 
 def _files(ledger: Ledger) -> list[dict[str, object]]:
+    purged = ledger.purged_lines()
     return [
         {
             "source": row["source"],
             "file_id": row["file_id"],
             "source_file": row["name"],
             **{f"{name}_count": row[name] for name in TALLY_COLUMNS},
+            "accepted_count": row["accepted"] - purged.get(row["file_id"], 0),
+            "purged_count": purged.get(row["file_id"], 0),
             "content_bytes": row["content_bytes"],
             "held_bytes": row["held_bytes"],
             "copy_count": row["copy_count"],
@@ -58,6 +73,30 @@ def _problems(ledger: Ledger) -> list[dict[str, object]]:
             "since_at": _time(row["changed_at"]),
         }
         for row in ledger.problem_rows()
+    ]
+
+
+def _purges(ledger: Ledger) -> list[dict[str, object]]:
+    return [
+        {
+            "delivery_id": row["delivery_id"],
+            "kind": row["kind"],
+            "purged_at": _time(row["purged_at"]),
+            "kept_days": row["kept_days"],
+            "expired_at": _time(row["expired_at"]),
+            "event_count": row["event_count"],
+            "first_event_at": _time(row["first_event_at"]),
+            "last_event_at": _time(row["last_event_at"]),
+        }
+        for row in ledger.purged_deliveries()
+    ]
+
+
+def _frozen(ledger: Ledger) -> list[dict[str, object]]:
+    paths = [row["path"] for row in ledger.parts() if row["path"].startswith(f"{FROZEN}/")]
+    # schema.table of the published file, which erasures may have rewritten (-r…).
+    return [
+        {"table_name": path.rsplit("/", 1)[1].removesuffix(".parquet").split("-r")[0], "path": path} for path in paths
     ]
 
 

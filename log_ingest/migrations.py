@@ -66,6 +66,41 @@ create table format_history (
 ) strict;
 """,
     ),
+    Migration(
+        4,
+        "tables of purges",
+        """
+-- One row per purge that took something away: by which setting, what from the landed sources.
+create table purges (
+    purge_id text primary key,
+    kind text not null,
+    purged_at text not null,
+    run_id text not null,
+    kept_days integer not null,
+    line_count integer not null
+) strict;
+-- Deliveries whose lines are gone, and are not taken in again.
+create table purged_deliveries (
+    delivery_id integer primary key,
+    purge_id text not null references purges (purge_id),
+    expired_at text not null,
+    event_count integer not null,
+    first_event_at text,
+    last_event_at text
+) strict;
+-- Of a file's accepted lines, those that were purged since; of its suppressed ones, those of purged deliveries.
+create table purged_lines (
+    file_id integer primary key references contents (file_id),
+    lines integer not null,
+    late_lines integer not null
+) strict;
+-- Who refused web tracking in a purged line, as a digest, and since when.
+create table refusals (
+    person_key text primary key,
+    refused_at text not null
+) strict;
+""",
+    ),
 )
 
 FORMAT = MIGRATIONS[-1].to_format

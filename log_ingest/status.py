@@ -1,7 +1,9 @@
 """What the ledger knows, for people: control totals, gaps, held and unreadable files."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Content, Ledger
@@ -10,7 +12,9 @@ from log_ingest.pointers import Gap
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """All that was ever taken of one source: control totals as in ledger.Tally."""
+    """All that was ever taken of one source: control totals as in ledger.Tally, but that lines which were purged since
+    are no longer among the accepted ones.
+    """
 
     source: str
     files: int
@@ -22,6 +26,7 @@ class SourceStatus:
     blank: int
     not_tracking: int
     suppressed: int
+    purged: int
     held_bytes: int
     bytes: int
 
@@ -37,6 +42,12 @@ class Status:
     """Path and bytes behind its last line end."""
     problem_files: list[tuple[str, str]] = field(default_factory=list)
     """Path and what is wrong."""
+    purged_lines: dict[int, int] = field(default_factory=dict)
+    """By file: lines that were accepted and have been purged since."""
+    late_lines: int = 0
+    """Suppressed lines that were of purged deliveries."""
+    purges: list[dict[str, str | int]] = field(default_factory=list)
+    """Purges, oldest first: purged_at, kept_days, delivery_count, line_count."""
     last_batch_id: int = 0
     last_run: dict[str, str | None] | None = None
 
@@ -50,12 +61,25 @@ def collect(warehouse_dir: Path) -> Status:
         copies = ledger.copies()
         last_run = ledger.last_run()
         contents = ledger.contents()
+        purged: Counter[str] = Counter()
+        by_file = ledger.purged_lines()
+        for content in contents:
+            purged[content.source] += by_file.get(content.file_id, 0)
         return Status(
-            sources=[SourceStatus(**{**dict(row), "copies": copies.get(row["source"], 0)}) for row in ledger.totals()],
+            sources=[_source(dict(row), copies, purged) for row in ledger.totals()],
             contents=contents,
             gaps=ledger.gaps(),
             held_files=[(content.name, content.held_bytes) for content in contents if content.held_bytes],
             problem_files=ledger.problems(),
+            purged_lines=by_file,
+            late_lines=sum(ledger.late_lines().values()),
+            purges=[dict(row) for row in ledger.purges()],
             last_batch_id=ledger.last_batch_id(),
             last_run=dict(last_run) if last_run else None,
         )
+
+
+def _source(row: dict[str, Any], copies: dict[str, int], purged: Counter[str]) -> SourceStatus:
+    source = row["source"]
+    accepted = row["accepted"] - purged[source]
+    return SourceStatus(**{**row, "accepted": accepted, "purged": purged[source], "copies": copies.get(source, 0)})

@@ -28,6 +28,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.ledger import Commit, Ledger
 from log_ingest.set_aside import Aside
 from log_ingest.sqltext import literal
+from log_ingest.storage import Location
 
 KEY_NAME = "erasure.key"
 RAW, ROW = "raw", "row"
@@ -147,7 +148,7 @@ class Suppression:
 
     def drop_lines(self, path: Path, source: str, options: str) -> Dropped:
         """Write a part anew without the rows that bear a mark. options: of COPY."""
-        con, dropped = self._con, Dropped()
+        con = self._con
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
         con.execute("create or replace temp table suppressed (file_row_number bigint)")
         for kind, value in carried(source):
@@ -165,34 +166,10 @@ class Suppression:
                     f" where {value} in (select value from bearing)"
                     " and file_row_number not in (select file_row_number from suppressed)"
                 )
-        (dropped.row_count,) = con.execute("select count(*) from suppressed").fetchall()[0]
-        if not dropped.row_count:
-            return dropped
-        has_line = "line" in LANDED_SCHEMAS[source].names and not LINE_FORMATS[source].gives_one_row
-        # What a line told of several people stands in its text: the text goes with the first of them.
-        text = (
-            " replace (case when (file_id, line_number) not in (select (file_id, line_number) from gone)"
-            " then line end as line)"
-        )
-        con.execute(
-            f"create or replace temp table gone as select file_id, line_number, {_position(source)}"
-            f" from {part} semi join suppressed using (file_row_number)"
-        )
         draft = path.with_suffix(".kept")
-        con.execute(
-            f"copy (select * exclude (file_row_number){text if has_line else ''} from {part}"
-            f" anti join suppressed using (file_row_number) order by file_row_number)"
-            f" to {literal(str(draft))} ({options})"
-        )
-        draft.rename(path)
-        for file_id, is_cut, count in con.execute(
-            "select file_id, (file_id, line_number) in"
-            f" (select (file_id, line_number) from read_parquet({literal(str(path))})) as is_cut,"
-            " count(distinct line_number) from gone group by all"
-        ).fetchall():
-            (dropped.cut if is_cut else dropped.lines)[file_id] += count
-        for server, pointer in con.execute("select server, pointer from gone where pointer is not null").fetchall():
-            dropped.pointers.setdefault(server, []).append(pointer)
+        dropped = take_out(con, path, source, draft, options)
+        if dropped.row_count:
+            draft.rename(path)
         return dropped
 
     # -- lines set aside
@@ -265,6 +242,40 @@ class Suppression:
         return self._con.execute(
             f"select line_number, row_hash, {message} from {rows} where reason is null and ({is_known}) order by 1"
         ).fetchall()
+
+
+def take_out(con: duckdb.DuckDBPyConnection, path: Location, source: str, draft: Path, options: str) -> Dropped:
+    """Write to draft what a part of a line source holds besides the rows whose numbers the temp table suppressed
+    (file_row_number) has. Nothing is written where there is no such row. options: of COPY.
+    """
+    part = f"read_parquet({literal(str(path))}, file_row_number = true)"
+    dropped = Dropped(con.execute("select count(*) from suppressed").fetchall()[0][0])
+    if not dropped.row_count:
+        return dropped
+    has_line = "line" in LANDED_SCHEMAS[source].names and not LINE_FORMATS[source].gives_one_row
+    # What a line told of several people stands in its text: the text goes with the first of them.
+    text = (
+        " replace (case when (file_id, line_number) not in (select (file_id, line_number) from gone)"
+        " then line end as line)"
+    )
+    con.execute(
+        f"create or replace temp table gone as select file_id, line_number, {_position(source)}"
+        f" from {part} semi join suppressed using (file_row_number)"
+    )
+    con.execute(
+        f"copy (select * exclude (file_row_number){text if has_line else ''} from {part}"
+        f" anti join suppressed using (file_row_number) order by file_row_number)"
+        f" to {literal(str(draft))} ({options})"
+    )
+    for file_id, is_cut, count in con.execute(
+        "select file_id, (file_id, line_number) in"
+        f" (select (file_id, line_number) from read_parquet({literal(str(draft))})) as is_cut,"
+        " count(distinct line_number) from gone group by all"
+    ).fetchall():
+        (dropped.cut if is_cut else dropped.lines)[file_id] += count
+    for server, pointer in con.execute("select server, pointer from gone where pointer is not null").fetchall():
+        dropped.pointers.setdefault(server, []).append(pointer)
+    return dropped
 
 
 def carried(source: str) -> Sequence[tuple[str, str]]:

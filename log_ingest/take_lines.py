@@ -27,6 +27,7 @@ from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
 from log_ingest.set_aside import Aside, AsideRows
 from log_ingest.sqltext import literal
+from log_ingest.suppression import Dropped
 
 PART_BYTES = 64 * 1024 * 1024
 """Lines of this many bytes are parsed at once: bounds memory."""
@@ -272,7 +273,7 @@ class LineIntake:
         else:
             taken = self._places_in(path) if row_count else _NONE
             self._set_aside_rest(lines, taken)
-        if row_count and self._landing.suppression is not None and (gone := self._suppress(path)):
+        if row_count and (gone := self._suppress(path)):
             row_count -= gone
             taken = self._places_in(path) if row_count else _NONE
         if row_count:
@@ -291,9 +292,20 @@ class LineIntake:
         return path if row_count else None
 
     def _suppress(self, path: Path) -> int:
-        """Take the lines of erased recipients out of a part, and count them. Returns how many rows are gone."""
-        assert self._landing.suppression is not None
-        dropped = self._landing.suppression.drop_lines(path, self.source.name, COPY_OPTIONS)
+        """Take the lines of erased recipients and of purged deliveries out of a part, and count them. Returns how many
+        rows are gone.
+        """
+        gone = 0
+        if self._landing.suppression is not None:
+            gone += self._count_dropped(self._landing.suppression.drop_lines(path, self.source.name, COPY_OPTIONS))
+        if self._landing.late_lines is not None:
+            dropped = self._landing.late_lines.drop(path, self.source.name, COPY_OPTIONS)
+            for file_id, count in dropped.lines.items():
+                self._commit.late_lines[file_id] = self._commit.late_lines.get(file_id, 0) + count
+            gone += self._count_dropped(dropped)
+        return gone
+
+    def _count_dropped(self, dropped: Dropped) -> int:
         for file_id, count in dropped.lines.items():
             self._commit.takings[file_id].suppressed += count
         for file_id, count in (dropped.lines + dropped.cut).items():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from orchestration.retention import Purge
     from orchestration.scope import RunScope
     from orchestration.settings import Settings
 
@@ -58,6 +59,7 @@ _SAYS_WHAT_TO_DO = {
     "DbtError",
     "PublishError",
     "IngestError",
+    "NotPublishedError",
     "StorageError",
     "PipelineLocked",
     "VerifyError",
@@ -374,6 +376,11 @@ def _status(settings: "Settings", *, files: bool) -> None:
         out.print(view.table("Files with a problem", ("file", "problem"), found.problem_files[:20]))
         if len(found.problem_files) > 20:
             out.print(f"… and {len(found.problem_files) - 20} more")
+    if found.purges:
+        rows = [(p["purged_at"], p["kept_days"], p["delivery_count"], p["line_count"]) for p in found.purges[-10:]]
+        out.print(view.table("Purges of tracking events", ("at", "days kept", "deliveries", "lines"), rows))
+        if found.late_lines:
+            out.print(f"{found.late_lines:,} lines of purged deliveries came since and were suppressed.")
     facts = _last_run_facts(settings) + _published_facts(settings)
     busy = holder(settings.lock_path)
     if busy:
@@ -383,7 +390,7 @@ def _status(settings: "Settings", *, files: bool) -> None:
 
 STATUS_HEADER = (
     *("source", "files", "copies", "lines", "accepted", "duplicate", "quarantined", "not tracking", "blank"),
-    *("suppressed", "held bytes", "bytes"),
+    *("suppressed", "purged", "held bytes", "bytes"),
 )
 
 
@@ -392,7 +399,7 @@ def status_rows(found: object) -> list[tuple[object, ...]]:
     return [
         (
             *(source.source, source.files, source.copies, source.lines, source.accepted, source.duplicate),
-            *(source.quarantined, source.not_tracking, source.blank, source.suppressed),
+            *(source.quarantined, source.not_tracking, source.blank, source.suppressed, source.purged),
             *(source.held_bytes, source.bytes),
         )
         for source in found.sources  # type: ignore[attr-defined]
@@ -401,7 +408,7 @@ def status_rows(found: object) -> list[tuple[object, ...]]:
 
 FILES_HEADER = (
     *("file", "lines", "accepted", "duplicate", "quarantined", "not tracking", "blank", "suppressed"),
-    *("held bytes", "bytes"),
+    *("purged", "held bytes", "bytes"),
 )
 
 
@@ -409,8 +416,9 @@ def file_rows(found: object) -> list[tuple[object, ...]]:
     """Control totals of each content, under the path it came by: see FILES_HEADER."""
     return [
         (
-            *(content.name, content.tally.lines, content.tally.accepted, content.tally.duplicate),
-            *(content.tally.quarantined, content.tally.not_tracking, content.tally.blank, content.tally.suppressed),
+            *(content.name, content.tally.lines, content.tally.accepted - found.purged_lines.get(content.file_id, 0)),  # type: ignore[attr-defined]
+            *(content.tally.duplicate, content.tally.quarantined, content.tally.not_tracking, content.tally.blank),
+            *(content.tally.suppressed, found.purged_lines.get(content.file_id, 0)),  # type: ignore[attr-defined]
             *(content.held_bytes, content.content_bytes),
         )
         for content in found.contents  # type: ignore[attr-defined]
@@ -593,6 +601,52 @@ def erase(recipients: tuple[int, ...], further: tuple[int, ...], dry_run: bool, 
                 ("recipients", receipt.recipient_count),
             ]
             out.print(view.table("", ("", ""), facts))
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be purged; write nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
+def purge(dry_run: bool, verbose: bool) -> None:
+    """Purge tracking events of deliveries that MTW_KEEP_TRACKING_DAYS keeps no longer; reports stay as they are.
+
+    Lines of theirs that arrive later are suppressed. The landing folder is not ours: its files stay.
+    """
+    with _one_line_errors():
+        from orchestration import console as view
+        from orchestration import privacy, retention
+
+        settings = _settings()
+        out = _console()
+        if settings.keep_tracking_days is None:
+            out.print("MTW_KEEP_TRACKING_DAYS is not set: tracking events are kept for ever, nothing is purged.")
+            return
+        if not settings.ledger_path.exists():
+            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        done = retention.purge(settings, dry_run=dry_run)
+        title = f"{'To be purged' if dry_run else 'Purged'}: expired more than {done.kept_days} days ago"
+        out.print(view.table(title, PURGE_HEADER, purge_rows(done)))
+        rows = [(str(e.delivery_id), e.expired_at, e.event_count) for e in done.report.deliveries[:20]]
+        if rows:
+            out.print(view.table("", ("delivery", "expired at", "events"), rows))
+        if len(done.report.deliveries) > len(rows):
+            out.print(f"… and {len(done.report.deliveries) - len(rows)} more deliveries")
+        if done.held_back:
+            shown = ", ".join(map(str, done.held_back[:20]))
+            out.print(view.shown(f"Kept, because events of their messages name deliveries that are kept: {shown}", 400))
+        if not dry_run and privacy.is_pending(settings):
+            _run(settings, verbose=verbose)
+
+
+PURGE_HEADER = ("kind", "deliveries", "events", "bytes", "oldest event", "newest event")
+
+
+def purge_rows(done: "Purge") -> list[tuple[object, ...]]:
+    """What a purge takes away, by kind: see PURGE_HEADER."""
+    report = done.report
+    firsts = [entry.first_event_at for entry in report.deliveries if entry.first_event_at]
+    lasts = [entry.last_event_at for entry in report.deliveries if entry.last_event_at]
+    counts = (len(report.deliveries), sum(report.lines.values()), sum(report.bytes.values()))
+    return [("tracking", *counts, min(firsts, default=None), max(lasts, default=None))]
 
 
 @main.command()

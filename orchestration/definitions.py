@@ -14,7 +14,7 @@ from orchestration.checks.landed import build_landed_checks
 from orchestration.checks.marts import build_mart_checks
 from orchestration.checks.verified import build_verified_check
 from orchestration.dbt import load_manifest, prepare_manifest
-from orchestration.jobs import build_jobs
+from orchestration.jobs import build_jobs, build_retention_job
 from orchestration.links import Links
 from orchestration.permissions import restrict
 from orchestration.reporting import RunReporter
@@ -50,7 +50,7 @@ def build_defs(settings: Settings | None = None, *, reporter: RunReporter | None
             *(checks for checks in (mart_checks, build_anomaly_checks(settings, marts)) if checks),
             build_verified_check(settings),
         ],
-        jobs=build_jobs(),
+        jobs=[*build_jobs(), build_retention_job(settings)],
         schedules=build_schedules(settings),
         sensors=[build_landing_sensor(settings), *build_alert_sensors(settings)],
         resources={

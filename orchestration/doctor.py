@@ -286,7 +286,9 @@ def _erasure(settings: Settings) -> Iterator[Finding]:
         key = settings.warehouse_dir / KEY_NAME
         if pending:
             yield Finding(
-                "erasures", False, "one is not finished: older versions still hold what was erased; run: mtw run"
+                "erasures",
+                False,
+                "an erasure or a purge is not finished: older versions hold what it removed; run: mtw run",
             )
         elif has_marks and not key.exists():
             yield Finding("erasures", False, f"{key} is gone, so nothing can be taken in; restore it from a backup")

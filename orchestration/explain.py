@@ -67,7 +67,8 @@ class Count:
 class Part:
     """One published value and what it is made of: counted lines, or reference rows, or other parts.
 
-    recount: the value counted again from the published facts; None where it is no count. lines: read while they are
+    recount: the value counted again from the published facts; None where it is no count. purged: why lines that it
+    counts are no longer there, a sentence; empty where all are. lines: read while they are
     asked for; line_count: all there are, lines_shown: as many as `lines` gives.
     """
 
@@ -78,6 +79,7 @@ class Part:
     facts: dict[str, str] = field(default_factory=dict)
     count: Count | None = None
     recount: object = None
+    purged: str = ""
     line_count: int = 0
     lines_shown: int = 0
     lines: Iterator[RawLine] = field(default_factory=lambda: iter(()))
@@ -155,6 +157,11 @@ class _Explainer:
             self._edges.setdefault((edge.table, column), []).append(edge)
         self._catalogue = self._by_name("indicator_catalogue")
         self._counts = self._by_name("indicator_counts")
+        self._purges: dict[int, datetime] = (
+            dict(self._rows("select delivery_id, purged_at from meta.purges"))
+            if ("meta", "purges") in self._columns
+            else {}
+        )
 
     def explain(self, target: str, keys: Mapping[str, str]) -> Explanation:
         table, column = self._find(target)
@@ -216,6 +223,8 @@ class _Explainer:
         found = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
         if not found:
             said = ", ".join(f"{name} {value}" for name, value in known.items()) or "no rows"
+            if "event_key" in columns and (purged := self._purges.get(known.get("delivery_id"))):  # type: ignore[call-overload]
+                raise NotThere(f"{_purged_on(purged)}: {table[1]} has no row for {said} any more")
             raise NotThere(f"{table[1]} of the published version has no row for {said}")
         is_of_events = "event_key" in columns
         if found > 1 and not is_of_events:
@@ -341,8 +350,19 @@ class _Explainer:
         part.count = count
         rows, values = self._counted(table, count, keys)
         part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
+        if part.recount != part.value:
+            part.purged = self._why_purged(keys)
         part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
         part.lines = self._lines(rows, values, count.fact, count.looked_at)
+
+    def _why_purged(self, keys: Mapping[str, object]) -> str:
+        if "delivery_id" in keys:
+            purged_at = self._purges.get(keys["delivery_id"])  # type: ignore[call-overload]
+            return _purged_on(purged_at) if purged_at else ""
+        if not self._purges:
+            return ""
+        last = max(self._purges.values())
+        return f"lines of purged deliveries count in it, of which the last were purged on {last:%Y-%m-%d}"
 
     def _events(self, table: Table, keys: Mapping[str, object], column: str = "") -> Part:
         """The events behind the rows of a mart of events."""
@@ -503,6 +523,10 @@ class _Explainer:
             "select coalesce(comment, '') from duckdb_tables() where schema_name = ? and table_name = ?", table
         )
         return str(rows[0][0]) if rows else ""
+
+
+def _purged_on(moment: datetime) -> str:
+    return f"the tracking events of this delivery were purged on {moment:%Y-%m-%d}, its reports stay as they were"
 
 
 def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, list[object]]:

@@ -85,7 +85,7 @@ def _facts(part: Part) -> list[tuple[str, object]]:
     facts += list(part.facts.items())
     if part.count is not None:
         facts.append(("counted", f"{part.count.measure} of core.{part.count.fact} where {part.count.where}"))
-        agrees = "the same" if part.recount == part.value else "NOT THE SAME as the published value"
+        agrees = "the same" if part.recount == part.value else part.purged or "NOT THE SAME as the published value"
         facts.append(("counted again", f"{_shown(part.recount)}: {agrees}"))
     return facts
 
@@ -147,14 +147,15 @@ def _part_head(part: Part) -> dict[str, object]:
         count = part.count
         head["counted"] = {"fact": f"core.{count.fact}", "where": count.where, "measure": count.measure}
         head["counted_again"] = _plain_json(part.recount)
+        head["purged"] = part.purged or None
     if part.reference_entity:
         head["reference"] = part.reference_entity
     return head | {"lines_total": part.line_count, "lines_shown": part.lines_shown}
 
 
 def disagreements(found: Explanation) -> Iterator[Part]:
-    """The parts whose lines do not give the published value."""
-    return (part for part in found.parts if part.count is not None and part.recount != part.value)
+    """The parts whose lines do not give the published value, though none of them was purged."""
+    return (part for part in found.parts if part.count is not None and part.recount != part.value and not part.purged)
 
 
 def _text(line: RawLine) -> str:

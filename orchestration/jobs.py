@@ -9,12 +9,15 @@ from typing import Any
 import dagster as dg
 
 from orchestration.checks.verified import VERIFIED
+from orchestration.lock import PipelineLocked
 from orchestration.resources import JOB_NAME
 from orchestration.scope import RunScope
+from orchestration.settings import Settings
 
 NIGHTLY = "nightly_checks"
 BACKFILL = "backfill"
 VERIFY = "weekly_verify"
+RETENTION = "retention"
 
 WRITERS = (JOB_NAME, NIGHTLY, BACKFILL)
 """Jobs that take the warehouse's lock from their first step to their last."""
@@ -70,3 +73,68 @@ def _pipeline(
 
 def _tags(access: str, longest: timedelta) -> dict[str, str]:
     return {ACCESS_TAG: access, "dagster/max_runtime": str(int(longest.total_seconds()))}
+
+
+def build_retention_job(settings: Settings) -> dg.JobDefinition:
+    """Purges what the settings keep no longer, then runs the pipeline, as `mtw purge` does."""
+
+    @dg.op(
+        description="Purge tracking events of deliveries that are kept no longer (MTW_KEEP_TRACKING_DAYS); no report"
+        " changes. Then the pipeline builds and publishes anew.",
+        # Of a warehouse at work: it will be free again.
+        retry_policy=dg.RetryPolicy(max_retries=3, delay=900),
+    )
+    def purge_expired(context: dg.OpExecutionContext) -> None:
+        from log_ingest.errors import IngestError
+        from orchestration import privacy
+        from orchestration.dbt import DbtError
+        from orchestration.publish import PublishError
+        from orchestration.retention import NotPublishedError, purge
+
+        try:
+            try:
+                done = purge(settings)
+            except NotPublishedError as error:
+                context.log.info("%s", error)
+                _run_pipeline(settings)
+                done = purge(settings)
+        except PipelineLocked as error:
+            raise dg.Failure(str(error), allow_retries=True) from error
+        except (IngestError, PublishError, DbtError) as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        if done.kept_days is None:
+            context.log.info("MTW_KEEP_TRACKING_DAYS is not set: nothing is ever purged")
+            return
+        report = done.report
+        context.log.info("purged %d lines of %d deliveries", sum(report.lines.values()), len(report.deliveries))
+        context.add_output_metadata(
+            {
+                "deliveries": len(report.deliveries),
+                "lines": sum(report.lines.values()),
+                "bytes": sum(report.bytes.values()),
+                "held_back": len(done.held_back),
+            }
+        )
+        if privacy.is_pending(settings):
+            _run_pipeline(settings)
+
+    @dg.job(
+        name=RETENTION,
+        description="Purge what is kept no longer; see docs/retention.md.",
+        executor_def=dg.in_process_executor,
+        tags=_tags("writes", LONGEST_RUN_TIME),
+    )
+    def retention() -> None:
+        purge_expired()
+
+    return retention
+
+
+def _run_pipeline(settings: Settings) -> None:
+    """Raises dagster.Failure where the run fails."""
+    from orchestration.pipeline import run_pipeline
+    from orchestration.reporting import RunReporter
+
+    outcome = run_pipeline(settings, RunReporter(), verbose=True)
+    if not outcome.success:
+        raise dg.Failure(outcome.failure, allow_retries=False)

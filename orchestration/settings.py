@@ -101,6 +101,8 @@ class Settings:
     smtp_url: str = field(default="smtp://localhost", repr=False)
     alert_stale_hours: float = 26.0
     """Published data older than this is told of; 0: never."""
+    keep_tracking_days: int | None = None
+    """How long tracking events stay after their delivery's validity has ended; for ever where None."""
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     kept_runs: int = KEPT_RUNS
@@ -209,6 +211,7 @@ class Settings:
             alert_sender=next(iter(_addresses("MTW_ALERT_SENDER", text("MTW_ALERT_SENDER") or "")), ""),
             smtp_url=_secret_url("MTW_SMTP_URL", text("MTW_SMTP_URL"), ("smtp", "smtps")) or cls.smtp_url,
             alert_stale_hours=_hours("MTW_ALERT_STALE_HOURS", text("MTW_ALERT_STALE_HOURS", "26") or ""),
+            keep_tracking_days=_days("MTW_KEEP_TRACKING_DAYS", text("MTW_KEEP_TRACKING_DAYS")),
             memory_limit=memory_limit,
             published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
             kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
@@ -300,6 +303,7 @@ class Settings:
             "MTW_ALERT_SENDER": self.alert_sender,
             "MTW_SMTP_URL": self.smtp_url,
             "MTW_ALERT_STALE_HOURS": f"{self.alert_stale_hours:g}",
+            "MTW_KEEP_TRACKING_DAYS": "" if self.keep_tracking_days is None else str(self.keep_tracking_days),
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
             "MTW_KEPT_RUNS": str(self.kept_runs),
@@ -408,6 +412,14 @@ def _dagster_storage(url: str | None) -> str | None:
     if not usable:
         raise SettingsError("MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster")
     return url
+
+
+def _days(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,5}", text):
+        raise SettingsError(f"{name} is {text!r}; write a whole number of days from 1 on, or leave it out to keep all")
+    return int(text)
 
 
 def _share(name: str, text: str | None) -> float:

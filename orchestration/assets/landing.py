@@ -44,6 +44,10 @@ BY_PRODUCTS = {
     "ledger_files": "Grain: one file content ever taken in, with its control totals.",
     "ledger_gaps": "Grain: one gap between the log pointers of a server: lines that no file has delivered.",
     "ledger_problems": "Grain: one file of the landing folder that could not be taken, with the reason.",
+    "ledger_purges": "Grain: one delivery whose tracking events were purged.",
+    "ledger_frozen": "Grain: one landed file of report rows of purged deliveries.",
+    "ledger_salt": "Grain: one row, once something was purged: what digests of persons are made with.",
+    "ledger_refusals": "Grain: one visitor who refused web tracking in a line that was purged.",
 }
 DESCRIPTIONS = {
     "tracking_logs": "Grain: one accepted, distinct line of a redirection server's tracking log.",
@@ -133,7 +137,7 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
         if platform is not None:
             yield platform_check_result(report.platform_problems)
         if privacy.is_pending(settings):
-            context.log.info("an erasure is to be finished: everything is built anew from the landed rows")
+            context.log.info("an erasure or a purge is to be finished: everything is built anew from the landed rows")
             privacy.discard_work(settings)
         try:
             if build_state.discard_unreadable_database(settings):

@@ -82,7 +82,7 @@ def build_publish_asset(
             )
             if privacy.is_pending(settings):
                 if build.run_id != context.run.run_id:
-                    raise PublishError("an erasure is to be finished, for which all is built anew: mtw run")
+                    raise PublishError("an erasure or a purge is to be finished, for which all is built anew: mtw run")
                 privacy.finish(settings)
         except PublishError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
