@@ -89,6 +89,9 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
         ({"MTW_WEB_TRACKING_MODE": "cookie"}, "set it to one of: session, permanent, anonymous"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
         ({"MTW_MEMORY_LIMIT": "lots; drop"}, "write it like 3GB or 800MB"),
+        ({"MTW_KEEP_TRACKING_DAYS": "a year"}, "MTW_KEEP_TRACKING_DAYS is 'a year'; write a whole number of days"),
+        ({"MTW_KEEP_TRACKING_DAYS": "0"}, "whole number of days from 1 on"),
+        ({"MTW_KEEP_TRACKING_DAYS": "-3"}, "whole number of days from 1 on"),
         ({"MTW_WAREHOUSE_DIR": "/srv/w", "MTW_LANDING_DIR": "/srv/w/landing"}, "inside MTW_WAREHOUSE_DIR"),
         ({"MTW_LANDING_DIR": "s3://lake/w/in", "MTW_LANDED_DIR": "s3://lake/w"}, "inside MTW_LANDED_DIR"),
         (
