@@ -1,7 +1,6 @@
 """The schedules. Stopped until someone turns them on in the Dagster UI.
 
 Belongs here: when jobs start, and when a tick is let pass because another run would only wait. Does not: jobs.
-The retention job (`mtw purge`) is to get its schedule here.
 """
 
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from orchestration.jobs import NIGHTLY, VERIFY, WRITERS
+from orchestration.jobs import NIGHTLY, RETENTION, VERIFY, WRITERS
 from orchestration.lock import holder
 from orchestration.resources import JOB_NAME, STARTED_BY_TAG, fail_dead_runs
 from orchestration.settings import Settings
@@ -62,6 +61,13 @@ _PLANS = (
     ),
     # Not skipped for an hourly run that is at work: it waits in the queue, the hourly ones do not wait for it.
     _Plan("nightly_full_checks", NIGHTLY, "35 2 * * *", "Everything is checked, once a night.", busy=(NIGHTLY,)),
+    _Plan(
+        "nightly_retention",
+        RETENTION,
+        "35 4 * * *",
+        "Events of deliveries that are kept no longer (MTW_KEEP_TRACKING_DAYS) are purged; without it nothing is.",
+        busy=(*WRITERS, RETENTION),
+    ),
     _Plan(
         "weekly_verify", VERIFY, "35 3 * * 0", "The marts are built again from the landed bytes, on Sundays.", (VERIFY,)
     ),
