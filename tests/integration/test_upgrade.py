@@ -68,7 +68,8 @@ def test_an_older_warehouse_ends_with_the_marts_of_a_fresh_one(number: int, tmp_
     with sqlite3.connect(kept) as old, sqlite3.connect(ledger) as new:
         parts = "select path, digest from parts order by 1"
         assert set(old.execute(parts)) < set(new.execute(parts))
-        assert new.execute("select format from format_history").fetchall() == [(migrations.FORMAT,)]
+        had = old.execute("select format from format_history").fetchall() if number > migrations.OLDEST_FORMAT else []
+        assert new.execute("select format from format_history").fetchall() == [*had, (migrations.FORMAT,)]
     privacy.discard_work(settings)
     assert not kept.exists(), "an erasure is not gone back over"
 
@@ -85,7 +86,7 @@ def test_a_migration_that_fails_changes_nothing(number: int, tmp_path: Path, mon
     monkeypatch.undo()
     assert migrations.format_of(warehouse / LEDGER_NAME) == number
     with sqlite3.connect(warehouse / LEDGER_NAME) as db:
-        assert not db.execute("select 1 from sqlite_master where name in ('a', 'format_history')").fetchone()
+        assert not db.execute("select 1 from sqlite_master where name in ('a', 'purges')").fetchone()
     ingest(landing, warehouse, run_id="again")
     assert_accounted(warehouse)
 
