@@ -105,8 +105,8 @@ def test_a_newer_warehouse_is_refused_in_one_line(tmp_path: Path) -> None:
     done = mtw("status", landing=landing, warehouse=warehouse)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert f"has format {newer}" in done.stderr and "docs/upgrading.md" in done.stderr
-    (wrong,) = [finding for finding in diagnose(Settings(landing, warehouse)) if not finding.is_ok]
-    assert wrong.topic == "ledger" and "install the newer release" in wrong.text
+    wrong = next(finding for finding in diagnose(Settings(landing, warehouse)) if finding.topic == "ledger")
+    assert not wrong.is_ok and "install the newer release" in wrong.text
     assert (warehouse / LEDGER_NAME).read_bytes() == before
     shutil.rmtree(warehouse)
 
