@@ -47,8 +47,8 @@ docs: env  # after a change of a report, the catalogue, or the sample: pages and
 	@$(BIN)/python -m report_docs
 
 lock:  # after a change of dependencies in pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reports --extra s3 --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reports --extra s3 --extra webhooks --universal \
+		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
 
 dist: env  # wheel and sdist in dist/; the wheel is built from the sdist, so that both are complete
 	@rm -rf dist

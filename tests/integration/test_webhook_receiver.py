@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -23,7 +24,7 @@ from collector.webhook_receiver import Receiver, SettingsError, from_environment
 from collector.webhook_receiver.application import MAX_BODY_BYTES
 from collector.webhook_receiver.landing_files import LandingFiles
 from collector.webhook_receiver.providers import Mailgun, Request, SendGrid, Ses
-from collector.webhook_receiver.refusal import Refused, Unavailable
+from collector.webhook_receiver.refusal import STATUSES, Refused, Unavailable
 from collector.webhook_receiver.signing_certificates import fetched
 from collector.webhook_receiver.used_tokens import UsedTokens
 from log_ingest.framing import MAX_LINE_BYTES
@@ -33,7 +34,6 @@ from tests.espevents import sendgrid
 from tests.invariants import assert_accounted, landed
 from tests.webhooks import (
     CERTIFICATE_URL,
-    SENDGRID_PRIVATE,
     TOPIC,
     Post,
     another_process,
@@ -50,6 +50,7 @@ from tests.webhooks import (
 
 AT = 1_714_557_600  # 2024-05-01 10:00 UTC
 OTHER_EC = ec.generate_private_key(ec.SECP256R1())
+OTHER_CURVE = ec.generate_private_key(ec.SECP384R1())
 OTHER_RSA = rsa.generate_private_key(65537, 2048)
 TOKEN = "0123456789abcdef" * 3 + "ab"
 
@@ -170,7 +171,10 @@ REFUSED: dict[str, tuple[int, str, str, Post]] = {
     ),
     "mailgun, half a character": (
         403, "signature", "/mailgun",
-        with_body(MG, json.dumps({"signature": {"timestamp": "1714557600", "token": TOKEN, "signature": "\ud800"}}).encode()),
+        with_body(
+            MG,
+            json.dumps({"signature": {"timestamp": str(AT), "token": TOKEN, "signature": "\ud800"}}).encode(),
+        ),
     ),
     "mailgun, replayed later": (403, "stale", "/mailgun", mailgun_post(MAILGUN_EVENT, token=TOKEN, at=OLD)),
     "mailgun, deep": (400, "not_json", "/mailgun", with_body(MG, b"[" * 100_000)),
@@ -233,7 +237,10 @@ def test_a_provider_that_is_not_set_up_is_unknown(tmp_path: Path) -> None:
 
 def test_the_vector_that_sendgrid_publishes(tmp_path: Path) -> None:
     """Of its libraries' tests: the line end at the end is signed too."""
-    key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    key = (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2f"
+        "NNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    )
     signature = "MEUCIGHQVtGj+Y3LkG9fLcxf3qfI10QysgDWmMOVmxG0u6ZUAiEAyBiXDWzM+uOe5W0JuG+luQAbPIqHh89M15TluLtEZtM="
     body = (
         b'[{"email":"hello@world.com","event":"dropped","reason":"Bounced Address",'
@@ -398,7 +405,8 @@ def test_what_is_fetched() -> None:
         try:
             assert fetched(f"{base}/200") == b"x" * 10
             for path, error in (
-                ("/302", Refused), ("/404", Refused), ("/200large", Refused), ("/500", Unavailable), ("/429", Unavailable),
+                ("/302", Refused), ("/404", Refused), ("/200large", Refused),
+                ("/500", Unavailable), ("/429", Unavailable),
             ):  # fmt: skip
                 with pytest.raises(error):
                     fetched(base + path)
@@ -486,8 +494,8 @@ def test_two_processes_lose_and_mix_nothing(tmp_path: Path) -> None:
 
 def test_the_largest_body_is_a_line_that_ingest_takes(receiver: int, tmp_path: Path) -> None:
     assert MAX_BODY_BYTES == MAX_LINE_BYTES
-    event = json.dumps(POSTMARK_EVENT | {"Details": ""})
-    body = json.dumps(POSTMARK_EVENT | {"Details": "d" * (MAX_BODY_BYTES - len(event))}).encode()
+    event = json.dumps(POSTMARK_EVENT | {"Content": ""})
+    body = json.dumps(POSTMARK_EVENT | {"Content": "d" * (MAX_BODY_BYTES - len(event))}).encode()
     assert len(body) == MAX_BODY_BYTES
     assert send(receiver, "/postmark", (body, PM[1])) == (200, b"")
     (line,) = lines(tmp_path)
@@ -503,12 +511,12 @@ def test_the_largest_body_is_a_line_that_ingest_takes(receiver: int, tmp_path: P
         ({"MTW_WEBHOOK_STATE_DIR": "/nowhere/canary"}, "MTW_WEBHOOK_STATE_DIR"),
         ({"MTW_WEBHOOK_SENDGRID_KEY": "canary"}, "MTW_WEBHOOK_SENDGRID_KEY"),
         ({"MTW_WEBHOOK_SENDGRID_KEY": "Y2FuYXJ5"}, "MTW_WEBHOOK_SENDGRID_KEY"),
-        ({"MTW_WEBHOOK_SENDGRID_KEY": public_text(ec.generate_private_key(ec.SECP384R1()))}, "MTW_WEBHOOK_SENDGRID_KEY"),
+        ({"MTW_WEBHOOK_SENDGRID_KEY": public_text(OTHER_CURVE)}, "MTW_WEBHOOK_SENDGRID_KEY"),
         ({"MTW_WEBHOOK_SNS_CERTIFICATE": "/nowhere/canary"}, "MTW_WEBHOOK_SNS_CERTIFICATE"),
         ({"MTW_WEBHOOK_SNS_CERTIFICATE": __file__}, "MTW_WEBHOOK_SNS_CERTIFICATE"),
         ({"MTW_WEBHOOK_POSTMARK_LOGIN": "canary"}, "MTW_WEBHOOK_POSTMARK_LOGIN"),
         ({"MTW_WEBHOOK_WINDOW_SECONDS": "-1"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
-        ({name: "" for name in ("SENDGRID_KEY", "MAILGUN_KEY", "SES_TOPICS", "POSTMARK_LOGIN")}, "no provider"),
+        (dict.fromkeys(("SENDGRID_KEY", "MAILGUN_KEY", "SES_TOPICS", "POSTMARK_LOGIN"), ""), "no provider"),
     ],
 )  # fmt: skip
 def test_a_setting_that_does_not_serve_is_named_and_not_shown(
@@ -565,3 +573,12 @@ def test_the_age_that_is_taken(tmp_path: Path) -> None:
         else:
             with pytest.raises(Refused, match="stale"):
                 provider.check(Request(headers, body), now)
+
+
+def test_the_page_names_every_setting_and_reason() -> None:
+    page = (ROOT / "docs" / "webhook-receiver.md").read_text(encoding="utf-8")
+    code = (ROOT / "collector" / "webhook_receiver" / "settings.py").read_text(encoding="utf-8")
+    named = set(re.findall(r"MTW_[A-Z_]+[A-Z]", code))
+    assert len(named) == 8
+    assert named == set(re.findall(r"MTW_[A-Z_]+[A-Z]", page))
+    assert [status for status in STATUSES.values() if status[:3] not in page] == []
