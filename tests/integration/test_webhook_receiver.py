@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -224,6 +225,17 @@ def test_anything_else_leaves_nothing(
 def test_only_post(receiver: int, tmp_path: Path) -> None:
     for method in ("GET", "PUT", "DELETE", "HEAD"):
         assert send(receiver, "/postmark", PM, method=method) == (405, b"")
+    assert files(tmp_path) == []
+
+
+def test_half_a_body_leaves_nothing(receiver: int, tmp_path: Path) -> None:
+    with socket.create_connection(("127.0.0.1", receiver), timeout=10) as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in PM[1].items())
+        connection.sendall(
+            f"POST /postmark HTTP/1.1\r\nContent-Length: {len(PM[0])}\r\n{head}\r\n".encode() + PM[0][:-9]
+        )
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").readline().split()[1] == b"400"
     assert files(tmp_path) == []
 
 
