@@ -528,6 +528,8 @@ def test_the_largest_body_is_a_line_that_ingest_takes(receiver: int, tmp_path: P
         ({"MTW_WEBHOOK_SNS_CERTIFICATE": __file__}, "MTW_WEBHOOK_SNS_CERTIFICATE"),
         ({"MTW_WEBHOOK_POSTMARK_LOGIN": "canary"}, "MTW_WEBHOOK_POSTMARK_LOGIN"),
         ({"MTW_WEBHOOK_WINDOW_SECONDS": "-1"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
+        ({"MTW_WEBHOOK_WINDOW_SECONDS": "59"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
+        ({"MTW_WEBHOOK_WINDOW_SECONDS": "604801"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
         (dict.fromkeys(("SENDGRID_KEY", "MAILGUN_KEY", "SES_TOPICS", "POSTMARK_LOGIN"), ""), "no provider"),
     ],
 )  # fmt: skip
