@@ -36,6 +36,11 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
     """
     import duckdb
 
+    if settings.engine != "duckdb":
+        raise RemakeError(
+            "chosen deliveries are made again on DuckDB only; a whole build on Spark is: mtw run after a"
+            " change of MTW_SPARK_PARTS"
+        )
     if build_state.last_build(settings) is None:
         return []
     with contextlib.closing(duckdb.connect(str(settings.working_database))) as connection:

@@ -1,13 +1,18 @@
 -- Every number of the indicator mart is defined in the catalogue, and every definition has its column.
 -- depends_on: {{ ref('rpt_tracking_indicators') }}
+{%- set numbers = [] -%}
+{%- for column in adapter.get_columns_in_relation(ref('rpt_tracking_indicators'))
+    if column.dtype | lower in ['bigint', 'double', 'decimal(38,4)'] and column.name != 'delivery_id' -%}
+    {%- do numbers.append(column.name) -%}
+{%- endfor %}
+
 with
 
 mart_columns as (
-    select column_name from information_schema.columns
-    where table_schema = 'reports'
-        and table_name = 'rpt_tracking_indicators'
-        and (data_type in ('BIGINT', 'DOUBLE') or data_type like 'DECIMAL%')
-        and column_name <> 'delivery_id'
+    {% for name in numbers or ['none'] -%}
+    select '{{ name }}' as column_name
+    {{ 'union all' if not loop.last }}
+    {% endfor -%}
 ),
 
 catalogue as (

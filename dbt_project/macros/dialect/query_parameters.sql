@@ -2,7 +2,7 @@
    where absent or empty), and all but the reserved ones as a JSON object. Decoding, lists and JSON have no common
    spelling. A text that is not validly encoded stays as it is; control characters are left out. #}
 {% macro query_parameter(query, name) -%}
-    nullif(trim({{ url_decoded("regexp_extract(" ~ query ~ ", '(?i)(?:^|[?&])" ~ name ~ "=([^&]*)', 1)") }}), '')
+    nullif({{ trimmed(url_decoded("regexp_extract(" ~ query ~ ", '(?i)(?:^|[?&])" ~ name ~ "=([^&]*)', 1)")) }}, '')
 {%- endmacro %}
 
 {# The query string with the value of a parameter taken out. #}
@@ -47,7 +47,7 @@
     nullif(
         cast(to_json(map_from_entries(list_filter(
             {{ given }}, lambda e, i: list_position(list_transform({{ given }}, lambda o: o.key), e.key) = i
-        ))) as varchar),
+        ))) as string),
         '{}'
     )
 {%- endmacro %}

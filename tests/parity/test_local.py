@@ -1,0 +1,51 @@
+"""The models on a Spark in this machine (local[2]) give the rows that they give on DuckDB: built at once, and when more
+arrives. `make parity` does the same on a cluster, with more that can happen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.marts import build_marts
+from tests.parity.arrivals import Arrivals
+from tests.parity.spark import SparkBuilds, differing, require_spark, row_count, settings_of, spark_builds
+
+EVENTS = 1_000
+
+
+@pytest.fixture(scope="module")
+def arrivals(tmp_path_factory: pytest.TempPathFactory) -> Arrivals:
+    require_spark()
+    return Arrivals(tmp_path_factory.mktemp("local"), events=EVENTS)
+
+
+@pytest.fixture(scope="module")
+def builds(arrivals: Arrivals) -> Iterator[SparkBuilds]:
+    with spark_builds(settings_of(arrivals.landing.with_name("warehouse"), project=arrivals.project)) as started:
+        yield started
+
+
+def build_both(arrivals: Arrivals, builds: SparkBuilds) -> Path:
+    """Returns DuckDB's working database."""
+    warehouse = builds.settings.warehouse_dir
+    build_marts(arrivals.landing, warehouse, project=arrivals.project)
+    builds.build()
+    return warehouse / "work" / "warehouse.duckdb"
+
+
+def test_every_mart_is_the_same_at_first_and_when_more_arrives(arrivals: Arrivals, builds: SparkBuilds) -> None:
+    arrivals.initial()
+    database = build_both(arrivals, builds)
+    assert differing(database, builds.settings.working_database) == {}
+    facts = ["core.fct_opens", "core.fct_clicks", "reports.rpt_tracking_indicators", "reports.rpt_hot_clicks"]
+    before = row_count(database, facts)
+    assert all(before.values())
+
+    # Newer and older lines, newer reference rows and another ruleset at once.
+    arrivals.incremental()
+    arrivals.late()
+    arrivals.references()
+    arrivals.rule()
+    database = build_both(arrivals, builds)
+    assert differing(database, builds.settings.working_database) == {}
+    assert row_count(database, facts)["core.fct_clicks"] > before["core.fct_clicks"]
