@@ -23,7 +23,11 @@ def settings_beside(settings: Settings, folder: Path) -> Settings:
     project = folder / "dbt_project"
     shutil.copytree(settings.dbt_project_dir, project, ignore=shutil.ignore_patterns("target", "logs"))
     return replace(
-        settings, engine="duckdb", warehouse_dir=folder / "warehouse", landed_override=settings.landed_dir, dbt_project_dir=project
+        settings,
+        engine="duckdb",
+        warehouse_dir=folder / "warehouse",
+        landed_override=settings.landed_dir,
+        dbt_project_dir=project,
     )
 
 

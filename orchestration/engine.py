@@ -3,8 +3,8 @@
 Belongs here: what differs between engines outside the SQL: what has to be there before a build, and how what was built
 becomes the DuckDB file that checks, publishing and highlights read. Does not: SQL (dbt_project/macros), settings.
 
-On DuckDB that file is dbt's own database. Spark writes every mart as Parquet at the end of a build (macros/spark/export.sql);
-the file then holds views of these, with the comments of the manifest.
+On DuckDB that file is dbt's own database. Spark writes every mart as Parquet at the end of a build
+(macros/spark/export.sql); the file then holds views of these, with the comments of the manifest.
 """
 
 import contextlib
@@ -66,7 +66,9 @@ class Spark:
 
     def check(self, settings: Settings) -> None:
         if find_spec("pyspark") is None or find_spec("dbt.adapters.spark") is None:
-            raise EngineError("MTW_ENGINE is spark, and Spark is not installed here; run: make env-spark (docs/spark.md)")
+            raise EngineError(
+                "MTW_ENGINE is spark, and Spark is not installed here; run: make env-spark (docs/spark.md)"
+            )
         if not settings.spark_url.startswith("sc://") and (java := _java_version()) < OLDEST_JAVA:
             raise EngineError(
                 f"Spark needs Java {OLDEST_JAVA} or newer, and there is {f'Java {java}' if java else 'none'};"
@@ -100,8 +102,8 @@ def _add_view(connection: duckdb.DuckDBPyConnection, settings: Settings, node: M
     files = sorted(folder.glob("*.parquet"))
     if not files:
         raise EngineError(
-            f"{node['schema']}.{node['alias']} is not in {folder}; is MTW_SPARK_WAREHOUSE_DIR the same storage for Spark"
-            " and this machine?"
+            f"{node['schema']}.{node['alias']} is not in {folder}; is MTW_SPARK_WAREHOUSE_DIR the same storage for"
+            " Spark and for this machine?"
         )
     view = f"built.{identifier(node['schema'])}.{identifier(node['alias'])}"
     listed = ", ".join(literal(_without_globs(path)) for path in files)

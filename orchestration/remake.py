@@ -38,8 +38,8 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
 
     if settings.engine != "duckdb":
         raise RemakeError(
-            "chosen deliveries are made again on DuckDB only; a whole build on Spark is: mtw run after a"
-            " change of MTW_SPARK_PARTS"
+            "on Spark chosen deliveries cannot be made again, all can: remove"
+            f" {settings.working_database}, then: mtw run"
         )
     if build_state.last_build(settings) is None:
         return []

@@ -80,7 +80,7 @@ class Settings:
     landed_override: Location | None = None
     engine: str = "duckdb"
     spark_url: str = "local[2]"
-    """Of the Spark that builds where engine is spark: local[n], spark://host:port, or sc://host:port (Spark Connect)."""
+    """Of the Spark that builds where engine is spark: local[n], spark://host:port, sc://host:port (Spark Connect)."""
     spark_dir: Path | None = None
     """Storage that Spark's driver and executors and this machine see under one name; in the warehouse where None."""
     spark_file_format: str = "parquet"

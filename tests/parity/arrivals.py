@@ -35,7 +35,11 @@ class Arrivals:
     def _late(self) -> tuple[str, ...]:
         """The first file of each source of lines: the oldest events, which come last."""
         found = []
-        for folder in (*self.sample.glob("tracking_logs/*"), *self.sample.glob("access_logs/*"), *self.sample.glob("esp_events/*")):
+        for folder in (
+            *self.sample.glob("tracking_logs/*"),
+            *self.sample.glob("access_logs/*"),
+            *self.sample.glob("esp_events/*"),
+        ):
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             found.append(str(files[0].relative_to(self.sample)))
         return tuple(found)

@@ -1,4 +1,4 @@
-"""A standalone Spark cluster of this machine for tests: a master, workers, and a Spark Connect server, from the pyspark wheel."""
+"""A standalone Spark cluster on this machine for tests: a master, workers, a Spark Connect server, all of the wheel."""
 
 import os
 import signal

@@ -41,7 +41,9 @@ def require_spark() -> None:
         unless_required("no Java here; run: sudo apt-get install openjdk-17-jre-headless")
 
 
-def settings_of(warehouse: Path, *, project: Path, url: str = "local[2]", conf: dict[str, str] | None = None) -> Settings:
+def settings_of(
+    warehouse: Path, *, project: Path, url: str = "local[2]", conf: dict[str, str] | None = None
+) -> Settings:
     return Settings(
         landing_dir=warehouse.with_name("landing"),
         warehouse_dir=warehouse,
@@ -113,7 +115,7 @@ def spark_builds(settings: Settings) -> Iterator[SparkBuilds]:
 def differing(by_duckdb: Path, by_spark: Path) -> dict[str, str]:
     """By mart that is not the same in both databases, to the last row, column and type: in what they differ.
 
-    by_duckdb: a working database as dbt makes it, whose name its views know; by_spark: one that Spark's were collected in.
+    by_duckdb: a working database as dbt makes it, whose name its views know; by_spark: one that collects Spark's.
     """
     found = {}
     with contextlib.closing(duckdb.connect()) as connection:

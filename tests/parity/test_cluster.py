@@ -1,6 +1,6 @@
-"""`make parity`: a standalone master with two workers and a Spark Connect server, several builds, a worker that is killed.
+"""`make parity`: a standalone master with two workers and a Spark Connect server, several builds, a killed worker.
 
-Takes minutes and gigabytes, so it runs only where MTW_TESTS_CLUSTER is set; test_local.py is what every run of the tests has.
+Takes minutes and gigabytes, so it runs only where MTW_TESTS_CLUSTER is set; every run of the tests has test_local.py.
 """
 
 import json
