@@ -1,10 +1,6 @@
 -- Every number of the indicator mart is defined in the catalogue, and every definition has its column.
 -- depends_on: {{ ref('rpt_tracking_indicators') }}
-{%- set numbers = [] -%}
-{%- for column in adapter.get_columns_in_relation(ref('rpt_tracking_indicators'))
-    if column.dtype | lower in ['bigint', 'double', 'decimal(38,4)'] and column.name != 'delivery_id' -%}
-    {%- do numbers.append(column.name) -%}
-{%- endfor %}
+{%- set numbers = indicator_columns(ref('rpt_tracking_indicators')) %}
 
 with
 

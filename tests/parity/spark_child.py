@@ -1,7 +1,7 @@
-"""A process of Spark's own environment that builds the models whenever it is told to: one Spark session for all builds.
+"""A process of Spark's own environment that builds the models when told to: one Spark session for all builds.
 
-Each line of its input is a JSON list of further arguments for dbt; it answers each with one line: ANSWER and a JSON object
-with `failed`, one text per node that failed, and `executors`, the hosts and ports of the executors that have run tasks.
+Each line of its input is a JSON list of further arguments for dbt. Its answer is a line: ANSWER and a JSON object with
+`failed`, one text per node that failed, and `executors`, the hosts and ports of the executors that have run tasks.
 """
 
 import json

@@ -21,7 +21,7 @@ from tests.parity.spark import FOR_TINY_DATA, differing, require_spark, settings
 
 pytestmark = pytest.mark.skipif(not os.environ.get("MTW_TESTS_CLUSTER"), reason="a cluster is started by: make parity")
 
-EVENTS = 2_000
+EVENTS = 1_000
 ON_TWO_WORKERS = FOR_TINY_DATA | {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",

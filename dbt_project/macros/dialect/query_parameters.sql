@@ -26,8 +26,18 @@
     regexp_replace(coalesce(try(url_decode(replace({{ expression }}, '+', ' '))), {{ expression }}), '[[:cntrl:]]', '', 'g')
 {%- endmacro %}
 
+{# Spark gives up on a percent sign that begins no escape, which DuckDB leaves as it is, and puts a mark where bytes are no
+   UTF-8, where DuckDB gives up. #}
 {% macro spark__url_decoded(expression) -%}
-    regexp_replace(coalesce(try_url_decode({{ expression }}), {{ expression }}), '\\p{Cntrl}', '')
+    {%- set decoded = "try_url_decode(regexp_replace(" ~ expression ~ ", '%(?![0-9A-Fa-f]{2})', '%25'))" -%}
+    regexp_replace(
+        case
+            when instr({{ decoded }}, '\ufffd') > 0 and not {{ expression }} rlike '(?i)%ef%bf%bd|\ufffd' then {{ expression }}
+            else coalesce({{ decoded }}, {{ expression }})
+        end,
+        '\\p{Cntrl}',
+        ''
+    )
 {%- endmacro %}
 
 {% macro other_parameters(query, reserved) -%}

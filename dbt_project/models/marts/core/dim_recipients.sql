@@ -45,7 +45,9 @@ select
     members.recipient_id,
     coalesce(
         case when {{ is_erased('members.recipient_id') }} then 'erased recipient' end,
-        nullif({{ trimmed("coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')") }}, ''),
+        nullif(
+            {{ trimmed("coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')") }}, ''
+        ),
         'recipient ' || cast(members.recipient_id as string)
     ) as recipient_label,
     declared.email,
