@@ -12,7 +12,7 @@
     {%- for mark in ['?', '#', '<%', '$('] -%}
         {%- set cut.sql = "split_part(" ~ cut.sql ~ ", '" ~ mark ~ "', 1)" -%}
     {%- endfor -%}
-    nullif(regexp_replace({{ lowered(trimmed(cut.sql)) }}, '/+{{ end_of_text() }}', ''), '')
+    nullif(trim(trailing '/' from {{ lowered(trimmed(cut.sql)) }}), '')
 {%- endmacro %}
 
 {# Whether a placeholder stands in the path, so that the base is but the beginning of it. #}
