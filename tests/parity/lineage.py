@@ -20,7 +20,11 @@ def raw_fields(manifest: Mapping[str, Any], project: Path, dialect: str) -> dict
     compiled = {
         unique_id: node["compiled_code"] for unique_id, node in manifest["nodes"].items() if node.get("compiled_code")
     }
-    models = models_of(manifest, compiled, project)
+    # Relations of Spark have no database.
+    nodes = {
+        unique_id: {**node, "database": node["database"] or "none"} for unique_id, node in manifest["nodes"].items()
+    }
+    models = models_of({**manifest, "nodes": nodes}, compiled, project)
     relations = [Relation(model.schema, model.name, model.sql, model.columns) for model in models]
     found = column_lineage(relations, dialect)
     assert not found.unreadable, found.unreadable
