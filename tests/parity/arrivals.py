@@ -63,6 +63,11 @@ TEXTS = (
     ),
     *("$(p1)", "a/b//", "HTTP://X.example/A/?q#f", "';drop table x;--", "{{ 1 }}", "\U0001f600", "\u202eabc", "%2525"),
 )
+PROBE_TYPES = """version: 2
+seeds:
+  - name: probe_texts
+    config: {column_types: {number: bigint, line: varchar}}
+"""
 PROBE = """{{ config(contract={'enforced': false}) }}
 
 with texts as (
@@ -115,6 +120,7 @@ class Arrivals:
         with (self.project / "seeds" / "probe_texts.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerows([["number", "line"], *([at, f"<{text}>"] for at, text in enumerate(TEXTS))])
+        (self.project / "seeds" / "probe_texts.yml").write_text(PROBE_TYPES, encoding="utf-8")
         (self.project / "models" / "marts" / "meta" / "probe.sql").write_text(PROBE, encoding="utf-8")
 
     def _bring(self, *patterns: str, without: tuple[str, ...] = ()) -> int:
