@@ -23,6 +23,9 @@ from orchestration.settings import Settings
 
 OLDEST_JAVA = 17
 
+FOLDERS = ("staging", "intermediate", *SCHEMAS, "state", "export", "managed")
+"""What lies in MTW_SPARK_WAREHOUSE_DIR."""
+
 
 class EngineError(Exception):
     """The engine is not there, or what it built is not whole. The message is one line that says what to do."""
@@ -40,9 +43,6 @@ class Engine(Protocol):
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         """After a whole build: make settings.working_database show it. Raises EngineError."""
 
-    def discard(self, settings: Settings) -> None:
-        """Remove whatever it keeps of landed rows; the next build starts from nothing."""
-
 
 class DuckDB:
     """The default: one process, one file, which is dbt's own."""
@@ -54,9 +54,6 @@ class DuckDB:
 
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         pass
-
-    def discard(self, settings: Settings) -> None:
-        """Nothing besides the working database."""
 
 
 class Spark:
@@ -89,12 +86,15 @@ class Spark:
                     _add_view(connection, settings, node)
         building.replace(target)
 
-    def discard(self, settings: Settings) -> None:
-        shutil.rmtree(settings.spark_warehouse_dir, ignore_errors=True)
-
 
 def engine_of(settings: Settings) -> Engine:
     return Spark() if settings.engine == "spark" else DuckDB()
+
+
+def discard_tables(settings: Settings) -> None:
+    """Remove what Spark keeps of landed rows, whichever engine is set now; its next build starts from nothing."""
+    for name in FOLDERS:
+        shutil.rmtree(settings.spark_warehouse_dir / name, ignore_errors=True)
 
 
 def _add_view(connection: duckdb.DuckDBPyConnection, settings: Settings, node: Mapping[str, Any]) -> None:

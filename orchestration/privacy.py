@@ -30,7 +30,7 @@ from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
 from orchestration import publish
-from orchestration.engine import engine_of
+from orchestration.engine import discard_tables
 from orchestration.home import driverless
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.scrub import Scrubber
@@ -132,7 +132,7 @@ def discard_work(settings: Settings) -> None:
     # Ledgers of before an upgrade name files that the erasure has replaced: there is no going back over it.
     for path in settings.warehouse_dir.glob(f"{settings.ledger_path.name}.format-*"):
         path.unlink(missing_ok=True)
-    engine_of(settings).discard(settings)
+    discard_tables(settings)
     # A verification that is at work takes its folder away itself.
     with contextlib.suppress(PipelineLocked), PipelineLock(settings.warehouse_dir / VERIFY_LOCK):
         shutil.rmtree(settings.warehouse_dir / VERIFY_FOLDER, ignore_errors=True)

@@ -79,12 +79,12 @@ class Settings:
     warehouse_dir: Path
     landed_override: Location | None = None
     engine: str = "duckdb"
-    spark_url: str = "local[2]"
+    spark_url: str = field(default="local[2]", repr=False)
     """Of the Spark that builds where engine is spark: local[n], spark://host:port, sc://host:port (Spark Connect)."""
     spark_dir: Path | None = None
     """Storage that Spark's driver and executors and this machine see under one name; in the warehouse where None."""
     spark_file_format: str = "parquet"
-    spark_conf: str = "{}"
+    spark_conf: str = field(default="{}", repr=False)
     """JSON object: further settings of Spark's session."""
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
@@ -187,17 +187,18 @@ class Settings:
             raise SettingsError(
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
             ) from error
-        spark_url = text("MTW_SPARK_URL", cls.spark_url) or ""
+        spark_url = text("MTW_SPARK_URL", "local[2]") or ""
         if not _SPARK_URL.fullmatch(spark_url):
             raise SettingsError(
-                f"MTW_SPARK_URL is {without_secrets(spark_url)!r}; write local[4], spark://host:7077 or sc://host:15002"
+                f"MTW_SPARK_URL is {without_secrets(spark_url.partition(';')[0])!r}; write local[4], spark://host:7077"
+                " or sc://host:15002"
             )
         spark_file_format = text("MTW_SPARK_FILE_FORMAT", cls.spark_file_format) or ""
         if spark_file_format not in SPARK_FILE_FORMATS:
             raise SettingsError(
                 f"MTW_SPARK_FILE_FORMAT is {spark_file_format!r}; set it to one of: {', '.join(SPARK_FILE_FORMATS)}"
             )
-        spark_conf = text("MTW_SPARK_CONF", cls.spark_conf) or ""
+        spark_conf = text("MTW_SPARK_CONF", "{}") or ""
         try:
             is_object = isinstance(json.loads(spark_conf), dict)
         except ValueError:
