@@ -54,7 +54,18 @@ class Cluster:
         port = free_port()
         settings = conf | {"spark.connect.grpc.binding.port": str(port), "spark.connect.grpc.binding.address": HOST}
         given = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
-        self._run("connect", "spark-submit", "--master", self.url, "--class", CONNECT, *given, "spark-internal")
+        self._run(
+            "connect",
+            "spark-submit",
+            "--master",
+            self.url,
+            "--driver-memory",
+            "1g",
+            "--class",
+            CONNECT,
+            *given,
+            "spark-internal",
+        )
         _wait_for(port, self.processes["connect"])
         return f"sc://{HOST}:{port}"
 

@@ -2,14 +2,16 @@
 arrives. `make parity` does the same on a cluster, with more that can happen."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestration.dbt import load_manifest
+from orchestration.dbt import load_manifest, prepare_manifest
+from orchestration.model_sql import prepare_sql
 from tests.marts import build_marts
 from tests.parity.arrivals import Arrivals
-from tests.parity.lineage import raw_fields
+from tests.parity.lineage import edges_on_spark, raw_fields
 from tests.parity.spark import SparkBuilds, differing, require_spark, row_count, settings_of, spark_builds
 
 EVENTS = 1_000
@@ -58,9 +60,9 @@ def test_every_mart_is_the_same_at_first_and_when_more_arrives(arrivals: Arrival
 
 def assert_same_lineage(arrivals: Arrivals, builds: SparkBuilds) -> None:
     """Of the SQL of a first build: it says what a mart holds, not what a run adds."""
-    target = builds.settings.warehouse_dir / "dbt-target"
-    on_duckdb = raw_fields(load_manifest(target / "manifest.json"), arrivals.project, "duckdb")
-    on_spark = raw_fields(load_manifest(builds.target / "manifest.json"), arrivals.project, "spark")
+    settings = replace(builds.settings, engine="duckdb")
+    on_duckdb = raw_fields(prepare_sql(settings, prepare_manifest(settings)).edges)
+    on_spark = raw_fields(edges_on_spark(load_manifest(builds.target / "manifest.json"), arrivals.project))
     assert on_duckdb.keys() == on_spark.keys()
     assert len(on_duckdb) > 500
     assert {column for column, fields in on_duckdb.items() if on_spark[column] != fields} <= READ_MORE_ON_SPARK

@@ -23,6 +23,11 @@
     {%- endif -%}
     {%- do run_query('create schema if not exists state') -%}
     {%- do land_sources() -%}
+    {%- if run_query('select count(*) from landed.ledger_purges').rows[0][0] | int > 0 -%}
+        {{ exceptions.raise_compiler_error(
+            'deliveries of this warehouse were purged, whose statistics only DuckDB keeps; build with MTW_ENGINE=duckdb'
+        ) }}
+    {%- endif -%}
     {%- set existing = [] -%}
     {%- for row in run_query('show tables in state').rows -%}
         {%- do existing.append(row[1]) -%}
