@@ -13,6 +13,8 @@ MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
 CONNECT = "org.apache.spark.sql.connect.service.SparkConnectServer"
 HOST = "127.0.0.1"
+SERVES_BUILDS = {"SPARK_DAEMON_MEMORY": "1g"}
+"""The Spark Connect server is a driver, and takes a daemon's memory."""
 FOR_A_SMALL_MACHINE = {"SPARK_DAEMON_MEMORY": "256m", "SPARK_LOCAL_IP": HOST, "SPARK_NO_DAEMONIZE": "1"}
 
 
@@ -59,8 +61,6 @@ class Cluster:
             "spark-submit",
             "--master",
             self.url,
-            "--driver-memory",
-            "1g",
             "--class",
             CONNECT,
             *given,
@@ -91,7 +91,7 @@ class Cluster:
         log = (self.folder / f"{name}.log").open("wb")
         self.processes[name] = subprocess.Popen(
             [str(home / "bin" / command[0]), *command[1:]],
-            env=keep | {"SPARK_HOME": str(home)} | FOR_A_SMALL_MACHINE,
+            env=keep | {"SPARK_HOME": str(home)} | FOR_A_SMALL_MACHINE | (SERVES_BUILDS if name == "connect" else {}),
             cwd=self.folder,
             stdout=log,
             stderr=subprocess.STDOUT,
