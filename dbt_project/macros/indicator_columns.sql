@@ -2,7 +2,8 @@
 {% macro indicator_columns(relation) -%}
     {%- set found = [] -%}
     {%- for column in adapter.get_columns_in_relation(relation) -%}
-        {%- if column.dtype | lower in ['bigint', 'double', 'decimal(38,4)'] and column.name != 'delivery_id' -%}
+        {%- if column.dtype | lower in ['bigint', 'double', 'decimal(38,4)']
+            and column.name not in ['delivery_id', part_column()] -%}
             {%- do found.append(column.name) -%}
         {%- endif -%}
     {%- endfor -%}
