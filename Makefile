@@ -6,9 +6,11 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SPARK_VENV := .venv-spark
+SPARK_STAMP := $(SPARK_VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env demo test serve bench eval docs lint lock dist sbom audit clean
+.PHONY: env env-spark demo test parity serve bench eval docs lint lock dist sbom audit clean
 
 env: $(STAMP)
 
@@ -22,17 +24,30 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
+env-spark: $(SPARK_STAMP)  # the same with Apache Spark, for MTW_ENGINE=spark; downloads half a gigabyte, takes 1.9 of disk
+
+$(SPARK_STAMP): requirements-spark.lock pyproject.toml | $(STAMP)
+	@$(PYTHON) -m venv --clear $(SPARK_VENV) >/dev/null 2>&1
+	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --require-hashes --compile-bytecode -r requirements-spark.lock
+	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --no-deps --editable .
+	@touch $(SPARK_STAMP)
+
 demo: env
 	@$(BIN)/mtw demo
 
-test: env lint
+# Where all tests have to run (CI), those of Spark have to as well.
+test: env $(if $(MTW_TESTS_REQUIRE_ALL),env-spark) lint
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds: about 10 minutes, 5 GB of memory
+	@MTW_TESTS_CLUSTER=1 $(BIN)/python -m pytest tests/parity
 
 lint: env
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 dbt_project
+	@$(BIN)/mtw lint
 
 serve: env
 	@$(BIN)/mtw serve
@@ -47,8 +62,10 @@ docs: env  # after a change of a report, the catalogue, or the sample: pages and
 	@$(BIN)/python -m report_docs
 
 lock:  # after a change of dependencies in pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reports --extra s3 --extra webhooks --universal \
-		--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --extra reports --extra s3 --extra webhooks --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra s3 --extra spark --universal --python-version 3.11 --constraints requirements.lock \
+		--generate-hashes --no-header --no-annotate --quiet --output-file requirements-spark.lock
 
 dist: env  # wheel and sdist in dist/; the wheel is built from the sdist, so that both are complete
 	@rm -rf dist
@@ -67,4 +84,4 @@ audit: env
 	@$(BIN)/python .ci/audit.py --pip-audit $(PIP_AUDIT_VERSION) $(if $(filter if-possible,$(AUDIT)),--skip-without-service)
 
 clean:
-	rm -rf $(VENV) data dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SPARK_VENV) data dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,11 +15,19 @@ from orchestration.settings import Settings
 
 
 def settings_beside(settings: Settings, folder: Path) -> Settings:
-    """The settings of a warehouse in folder that reads the live one's landed rows, with a copy of its dbt project."""
+    """The settings of a warehouse in folder that reads the live one's landed rows, with a copy of its dbt project.
+
+    It builds with DuckDB, whatever the live one builds with: Spark's tables have one catalog, and another engine that
+    comes to the same numbers proves more.
+    """
     project = folder / "dbt_project"
     shutil.copytree(settings.dbt_project_dir, project, ignore=shutil.ignore_patterns("target", "logs"))
     return replace(
-        settings, warehouse_dir=folder / "warehouse", landed_override=settings.landed_dir, dbt_project_dir=project
+        settings,
+        engine="duckdb",
+        warehouse_dir=folder / "warehouse",
+        landed_override=settings.landed_dir,
+        dbt_project_dir=project,
     )
 
 

@@ -172,7 +172,8 @@ def plan(settings: Settings, latest_batch_id: int) -> Plan:
     full_refresh = False
     if build is None:
         reasons.append("the working database has to be built")
-        full_refresh = settings.working_database.is_file()
+        # Without that file DuckDB has nothing to refresh; what Spark has is elsewhere.
+        full_refresh = settings.engine != "duckdb" or settings.working_database.is_file()
     elif build.build_digest != digest:
         reasons.append("the models or the settings have changed")
         full_refresh = build.hidden_digest != hidden_digest(settings)

@@ -28,6 +28,7 @@ from log_ingest.storage import ObjectUrl
 from log_ingest.suppression import KEY_NAME
 from orchestration import publish
 from orchestration.console import bytes_shown
+from orchestration.engine import EngineError, engine_of
 from orchestration.home import storage_problem
 from orchestration.lock import holder
 from orchestration.settings import Settings
@@ -51,7 +52,7 @@ class Finding:
 def diagnose(settings: Settings) -> list[Finding]:
     """Look at everything; never raises for what it finds, and changes nothing."""
     looks: list[Callable[[Settings], Iterator[Finding]]] = [
-        *(_versions, _clock, _time_zones, _folders, _permissions, _lock, _dagster_storage, _ledger, _erasure),
+        *(_versions, _engine, _clock, _time_zones, _folders, _permissions, _lock, _dagster_storage, _ledger, _erasure),
         *(_platform, _published, _copy),
     ]
     return [finding for look in looks for finding in look(settings)]
@@ -62,6 +63,17 @@ def _versions(settings: Settings) -> Iterator[Finding]:
     text = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", ok, text if ok else f"{text}; 3.11 or newer is needed: make env PYTHON=python3.11")
     yield Finding("packages", True, ", ".join(f"{name} {version(name)}" for name in _PINNED))
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    if settings.engine == "duckdb":
+        return
+    try:
+        engine_of(settings).check(settings)
+    except EngineError as error:
+        yield Finding("engine", False, str(error))
+    else:
+        yield Finding("engine", True, f"Spark at {settings.spark_url.partition(';')[0]}")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
 from log_ingest.catalog import PERSONAL_COLUMNS, READABLE_SCHEMAS
-from orchestration.dbt import DbtError, load_manifest
+from orchestration.dbt import DbtError, load_manifest, prepare_manifest
 from orchestration.lineage import Edge, Relation, column_lineage, digest_text
 from orchestration.postgres_structure import Key
 from orchestration.publish import MetaTable
@@ -35,6 +35,9 @@ ROW_KEYS = "row_keys"
 
 PRIMARY_KEY = "primary_key"
 """Entry of a model's meta: the columns that tell its rows apart and are never NULL; a model below it is tested."""
+
+COMPILED_FOR = "duckdb"
+"""The engine whose SQL is published."""
 
 _FILE = "models.json"
 
@@ -78,6 +81,10 @@ def prepare_sql(settings: Settings, manifest_path: Path) -> ProjectSql:
         return _read(json.loads(kept.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError):
         pass
+    if settings.engine != COMPILED_FOR:
+        # What is explained is read with DuckDB, whatever built it.
+        settings = replace(settings, engine=COMPILED_FOR)
+        manifest_path = prepare_manifest(settings)
     models = models_of(load_manifest(manifest_path), _compiled(settings, manifest_path), settings.dbt_project_dir)
     found = column_lineage(Relation(model.schema, model.name, model.sql, model.columns) for model in models)
     unreadable = {".".join(table): reason for table, reason in found.unreadable.items()}

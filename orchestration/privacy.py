@@ -30,6 +30,7 @@ from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
 from orchestration import publish
+from orchestration.engine import discard_tables
 from orchestration.home import driverless
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.scrub import Scrubber
@@ -120,7 +121,7 @@ def discard_work(settings: Settings) -> None:
     """Remove the working database, dbt's artifacts and what was built beside them: DuckDB keeps deleted texts in its
     file, so all is made anew.
     """
-    work = settings.working_database.parent
+    work = settings.warehouse_dir / "work"
     for path in work.iterdir() if work.is_dir() else ():
         if path == settings.dbt_dir:
             path = path / "run"  # the parsed project holds no data
@@ -131,6 +132,7 @@ def discard_work(settings: Settings) -> None:
     # Ledgers of before an upgrade name files that the erasure has replaced: there is no going back over it.
     for path in settings.warehouse_dir.glob(f"{settings.ledger_path.name}.format-*"):
         path.unlink(missing_ok=True)
+    discard_tables(settings)
     # A verification that is at work takes its folder away itself.
     with contextlib.suppress(PipelineLocked), PipelineLock(settings.warehouse_dir / VERIFY_LOCK):
         shutil.rmtree(settings.warehouse_dir / VERIFY_FOLDER, ignore_errors=True)

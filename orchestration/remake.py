@@ -36,6 +36,11 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
     """
     import duckdb
 
+    if settings.engine != "duckdb":
+        raise RemakeError(
+            "on Spark chosen deliveries cannot be made again, all can: remove"
+            f" {settings.working_database}, then: mtw run"
+        )
     if build_state.last_build(settings) is None:
         return []
     with contextlib.closing(duckdb.connect(str(settings.working_database))) as connection:

@@ -85,6 +85,8 @@ def purge(settings: Settings, *, dry_run: bool = False, now: datetime | None = N
     """
     if settings.keep_tracking_days is None:
         return Purge(None)
+    if settings.engine != "duckdb":
+        raise IngestError("Spark keeps no statistics of purged deliveries; purge and build with MTW_ENGINE=duckdb")
     if dry_run:
         if busy := holder(settings.lock_path):
             raise PipelineLocked(str(busy))

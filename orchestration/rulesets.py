@@ -95,6 +95,8 @@ def compare(settings: Settings, ruleset: str) -> Comparison:
     Raises ValueError for a ruleset that cannot be used, DbtError where it cannot be built, PipelineLocked while a run
     is at work.
     """
+    if settings.engine != "duckdb":
+        raise ValueError("a comparison needs a warehouse built with DuckDB; build a sample of it so: MTW_ENGINE=duckdb")
     seeds = seeds_of(settings, ruleset)
     if not settings.working_database.exists():
         raise ValueError("there is nothing to compare with yet; run: mtw run")

@@ -4,6 +4,7 @@ Belongs here: reading settings, their defaults, the paths that follow from them.
 Does not: creating anything on disk, or knowing what a setting means to a model.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 from dotenv import dotenv_values
 
 from log_ingest.storage import Location, ObjectUrl, parse_location
+from orchestration.spark_session import session_settings
 
 PACKAGES_DIR = Path(__file__).resolve().parent.parent
 """What holds this package and its siblings: the checkout, or the site-packages of an installation."""
@@ -27,8 +29,11 @@ IS_CHECKOUT = not _SHIPPED.is_dir()
 PROJECT_DIR = PACKAGES_DIR if IS_CHECKOUT else _SHIPPED
 """Holds workspace.yaml and dbt_project. Nothing is written there but by people, and in an installation not at all."""
 
-ENGINES = ("duckdb",)
+ENGINES = ("duckdb", "spark")
 """dbt targets that MTW_ENGINE may name."""
+
+SPARK_FILE_FORMATS = ("parquet", "iceberg", "delta")
+"""What MTW_SPARK_FILE_FORMAT may be."""
 
 WEB_TRACKING_MODES = ("session", "permanent", "anonymous")
 """What MTW_WEB_TRACKING_MODE may be; the models say what each keeps."""
@@ -50,6 +55,7 @@ KEPT_VERSIONS = 3
 
 _MEMORY = re.compile(r"[1-9][0-9]*(?:\.[0-9]+)? ?[KMGT]i?B", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s@,;<>\"']+@[A-Za-z0-9.-]*[A-Za-z0-9]")
+_SPARK_URL = re.compile(r"local\[(?:[1-9][0-9]*|\*)\]|(?:spark|sc)://[^\s'\"]+")
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -73,6 +79,13 @@ class Settings:
     warehouse_dir: Path
     landed_override: Location | None = None
     engine: str = "duckdb"
+    spark_url: str = field(default="local[2]", repr=False)
+    """Of the Spark that builds where engine is spark: local[n], spark://host:port, sc://host:port (Spark Connect)."""
+    spark_dir: Path | None = None
+    """Storage that Spark's driver and executors and this machine see under one name; in the warehouse where None."""
+    spark_file_format: str = "parquet"
+    spark_conf: str = field(default="{}", repr=False)
+    """JSON object: further settings of Spark's session."""
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
     dagster_storage_url: str | None = field(default=None, repr=False)
@@ -174,6 +187,24 @@ class Settings:
             raise SettingsError(
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
             ) from error
+        spark_url = text("MTW_SPARK_URL", "local[2]") or ""
+        if not _SPARK_URL.fullmatch(spark_url):
+            raise SettingsError(
+                f"MTW_SPARK_URL is {without_secrets(spark_url.partition(';')[0])!r}; write local[4], spark://host:7077"
+                " or sc://host:15002"
+            )
+        spark_file_format = text("MTW_SPARK_FILE_FORMAT", cls.spark_file_format) or ""
+        if spark_file_format not in SPARK_FILE_FORMATS:
+            raise SettingsError(
+                f"MTW_SPARK_FILE_FORMAT is {spark_file_format!r}; set it to one of: {', '.join(SPARK_FILE_FORMATS)}"
+            )
+        spark_conf = text("MTW_SPARK_CONF", "{}") or ""
+        try:
+            is_object = isinstance(json.loads(spark_conf), dict)
+        except ValueError:
+            is_object = False
+        if not is_object:
+            raise SettingsError("""MTW_SPARK_CONF is no JSON object; write {"spark.executor.memory": "8g"}""")
         web_tracking_mode = text("MTW_WEB_TRACKING_MODE", "permanent") or ""
         if web_tracking_mode not in WEB_TRACKING_MODES:
             raise SettingsError(
@@ -193,6 +224,10 @@ class Settings:
             warehouse_dir=path("MTW_WAREHOUSE_DIR", home / "data" / "warehouse"),
             landed_override=location("MTW_LANDED_DIR"),
             engine=engine,
+            spark_url=spark_url,
+            spark_dir=path("MTW_SPARK_WAREHOUSE_DIR", Path()) if text("MTW_SPARK_WAREHOUSE_DIR") else None,
+            spark_file_format=spark_file_format,
+            spark_conf=spark_conf,
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
@@ -258,12 +293,18 @@ class Settings:
 
     @property
     def working_database(self) -> Path:
-        return self.warehouse_dir / "work" / "warehouse.duckdb"
+        """What dbt built, as a DuckDB file: its database, or one whose views read what Spark wrote."""
+        work = self.warehouse_dir / "work"
+        return (work if self.engine == "duckdb" else work / self.engine) / "warehouse.duckdb"
+
+    @property
+    def spark_warehouse_dir(self) -> Path:
+        return self.spark_dir or self.warehouse_dir / "work" / "spark" / "tables"
 
     @property
     def dbt_dir(self) -> Path:
         """Where dbt's artifacts go: parsed manifests and the last run's target folder."""
-        return self.warehouse_dir / "work" / "dbt"
+        return self.working_database.parent / "dbt"
 
     @property
     def published_dir(self) -> Path:
@@ -315,6 +356,17 @@ class Settings:
             "MTW_DBT_PROJECT_DIR": str(self.dbt_project_dir),
             "DAGSTER_HOME": str(self.dagster_home),
         }
+        if self.engine == "spark":
+            variables |= {
+                "MTW_SPARK_URL": self.spark_url,
+                "MTW_SPARK_WAREHOUSE_DIR": str(self.spark_warehouse_dir),
+                "MTW_SPARK_FILE_FORMAT": self.spark_file_format,
+                "MTW_SPARK_CONF": self.spark_conf,
+                "MTW_SPARK_SESSION": json.dumps(
+                    session_settings(self.spark_url, self.working_database.parent, self.spark_warehouse_dir)
+                    | json.loads(self.spark_conf)
+                ),
+            }
         if self.reference_url:
             variables["MTW_REFERENCE_URL"] = self.reference_url
         if self.reference_mapping:

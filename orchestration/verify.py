@@ -193,6 +193,7 @@ def _settings(settings: Settings, folder: Path) -> Settings:
     landed = folder / "landed" if isinstance(settings.landed_dir, Path) else settings.landed_dir
     return replace(
         settings,
+        engine="duckdb",
         warehouse_dir=folder / "warehouse",
         landed_override=landed,
         dbt_project_dir=folder / "dbt_project",

@@ -22,7 +22,7 @@ address_walk as (
             rule,
             network,
             {{ ip_address_key('ip_address') }} as address,
-            cast(null as varchar) as address_range,
+            cast(null as string) as address_range,
             1 as is_address
         from {{ addresses }}
         union all

@@ -33,7 +33,7 @@ pattern_rules as (
     select
         case when kind like 'burst%' then 'burst' else kind end as kind,
         min_by(rule, priority) as rule,
-        min_by(confidence, priority) as confidence,
+        min_by(confidence, priority) filter (where confidence is not null) as confidence,
         min(priority) as priority
     from rules
     group by case when kind like 'burst%' then 'burst' else kind end
@@ -43,7 +43,7 @@ patterns as (
     select
         pattern_hits.event_key,
         min_by(pattern_rules.rule, pattern_rules.priority) as rule,
-        min_by(pattern_rules.confidence, pattern_rules.priority) as confidence,
+        min_by(pattern_rules.confidence, pattern_rules.priority) filter (where pattern_rules.confidence is not null) as confidence,
         min(pattern_rules.priority) as priority
     from pattern_hits
     inner join pattern_rules
@@ -152,6 +152,17 @@ thorough_clicks as (
             and clicks.delivery_id = thorough.delivery_id
 ),
 
+{{ watched_links() }}
+{%- endmacro %}
+
+{# Which of thorough_clicks lie in such a window: the CTE all_links_clicks. Windows end at a moment at which every link was
+   followed within window_us before. DuckDB slides over the clicks; Spark's frames take no width from a column and count
+   nothing distinct, so there a message's clicks are joined with each other. #}
+{% macro watched_links() -%}
+    {{ return(adapter.dispatch('watched_links')()) }}
+{%- endmacro %}
+
+{% macro default__watched_links() -%}
 -- Whether, at the moment of this click, every link was followed within the window before it.
 completions as (
     select
@@ -181,6 +192,33 @@ all_links_clicks as (
         from completions
     ) as watched
     where is_completed = 1
+)
+{%- endmacro %}
+
+{% macro spark__watched_links() -%}
+complete_moments as (
+    select
+        ends.message_id,
+        ends.delivery_id,
+        ends.occurred_at_us,
+        ends.window_us
+    from (select distinct message_id, delivery_id, occurred_at_us, link_count, window_us from thorough_clicks) as ends
+    inner join thorough_clicks as followed
+        on ends.message_id = followed.message_id
+            and ends.delivery_id = followed.delivery_id
+            and followed.occurred_at_us between ends.occurred_at_us - ends.window_us and ends.occurred_at_us
+    group by ends.message_id, ends.delivery_id, ends.occurred_at_us, ends.link_count, ends.window_us
+    having count(distinct followed.link) >= ends.link_count
+),
+
+all_links_clicks as (
+    select distinct thorough_clicks.event_key
+    from thorough_clicks
+    inner join complete_moments
+        on thorough_clicks.message_id = complete_moments.message_id
+            and thorough_clicks.delivery_id = complete_moments.delivery_id
+            and complete_moments.occurred_at_us
+            between thorough_clicks.occurred_at_us and thorough_clicks.occurred_at_us + thorough_clicks.window_us
 )
 {%- endmacro %}
 

@@ -2,7 +2,7 @@
 
 {# An address for comparison. #}
 {% macro address_key(address) -%}
-    nullif(lower(trim({{ address }})), '')
+    nullif({{ lowered(trimmed(address)) }}, '')
 {%- endmacro %}
 
 {# A link without what differs from one recipient to the next: query, fragment and what follows a placeholder; case and
@@ -12,7 +12,7 @@
     {%- for mark in ['?', '#', '<%', '$('] -%}
         {%- set cut.sql = "split_part(" ~ cut.sql ~ ", '" ~ mark ~ "', 1)" -%}
     {%- endfor -%}
-    nullif(regexp_replace(lower(trim({{ cut.sql }})), '/+$', ''), '')
+    nullif(trim(trailing '/' from {{ lowered(trimmed(cut.sql)) }}), '')
 {%- endmacro %}
 
 {# Whether a placeholder stands in the path, so that the base is but the beginning of it. #}

@@ -8,7 +8,7 @@
         category,
         url_type,
         is_unknown,
-        min(url_id) over (partition by delivery_id, coalesce(label, cast(url_id as varchar)), label is null)
+        min(url_id) over (partition by delivery_id, coalesce(label, cast(url_id as string)), label is null)
             as line_url_id
     from {{ tracked_urls }}
 {%- endmacro %}

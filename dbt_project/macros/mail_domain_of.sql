@@ -2,7 +2,7 @@
 {% macro mail_domain_of(address) -%}
     case
         when instr({{ address }}, '@') > 0
-            then coalesce(nullif(trim(replace(lower(split_part({{ address }}, '@', -1)), '>', '')), ''), 'unknown')
+            then coalesce(nullif({{ trimmed('replace(' ~ lowered('split_part(' ~ address ~ ", '@', -1)") ~ ", '>', '')") }}, ''), 'unknown')
         else 'unknown'
     end
 {%- endmacro %}

@@ -7,7 +7,7 @@
 {# The network that a tracked URL's category names, else NULL: an event on such a URL is a share. #}
 {% macro network_of(category) -%}
     case
-        when lower(trim({{ category }})) in ('{{ networks() | join("', '") }}') then lower(trim({{ category }}))
+        when {{ lowered(trimmed(category)) }} in ('{{ networks() | join("', '") }}') then {{ lowered(trimmed(category)) }}
     end
 {%- endmacro %}
 
@@ -15,14 +15,15 @@
    by default at 64 characters, where the first parameter leaves two letters of the network: a beginning of one network's
    name is that network, where it is the last that was logged. #}
 {% macro network_shared_on(params) -%}
-    {%- set value = 'lower(' ~ parameter_value(params, 'ap_category') ~ ')' -%}
+    {%- set value = lowered(parameter_value(params, 'ap_category')) -%}
     case
         {% for network in networks() -%}
         when {{ value }} = '{{ network }}' then '{{ network }}'
         {% endfor -%}
         {#- Two letters tell all networks apart. -#}
         {% for network in networks() -%}
-        when {{ is_cut_at(params, 'ap_category') }} and length({{ value }}) >= 2 and starts_with('{{ network }}', {{ value }})
+        when {{ is_cut_at(params, 'ap_category') }} and length({{ value }}) >= 2
+                and substr('{{ network }}', 1, length({{ value }})) = {{ value }}
             then '{{ network }}'
         {% endfor -%}
     end

@@ -7,8 +7,8 @@
 {%- set column = rollup ~ '_on' if is_period else column -%}
 {#- Never NULL, so that what is counted apart finds together. -#}
 {%- set key = {
-    'delivery': 'cast(delivery_id as varchar)', 'campaign': "coalesce(campaign_label, '')", 'all': "'all'",
-}.get(rollup, 'cast(' ~ (column or '') ~ ' as varchar)') -%}
+    'delivery': 'cast(delivery_id as string)', 'campaign': "coalesce(campaign_label, '')", 'all': "'all'",
+}.get(rollup, 'cast(' ~ (column or '') ~ ' as string)') -%}
 {%- set activity_key = key | replace(rollup ~ '_on', 'period_on') if is_period else key -%}
 {%- set activity_column = 'period_on' if is_period else column -%}
 {%- set sums = [
@@ -36,7 +36,7 @@
     select
         {{ activity_key }} as rollup_key,
         {{ 'delivery_id' if rollup == 'delivery' else 'cast(null as bigint)' }} as delivery_id,
-        {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as varchar)' }} as campaign_label,
+        {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as string)' }} as campaign_label,
         {{ 'period_on' if is_period else 'cast(null as date)' }} as period_on
         {%- for form in ['', 'human_'] -%}
         {%- for sum in sums %},

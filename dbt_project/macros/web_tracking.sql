@@ -1,11 +1,11 @@
 {# A tag as a hit names it: `name`, or `name|w|folder` or `name|t|folder`, which make a page of type web or transaction
    on the fly where no such tag is declared. #}
 {% macro tag_name(tag) -%}
-    nullif(trim(split_part({{ tag }}, '|', 1)), '')
+    nullif({{ trimmed('split_part(' ~ tag ~ ", '|', 1)") }}, '')
 {%- endmacro %}
 
 {% macro tag_kind(tag) -%}
-    lower(trim(split_part({{ tag }}, '|', 2)))
+    {{ lowered(trimmed('split_part(' ~ tag ~ ", '|', 2)")) }}
 {%- endmacro %}
 
 {# 4, 5 or, where the hit does not say, NULL. #}
@@ -17,7 +17,7 @@
    ever, beyond the ids that platforms give out, and exact in tools that hold numbers as doubles. #}
 {% macro undeclared_tag_url_id(name, url_type) -%}
     4503599627370496 + {{ hex_to_bigint(
-        "substr(md5(" ~ name ~ " || '|' || coalesce(cast(" ~ url_type ~ " as varchar), '')), 1, 12)"
+        "substr(md5(" ~ name ~ " || '|' || coalesce(cast(" ~ url_type ~ " as string), '')), 1, 12)"
     ) }}
 {%- endmacro %}
 

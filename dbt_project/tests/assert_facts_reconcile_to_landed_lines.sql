@@ -3,8 +3,7 @@
 with
 
 read_to as (
-    select batch_id from {{ state_relation('model_marks') }}
-    where model = 'int_tracking_events__judged'
+    select batch_id from {{ marks_of(['int_tracking_events__judged']) }}
 ),
 
 lines as (

@@ -1,13 +1,14 @@
 -- Every number of the indicator mart is defined in the catalogue, and every definition has its column.
 -- depends_on: {{ ref('rpt_tracking_indicators') }}
+{%- set numbers = indicator_columns(ref('rpt_tracking_indicators')) %}
+
 with
 
 mart_columns as (
-    select column_name from information_schema.columns
-    where table_schema = 'reports'
-        and table_name = 'rpt_tracking_indicators'
-        and (data_type in ('BIGINT', 'DOUBLE') or data_type like 'DECIMAL%')
-        and column_name <> 'delivery_id'
+    {% for name in numbers or ['none'] -%}
+    select '{{ name }}' as column_name
+    {{ 'union all' if not loop.last }}
+    {% endfor -%}
 ),
 
 catalogue as (

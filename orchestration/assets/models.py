@@ -24,6 +24,7 @@ from orchestration.dbt import (
     load_manifest,
     prepare_target,
 )
+from orchestration.engine import EngineError, engine_of
 from orchestration.highlights import Mart, all_highlights, marts_of
 from orchestration.lineage import AGGREGATE, ROWS, VALUE, Edge, Table
 from orchestration.links import Links
@@ -56,6 +57,11 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         plan = build_state.plan(settings, batch_id)
         # Digests of what dbt is about to read, not of what an editor saves meanwhile.
         digests = build_state.build_digest(settings), build_state.hidden_digest(settings)
+        engine = engine_of(settings)
+        try:
+            engine.check(settings)
+        except EngineError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         target = prepare_target(settings, manifest_path)
         settings.working_database.parent.mkdir(parents=True, exist_ok=True)
         build_state.forget_build(settings)
@@ -73,9 +79,14 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             events.append(event)
             reporter.built(len(events), total)
         failed = invocation.get_error() is not None
+        if not failed:
+            try:
+                engine.collect(settings, manifest)
+            except EngineError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
         lineage = {} if failed else _lineage(context, settings, manifest_path)
         numbers = {} if failed else _highlights(context, settings, marts)
-        yield from _with_metadata(invocation, events, lineage, numbers)
+        yield from _with_metadata(invocation, events, lineage, numbers, asks_adapter=engine.reads_rows)
         if failed:
             raise dg.Failure(failure(target), allow_retries=False)
         if whole:
@@ -89,13 +100,17 @@ def _with_metadata(
     events: list[Any],
     lineage: dict[str, dg.TableColumnLineage],
     numbers: dict[str, dict[str, dg.MetadataValue]],
+    *,
+    asks_adapter: bool,
 ) -> Iterator[Any]:
     """The events with row counts, column schema, column lineage and what their marts say.
 
-    Fetched after dbt has closed the database.
+    Fetched after dbt has closed the database. asks_adapter: whether row counts and columns are, through dbt's adapter.
     """
     stream: Any = DbtEventIterator(iter(events), invocation)
-    for event in stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=False):
+    if asks_adapter:
+        stream = stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=False)
+    for event in stream:
         name = getattr(event, "output_name", None)
         more: dict[str, Any] = dict(numbers.get(str(name), {}))
         if name in lineage:

@@ -84,7 +84,11 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
-        ({"MTW_ENGINE": "orcale"}, "MTW_ENGINE is 'orcale'; set it to one of: duckdb"),
+        ({"MTW_ENGINE": "orcale"}, "MTW_ENGINE is 'orcale'; set it to one of: duckdb, spark"),
+        ({"MTW_SPARK_URL": "yarn"}, "MTW_SPARK_URL is 'yarn'; write local[4]"),
+        ({"MTW_SPARK_URL": "sc //host;token=s3cret"}, "MTW_SPARK_URL is 'sc //host'; write local[4]"),
+        ({"MTW_SPARK_FILE_FORMAT": "orc"}, "MTW_SPARK_FILE_FORMAT is 'orc'; set it to one of: parquet"),
+        ({"MTW_SPARK_CONF": "[]"}, "MTW_SPARK_CONF is no JSON object"),
         ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
         ({"MTW_WEB_TRACKING_MODE": "cookie"}, "set it to one of: session, permanent, anonymous"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),

@@ -8,5 +8,5 @@
 {%- endmacro %}
 
 {% macro spark__five_minute_bucket(expression) -%}
-    timestamp_seconds(floor(unix_seconds({{ expression }}) / 300) * 300)
+    cast(timestamp_seconds(cast(floor(unix_seconds({{ expression }}) / 300) as bigint) * 300) as timestamp)
 {%- endmacro %}

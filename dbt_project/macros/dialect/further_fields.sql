@@ -8,7 +8,7 @@
     select
         recipient_id,
         changed_in_run,
-        lower(entry.key) as field,
+        {{ lowered('entry.key') }} as field,
         entry.value as value
     from (
         select
@@ -24,7 +24,7 @@
     select
         recipient_id,
         changed_in_run,
-        lower(entry.key) as field,
+        {{ lowered('entry.key') }} as field,
         entry.value as value
     from (
         select

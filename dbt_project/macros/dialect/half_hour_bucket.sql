@@ -8,5 +8,5 @@
 {%- endmacro %}
 
 {% macro spark__half_hour_bucket(expression) -%}
-    timestamp_seconds(floor(unix_seconds({{ expression }}) / 1800) * 1800)
+    cast(timestamp_seconds(cast(floor(unix_seconds({{ expression }}) / 1800) as bigint) * 1800) as timestamp)
 {%- endmacro %}

@@ -5,12 +5,12 @@
 
 {% macro default__hex_to_bigint(expression) -%}
     case
-        when regexp_matches({{ expression }}, '^[0-9a-fA-F]{1,16}$') then try_cast('0x' || {{ expression }} as bigint)
+        when {{ matches_pattern(expression, '^[0-9a-fA-F]{1,16}$') }} then try_cast('0x' || {{ expression }} as bigint)
     end
 {%- endmacro %}
 
 {% macro spark__hex_to_bigint(expression) -%}
     case
-        when {{ expression }} rlike '^[0-9a-fA-F]{1,16}$' then try_cast(conv({{ expression }}, 16, 10) as bigint)
+        when {{ matches_pattern(expression, '^[0-9a-fA-F]{1,16}$') }} then try_cast(conv({{ expression }}, 16, 10) as bigint)
     end
 {%- endmacro %}

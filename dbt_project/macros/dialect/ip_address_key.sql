@@ -48,15 +48,3 @@
 {% macro spark__to_hex(number) -%}
     hex({{ number }})
 {%- endmacro %}
-
-{% macro matches_pattern(text, pattern) -%}
-    {{ return(adapter.dispatch('matches_pattern')(text, pattern)) }}
-{%- endmacro %}
-
-{% macro default__matches_pattern(text, pattern) -%}
-    regexp_matches({{ text }}, '{{ pattern }}')
-{%- endmacro %}
-
-{% macro spark__matches_pattern(text, pattern) -%}
-    {{ text }} rlike '{{ pattern }}'
-{%- endmacro %}

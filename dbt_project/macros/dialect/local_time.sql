@@ -13,7 +13,7 @@
 {%- endmacro %}
 
 {% macro spark__local_time(expression, zone) -%}
-    from_utc_timestamp({{ expression }}, {{ zone }})
+    cast(from_utc_timestamp({{ expression }}, {{ zone }}) as timestamp)
 {%- endmacro %}
 
 {# Day in the reporting zone. #}

@@ -2,7 +2,7 @@
    where absent or empty), and all but the reserved ones as a JSON object. Decoding, lists and JSON have no common
    spelling. A text that is not validly encoded stays as it is; control characters are left out. #}
 {% macro query_parameter(query, name) -%}
-    nullif(trim({{ url_decoded("regexp_extract(" ~ query ~ ", '(?i)(?:^|[?&])" ~ name ~ "=([^&]*)', 1)") }}), '')
+    nullif({{ trimmed(url_decoded("regexp_extract(" ~ query ~ ", '(?i)(?:^|[?&])" ~ name ~ "=([^&]*)', 1)")) }}, '')
 {%- endmacro %}
 
 {# The query string with the value of a parameter taken out. #}
@@ -26,8 +26,18 @@
     regexp_replace(coalesce(try(url_decode(replace({{ expression }}, '+', ' '))), {{ expression }}), '[[:cntrl:]]', '', 'g')
 {%- endmacro %}
 
+{# Spark gives up on a percent sign that begins no escape, which DuckDB leaves as it is, and puts a mark where bytes are no
+   UTF-8, where DuckDB gives up. #}
 {% macro spark__url_decoded(expression) -%}
-    regexp_replace(coalesce(try_url_decode({{ expression }}), {{ expression }}), '\\p{Cntrl}', '')
+    {%- set decoded = "try_url_decode(regexp_replace(" ~ expression ~ ", '%(?![0-9A-Fa-f]{2})', '%25'))" -%}
+    regexp_replace(
+        case
+            when instr({{ decoded }}, '\ufffd') > 0 and not {{ expression }} rlike '(?i)%ef%bf%bd|\ufffd' then {{ expression }}
+            else coalesce({{ decoded }}, {{ expression }})
+        end,
+        '\\p{Cntrl}',
+        ''
+    )
 {%- endmacro %}
 
 {% macro other_parameters(query, reserved) -%}
@@ -47,7 +57,7 @@
     nullif(
         cast(to_json(map_from_entries(list_filter(
             {{ given }}, lambda e, i: list_position(list_transform({{ given }}, lambda o: o.key), e.key) = i
-        ))) as varchar),
+        ))) as string),
         '{}'
     )
 {%- endmacro %}

@@ -6,7 +6,7 @@
 
 {% macro default__relation_fingerprint(relation) -%}
     select md5(coalesce(string_agg(line, '|' order by line), '')) as fingerprint
-    from (select md5(cast(t as varchar)) as line from {{ relation }} as t)
+    from (select md5(cast(t as string)) as line from {{ relation }} as t)
 {%- endmacro %}
 
 {% macro spark__relation_fingerprint(relation) -%}

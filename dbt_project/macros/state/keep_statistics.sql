@@ -54,7 +54,8 @@
     {%- endif %}
 {%- endmacro %}
 
-{# One statement cannot replace rows of a plain Parquet table there: the engine has no purges. #}
+{# One statement cannot replace rows of a plain Parquet table there: the engine has no purges, and its start_run() refuses
+   a warehouse that had one. #}
 {% macro spark__keep_statistics(landed) -%}
     {{ return('') }}
 {%- endmacro %}

@@ -51,10 +51,9 @@
             {%- do queries.append("select '" ~ part ~ "' as part, (" ~ relation_fingerprint(relation) ~ ') as v') -%}
         {%- endfor -%}
         {%- set tables = parts | selectattr(0, 'equalto', 'table') | map(attribute=1) | unique | list -%}
-        {%- if tables and adapter.get_relation(target.database, 'state', 'model_marks') is not none -%}
+        {%- if tables and adapter.get_relation(target.database, 'state', 'run_window') is not none -%}
             {%- do queries.append(
-                'select model, fingerprint from ' ~ state_relation('model_marks') ~ " where model in ('"
-                ~ tables | join("', '") ~ "')"
+                'select model, fingerprint from ' ~ marks_of(tables)
             ) -%}
         {%- endif -%}
         {%- set found = {} -%}
@@ -63,13 +62,22 @@
                 {%- do found.update({row[0]: row[1]}) -%}
             {%- endfor -%}
         {%- endif -%}
-        {%- set texts = [] -%}
+        {%- set texts = [] if model.config.materialized != 'incremental' else layout_parts() -%}
         {%- for kind, part in parts -%}
             {%- do texts.append(part if kind == 'text' else found.get(part, 'never built')) -%}
         {%- endfor -%}
         {%- do model.update({'fingerprint': local_md5(texts | join('\n'))}) -%}
     {%- endif -%}
     {{ return(model['fingerprint']) }}
+{%- endmacro %}
+
+{# How the rows of an incremental model are laid out, where that decides how they can be replaced. #}
+{% macro layout_parts() -%}
+    {{ return(adapter.dispatch('layout_parts')()) }}
+{%- endmacro %}
+
+{% macro default__layout_parts() -%}
+    {{ return([]) }}
 {%- endmacro %}
 
 {# Pairs of a kind and what it says: a text as it stands, the unique id of a seed, the name of a table. #}

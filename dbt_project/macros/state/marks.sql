@@ -18,23 +18,21 @@
     {%- if not execute -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set mine = "model = '" ~ this.identifier ~ "'" -%}
-    {%- if state_value('model_marks', 'fingerprint', mine, 'never built') != own_fingerprint() -%}
+    {%- if state_value(marks_of([this.identifier]), 'fingerprint', 'true', 'never built') != own_fingerprint() -%}
         {{ return(true) }}
     {%- endif -%}
     {%- set logged = logged_upstreams(model.unique_id) -%}
     {%- if logged | length == 0 -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set by_upstream = "model in ('" ~ logged | join("', '") ~ "')" -%}
-    {%- if state_value('model_marks', 'max(rebuilt_run)', by_upstream, 0) | int > mark_run() -%}
+    {%- if state_value(marks_of(logged), 'max(rebuilt_run)', 'true', 0) | int > mark_run() -%}
         {{ return(true) }}
     {%- endif -%}
     {#- Models keyed by row look at each changed row themselves; only per-delivery models take a scope. -#}
     {{ return(
         not config.get('unique_key')
         and state_value(
-            'touched_deliveries', 'count(*)', by_upstream ~ ' and delivery_id is null and run_number > ' ~ mark_run(), 0
+            touched_by(logged), 'count(*)', 'delivery_id is null and run_number > ' ~ mark_run(), 0
         ) | int > 0
     ) }}
 {%- endmacro %}
@@ -44,11 +42,9 @@
     {%- if not execute or model.config.materialized not in ['table', 'incremental'] -%}
         {{ return('') }}
     {%- endif -%}
-    {%- set marks = state_relation('model_marks') -%}
-    {%- set mine = "model = '" ~ this.identifier ~ "'" -%}
     {%- set run = current_run() -%}
     {%- set keeps_rows = is_incremental() -%}
-    {%- set rebuilt_run = state_value('model_marks', 'rebuilt_run', mine, run) | int if keeps_rows else run -%}
+    {%- set rebuilt_run = state_value(marks_of([this.identifier]), 'rebuilt_run', 'true', run) | int if keeps_rows else run -%}
     {%- set upstreams = [] -%}
     {%- set tables = [] -%}
     {%- for upstream in physical_upstreams(model.unique_id) -%}
@@ -58,7 +54,14 @@
                 {%- do tables.append(graph.nodes[upstream].name) -%}
             {%- endif -%}
         {%- endif -%}
-    {%- endfor %}
+    {%- endfor -%}
+    {{ return(adapter.dispatch('write_mark')(keeps_rows, rebuilt_run, upstreams, tables)) }}
+{%- endmacro %}
+
+{# keeps_rows: it was not made anew. upstreams, tables: the models, and of these the tables, that it reads. #}
+{% macro default__write_mark(keeps_rows, rebuilt_run, upstreams, tables) -%}
+    {%- set marks = state_relation('model_marks') -%}
+    {%- set mine = "model = '" ~ this.identifier ~ "'" %}
     delete from {{ marks }} where {{ mine }};
     {% if not keeps_rows -%}
     delete from {{ state_relation('touched_deliveries') }} where {{ mine }};
@@ -69,13 +72,10 @@
         {% if reads_landed_rows(model.unique_id) -%}
         {{ ceiling_batch_id() }},
         {%- else -%}
-        (select min(batch_id) from {{ marks }} where model in ('{{ upstreams | join("', '") }}')),
+        (select min(batch_id) from {{ marks_of(upstreams) }}),
         {%- endif %}
         {#- A table keeps no change log: behind it, this model has seen only what the table had seen. -#}
-        least(
-            {{ run }},
-            (select min(run_number) from {{ marks }} where model in ('{{ tables | join("', '") }}'))
-        ),
+        least({{ current_run() }}, (select min(run_number) from {{ marks_of(tables) }})),
         {{ rebuilt_run }},
         '{{ own_fingerprint() }}',
         cast(now() as timestamp);

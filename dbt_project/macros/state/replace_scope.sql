@@ -1,4 +1,4 @@
-{# Incremental strategy `replace_scope`: take out exactly what was recomputed, put in the new rows, and log which
+{# Incremental strategy `replace_scope` (on Spark: macros/spark/incremental.sql): take out exactly what was recomputed, put in the new rows, and log which
    deliveries changed, all in the transaction of the model.
 
    with unique_key     the rows of the query replace the stored rows with the same key. The query gives a column
@@ -27,7 +27,7 @@
     union
     select {{ delivery }} as delivery_id
     from {{ stored }}
-    where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }} where changed_in_run = {{ run }});
+    where {{ row_in(key, 'from ' ~ fresh ~ ' where changed_in_run = ' ~ run) }};
     {% else -%}
     {{ touched_since_mark() }};
     {% endif %}
@@ -41,7 +41,7 @@
 
     {% if key -%}
     delete from {{ stored }}
-    where ({{ key | join(', ') }}) in (select ({{ key | join(', ') }}) from {{ fresh }})
+    where {{ row_in(key, 'from ' ~ fresh) }}
         {%- if config.get('meta', {}).get('makes_again') %}
         or {{ is_asked_for(config.get('meta', {})['touches']) }}
         {%- endif %};
@@ -58,9 +58,8 @@
 {# Deliveries whose rows an upstream changed since this model last looked. #}
 {% macro touched_since_mark() -%}
     select distinct delivery_id
-    from {{ state_relation('touched_deliveries') }}
-    where model in ('{{ (logged_upstreams(model.unique_id) + ['(asked for)']) | join("', '") }}')
-        and run_number > {{ mark_run() }}
+    from {{ touched_by(logged_upstreams(model.unique_id) + [asked_for()]) }}
+    where run_number > {{ mark_run() }}
 {%- endmacro %}
 
 {# Predicate: of a delivery that someone asked to have made again from the landed rows (orchestration/remake.py), since
@@ -69,11 +68,11 @@
     {%- if not is_incremental() -%}
         {{ return('false') }}
     {%- endif -%}
-    {%- set asked = "model = '(asked for)' and run_number > " ~ mark_run() -%}
-    {%- if state_value('touched_deliveries', 'count(*)', asked, 0) | int == 0 -%}
+    {%- set since = 'run_number > ' ~ mark_run() -%}
+    {%- if state_value(touched_by([asked_for()]), 'count(*)', since, 0) | int == 0 -%}
         {{ return('false') }}
     {%- endif -%}
-    {{ return('(' ~ delivery ~ ' in (select delivery_id from ' ~ state_relation('touched_deliveries') ~ ' where ' ~ asked ~ '))') }}
+    {{ return('(' ~ delivery ~ ' in (select delivery_id from ' ~ touched_by([asked_for()]) ~ ' where ' ~ since ~ '))') }}
 {%- endmacro %}
 
 {# Asked beforehand, so that a run without news does not read the facts to find nothing. #}

@@ -12,13 +12,19 @@
                        NULL as delivery: rows that serve every delivery changed.
                        Model `(asked for)`: deliveries to be made again by that run, written before it begins.
 
+   Where there are no transactions (Spark) the same is kept otherwise: macros/spark/state.sql.
+
    Arrival is counted in batches, propagation from model to model in runs: a restatement moves no batch. #}
 
 {% macro state_relation(name) -%}
-    {{ return(api.Relation.create(database=target.database, schema='state', identifier=name)) }}
+    {{ return(api.Relation.create(database=target.database or none, schema='state', identifier=name)) }}
 {%- endmacro %}
 
 {% macro start_run() -%}
+    {{ return(adapter.dispatch('start_run')()) }}
+{%- endmacro %}
+
+{% macro default__start_run() -%}
     create schema if not exists {{ target.database }}.state;
     create table if not exists {{ state_relation('run_window') }} (
         run_number bigint, ceiling_batch_id bigint, invocation_id varchar, started_at timestamp
@@ -41,18 +47,39 @@
         started_at = cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as timestamp);
 {%- endmacro %}
 
-{# One value from the state schema; the default while parsing, and before any run has begun. #}
-{% macro state_value(name, expression, condition='true', default=none) -%}
+{# What some models have absorbed: rows of model_marks. #}
+{% macro marks_of(models) -%}
+    {{ return(adapter.dispatch('marks_of')(models)) }}
+{%- endmacro %}
+
+{% macro default__marks_of(models) -%}
+    (select * from {{ state_relation('model_marks') }} where model in ('{{ models | join("', '") }}')) as marks
+{%- endmacro %}
+
+{# The change log of some models: rows of touched_deliveries. #}
+{% macro touched_by(models) -%}
+    {{ return(adapter.dispatch('touched_by')(models)) }}
+{%- endmacro %}
+
+{% macro default__touched_by(models) -%}
+    (select * from {{ state_relation('touched_deliveries') }} where model in ('{{ models | join("', '") }}')) as touched
+{%- endmacro %}
+
+{# Stands as a model in touched_deliveries: deliveries that someone asked to have made again (orchestration/remake.py). #}
+{% macro asked_for() -%}
+    {{ return('(asked for)') }}
+{%- endmacro %}
+
+{# One value from the state schema; the default while parsing, and before any run has begun. rows: marks_of or touched_by. #}
+{% macro state_value(rows, expression, condition='true', default=none) -%}
     {%- if not execute -%}
         {{ return(default) }}
     {%- endif -%}
     {#- Looked up once per dbt run: dbt remembers which tables a schema has. -#}
-    {%- if adapter.get_relation(target.database, 'state', name) is none -%}
+    {%- if adapter.get_relation(target.database, 'state', 'run_window') is none -%}
         {{ return(default) }}
     {%- endif -%}
-    {%- set found = run_query(
-        'select ' ~ expression ~ ' as v from ' ~ state_relation(name) ~ ' where ' ~ condition
-    ) -%}
+    {%- set found = run_query('select ' ~ expression ~ ' as v from ' ~ rows ~ ' where ' ~ condition) -%}
     {%- if found.rows | length == 0 or found.rows[0][0] is none -%}
         {{ return(default) }}
     {%- endif -%}
@@ -84,11 +111,11 @@
 {%- endmacro %}
 
 {% macro mark_batch_id() -%}
-    {{ return(state_value('model_marks', 'batch_id', "model = '" ~ this.identifier ~ "'", -1) | int) }}
+    {{ return(state_value(marks_of([this.identifier]), 'batch_id', 'true', -1) | int) }}
 {%- endmacro %}
 
 {% macro mark_run() -%}
-    {{ return(state_value('model_marks', 'run_number', "model = '" ~ this.identifier ~ "'", -1) | int) }}
+    {{ return(state_value(marks_of([this.identifier]), 'run_number', 'true', -1) | int) }}
 {%- endmacro %}
 
 {# Predicate: a landed row that this model has yet to absorb. Literals, so that DuckDB opens only the

@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('esp_lookback_days')},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('esp_lookback_days'), 'part': event_day()},
     )
 }}
 

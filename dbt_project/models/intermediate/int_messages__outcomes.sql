@@ -14,7 +14,7 @@ events as (
         delivery_id,
         event_kind,
         bounce_kind,
-        lower(coalesce(bounce_text, '')) as bounce_text,
+        {{ lowered("coalesce(bounce_text, '')") }} as bounce_text,
         occurred_at
     from {{ ref('int_esp_events__resolved') }}
     where {{ in_scope() }}
@@ -49,9 +49,9 @@ select
         when event_kind = 'complaint' then 8
         when bounce_kind = 'hard' then 1
         when bounce_kind = 'dropped' then 20
-        when regexp_matches(bounce_text, 'mailbox ?full|full mailbox|quota|[45][.]2[.]2') then 5
-        when regexp_matches(bounce_text, '[45][.]7[.]|block|refused|rejected|spam') then 20
-        when regexp_matches(bounce_text, '[45][.]1[.]2|dns|domain') then 2
+        when {{ matches_pattern('bounce_text', 'mailbox ?full|full mailbox|quota|[45][.]2[.]2') }} then 5
+        when {{ matches_pattern('bounce_text', '[45][.]7[.]|block|refused|rejected|spam') }} then 20
+        when {{ matches_pattern('bounce_text', '[45][.]1[.]2|dns|domain') }} then 2
         else 3
     end as failure_reason
 from numbered

@@ -18,7 +18,7 @@ select
     case when params ilike '%tagid=%' then {{ query_parameter('params', 'tagid') }} end as tag,
     false as is_opted_out,
     cast(null as boolean) as has_session,
-    cast(null as varchar) as request_method,
+    cast(null as string) as request_method,
     user_agent_key,
     ip_address,
     ingested_at,
@@ -32,7 +32,7 @@ select
     event_key,
     'access_log' as source,
     -- A line of a web server carries no pointer: what is missing cannot be proved.
-    cast(null as varchar) as server,
+    cast(null as string) as server,
     cast(null as bigint) as pointer,
     occurred_at,
     time_flag,
@@ -73,15 +73,15 @@ select
     cast(null as bigint) as forced_delivery_id,
     -- A provider sees no cookie: what it tells of one message counts as one person.
     case
-        when message_id <> 0 then 'esp-' || cast(message_id as varchar)
+        when message_id <> 0 then 'esp-' || cast(message_id as string)
         else 'esp-' || md5(address)
     end as visitor_id,
-    cast(null as varchar) as content_kind,
-    cast(null as varchar) as params,
-    cast(null as varchar) as tag,
+    cast(null as string) as content_kind,
+    cast(null as string) as params,
+    cast(null as string) as tag,
     false as is_opted_out,
     false as has_session,
-    cast(null as varchar) as request_method,
+    cast(null as string) as request_method,
     user_agent_key,
     ip_address,
     ingested_at,

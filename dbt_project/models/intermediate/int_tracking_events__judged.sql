@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'makes_again': true},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'part': event_day()},
     )
 }}
 
@@ -57,7 +57,7 @@ tracked_urls as (
     from {{ ref('int_tracked_urls__current') }} as links
     left join rules as honeypots
         on honeypots.kind = 'link_category'
-            and lower(trim(links.category)) = honeypots.pattern
+            and {{ lowered(trimmed('links.category')) }} = honeypots.pattern
     where links.url_id <> 1
 ),
 
@@ -141,7 +141,7 @@ touched as (
         message_id
     from {{ this }}
     where pointer is not null
-        and (server, pointer) in (select (server, pointer) from arrived)
+        and {{ row_in(['server', 'pointer'], 'from arrived') }}
     union all
     -- It is about another message now: the former one is judged without it.
     select
@@ -291,7 +291,7 @@ contested as (
             server,
             pointer
         from {{ this }}
-        where (server, pointer) in (select (server, pointer) from base)
+        where {{ row_in(['server', 'pointer'], 'from base') }}
     )
     where pointer is not null
     group by server, pointer
@@ -388,7 +388,7 @@ clicks as (
         url_type,
         is_honeypot,
         {{ epoch_microseconds('occurred_at') }} as occurred_at_us,
-        date_trunc('second', occurred_at) as occurred_in_second
+        {{ start_of('second', 'occurred_at') }} as occurred_in_second
     from typed
     where url_id <> 1
         and known_url_type is null
@@ -414,7 +414,7 @@ method_rules as (
     select
         pattern,
         min_by(rule, priority) as rule,
-        min_by(confidence, priority) as confidence,
+        min_by(confidence, priority) filter (where confidence is not null) as confidence,
         min(priority) as priority
     from rules
     where kind = 'request_method'
@@ -494,7 +494,7 @@ hasty as (
     select
         quick.event_key,
         min_by(rules.rule, rules.priority) as rule,
-        min_by(rules.confidence, rules.priority) as confidence
+        min_by(rules.confidence, rules.priority) filter (where rules.confidence is not null) as confidence
     from judged as quick
     inner join rules
         on rules.kind = 'just_sent'

@@ -95,7 +95,7 @@ acts as (
         case
             when sides.url_id = 1 then 'open'
             when sides.is_unsubscription then 'unsubscription'
-            else 'link ' || coalesce(own_urls.page, shared_urls.page, cast(sides.url_id as varchar))
+            else 'link ' || coalesce(own_urls.page, shared_urls.page, cast(sides.url_id as string))
         end as act
     from sides
     left join tracked_urls as own_urls
@@ -144,64 +144,7 @@ numbered as (
     from told
 ),
 
-firsts as (
-    select * from numbered
-    where not is_second
-),
-
-seconds as (
-    select * from numbered
-    where is_second
-),
-
--- Where they lie too far apart, the earlier one has no counterpart: go on behind it.
-walk as (
-    select
-        firsts.delivery_id,
-        firsts.message_id,
-        firsts.act,
-        firsts.place as first_place,
-        seconds.place as second_place,
-        firsts.event_key as first_key,
-        seconds.event_key as second_key,
-        seconds.occurred_at_us - firsts.occurred_at_us as distance_us
-    from firsts
-    inner join seconds
-        on firsts.delivery_id = seconds.delivery_id
-            and firsts.message_id = seconds.message_id
-            and firsts.act = seconds.act
-    where firsts.place = 1
-        and seconds.place = 1
-    union all
-    select
-        walk.delivery_id,
-        walk.message_id,
-        walk.act,
-        firsts.place as first_place,
-        seconds.place as second_place,
-        firsts.event_key as first_key,
-        seconds.event_key as second_key,
-        seconds.occurred_at_us - firsts.occurred_at_us as distance_us
-    from walk
-    inner join firsts
-        on walk.delivery_id = firsts.delivery_id
-            and walk.message_id = firsts.message_id
-            and walk.act = firsts.act
-            and walk.first_place + cast(walk.distance_us >= -{{ window_us }} as integer) = firsts.place
-    inner join seconds
-        on walk.delivery_id = seconds.delivery_id
-            and walk.message_id = seconds.message_id
-            and walk.act = seconds.act
-            and walk.second_place + cast(walk.distance_us <= {{ window_us }} as integer) = seconds.place
-),
-
-pairs as (
-    select
-        first_key,
-        second_key
-    from walk
-    where abs(distance_us) <= {{ window_us }}
-),
+{{ pairs_in_time_order(window_us) }},
 
 -- An own click can be told twice by the provider: as the click, and as the unsubscription it led to.
 counterparts as (

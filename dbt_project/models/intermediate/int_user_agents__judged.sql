@@ -44,7 +44,7 @@ listed as (
     select newest.user_agent_key
     from newest
     left join known_bots
-        on instr(lower(newest.user_agent), known_bots.pattern) > 0
+        on instr({{ lowered('newest.user_agent') }}, known_bots.pattern) > 0
     where newest.age = 1
     group by newest.user_agent_key
     having not coalesce(bool_or(known_bots.is_exception), false)
@@ -88,7 +88,7 @@ verdicts as (
     select
         user_agent_key,
         min_by(rule, priority) as machine_rule,
-        min_by(confidence, priority) as machine_confidence,
+        min_by(confidence, priority) filter (where confidence is not null) as machine_confidence,
         min(priority) as machine_priority
     from matched
     group by user_agent_key

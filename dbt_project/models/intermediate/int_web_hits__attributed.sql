@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('web_tracking_mode')},
+        meta={'touches': 'delivery_id', 'makes_again': true, 'setting': var('web_tracking_mode'), 'part': event_day()},
     )
 }}
 
@@ -32,14 +32,14 @@ identities as (
         recipient_id,
         changed_in_run,
         'recipient_id' as field,
-        cast(recipient_id as varchar) as value
+        cast(recipient_id as string) as value
     from recipients
     union all
     select
         recipient_id,
         changed_in_run,
         'email' as field,
-        lower(trim(email)) as value
+        {{ lowered(trimmed('email')) }} as value
     from recipients
     where email is not null
     union all
@@ -127,7 +127,7 @@ said as (
         {{ query_parameter('params', 'article') }} as article_text,
         case
             when source = 'tracking_log' and length(params) = {{ cut_at }}
-                then lower(split_part(split_part(params, '&', -1), '=', 1))
+                then {{ lowered("split_part(split_part(params, '&', -1), '=', 1)") }}
         end as cut_parameter
     from base
 ),
@@ -135,9 +135,9 @@ said as (
 divided as (
     select
         *,
-        lower(trim(split_part(ltrim(rcpid, '@'), '=', 1))) as said_field,
-        trim(substr(rcpid, instr(rcpid, '=') + 1)) as said_value,
-        try_cast(trim(substr(rcpid, instr(rcpid, '=') + 1)) as bigint) as said_id
+        {{ lowered(trimmed("split_part(trim(leading '@' from rcpid), '=', 1)")) }} as said_field,
+        {{ trimmed("substr(rcpid, instr(rcpid, '=') + 1)") }} as said_value,
+        {{ text_to_bigint(trimmed("substr(rcpid, instr(rcpid, '=') + 1)")) }} as said_id
     from said
 ),
 
@@ -161,8 +161,8 @@ identified as (
         case rcpid_field
             -- As everywhere, a negative 32-bit id is its unsigned value.
             when 'recipient_id'
-                then cast(case when said_id < 0 then said_id + 4294967296 else said_id end as varchar)
-            when 'email' then lower(said_value)
+                then cast(case when said_id < 0 then said_id + 4294967296 else said_id end as string)
+            when 'email' then {{ lowered('said_value') }}
             else said_value
         end as rcpid_value
     from hits
@@ -319,13 +319,13 @@ attributed as (
             else 0
         end as attributed_recipient_id,
         case
-            when url_type = 5 and regexp_matches(amount_text, '^-?[0-9]+([.,][0-9]*)?$')
+            when url_type = 5 and {{ matches_pattern('amount_text', '^-?[0-9]+([.,][0-9]*)?$') }}
                 then try_cast(replace(amount_text, ',', '.') as decimal(18, 4))
         end as amount,
         -- The published example of an article count ends in the l of a long number.
         case
-            when url_type = 5 and regexp_matches(article_text, '^-?[0-9]+[lL]?$')
-                then cast(try_cast(regexp_replace(article_text, '[lL]$', '') as integer) as bigint)
+            when url_type = 5 and {{ matches_pattern('article_text', '^-?[0-9]+[lL]?$') }}
+                then cast(try_cast(replace(replace(article_text, 'l', ''), 'L', '') as integer) as bigint)
         end as article_count
     from weighed
 ){% if is_incremental() %},
@@ -389,7 +389,7 @@ select
         when coalesce(attributed.url_type, 0) <> 5 or attributed.amount_text is null then null
         when attributed.amount is null then 'unreadable'
         when attributed.cut_parameter = 'amount' then 'possibly_cut'
-        when regexp_matches(attributed.amount_text, '[.,][0-9]{4}[0-9]*[1-9]') then 'rounded'
+        when {{ matches_pattern('attributed.amount_text', '[.,][0-9]{4}[0-9]*[1-9]') }} then 'rounded'
     end as amount_flag,
     attributed.article_count,
     case

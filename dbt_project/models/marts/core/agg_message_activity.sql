@@ -81,7 +81,7 @@ messages as (
 select
     delivery_id,
     period,
-    coalesce(cast(period_on as varchar), '') as period_key,
+    coalesce(cast(period_on as string), '') as period_key,
     period_on,
     cast(count(*) filter (where message_id <> 0 and tracking_count > 0) as bigint) as recipient_open_count,
     cast(count(*) filter (where message_id <> 0 and click_count > 0) as bigint) as recipient_click_count,

@@ -6,7 +6,7 @@ select distinct
     url_id,
     -- Without a cookie the recipient, where known; else nobody knows whose step it was.
     coalesce(
-        visitor_id, case when recipient_id <> 0 then 'recipient ' || cast(recipient_id as varchar) end
+        visitor_id, case when recipient_id <> 0 then 'recipient ' || cast(recipient_id as string) end
     ) as person_key,
     occurred_at,
     attribution = 'session' and delivery_id <> 0 as has_session_delivery,

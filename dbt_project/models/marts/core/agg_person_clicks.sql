@@ -22,7 +22,7 @@ clicks as (
 
 select
     delivery_id,
-    coalesce(cast(clicked_on as varchar), '') as day_key,
+    coalesce(cast(clicked_on as string), '') as day_key,
     clicked_on,
     visitor_id as person_key,
     bool_or(not is_machine) as has_human_click

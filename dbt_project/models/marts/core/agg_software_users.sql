@@ -31,7 +31,7 @@ select
     os_version,
     browser_name,
     browser_version,
-    case when recipient_id <> 0 then cast(recipient_id as varchar) else '' end as person_key,
+    case when recipient_id <> 0 then cast(recipient_id as string) else '' end as person_key,
     cast(count(*) as bigint) as page_count,
     cast(count(*) filter (where not is_machine) as bigint) as human_page_count
 from clicks

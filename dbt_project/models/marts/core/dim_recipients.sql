@@ -45,8 +45,10 @@ select
     members.recipient_id,
     coalesce(
         case when {{ is_erased('members.recipient_id') }} then 'erased recipient' end,
-        nullif(trim(coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')), ''),
-        'recipient ' || cast(members.recipient_id as varchar)
+        nullif(
+            {{ trimmed("coalesce(declared.first_name, '') || ' ' || coalesce(declared.last_name, '')") }}, ''
+        ),
+        'recipient ' || cast(members.recipient_id as string)
     ) as recipient_label,
     declared.email,
     {{ mail_domain_of('declared.email') }} as mail_domain,

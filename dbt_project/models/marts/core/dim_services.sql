@@ -20,7 +20,7 @@ members as (
 
 select
     members.service_id,
-    coalesce(nullif(trim(declared.label), ''), 'service ' || cast(members.service_id as varchar))
+    coalesce(nullif({{ trimmed('declared.label') }}, ''), 'service ' || cast(members.service_id as string))
         as service_label,
     declared.channel,
     declared.service_id is null as is_unknown

@@ -18,7 +18,7 @@ web_tags as (
     select
         coalesce(nullif(url_id, 0), {{ undeclared_tag_url_id('tag_id', 'url_type') }}) as url_id,
         min(tag_id) as tag,
-        min_by(coalesce(nullif(trim(label), ''), tag_id), tag_id) as label,
+        min_by(coalesce(nullif({{ trimmed('label') }}, ''), tag_id), tag_id) as label,
         min_by(url_type, tag_id) as url_type
     from {{ ref('int_web_tags__current') }}
     where url_type in (4, 5)

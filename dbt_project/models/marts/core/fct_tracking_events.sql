@@ -2,13 +2,13 @@
 
 select
     {{ tracking_event_columns() }},
-    cast(null as varchar) as attribution,
-    cast(null as varchar) as tag,
+    cast(null as string) as attribution,
+    cast(null as string) as tag,
     cast(null as decimal(18, 4)) as amount,
-    cast(null as varchar) as amount_flag,
+    cast(null as string) as amount_flag,
     cast(null as bigint) as article_count,
-    cast(null as varchar) as article_count_flag,
-    cast(null as varchar) as custom_params
+    cast(null as string) as article_count_flag,
+    cast(null as string) as custom_params
 from {{ ref('int_tracking_events__counted') }}
 where not is_web_hit
 union all

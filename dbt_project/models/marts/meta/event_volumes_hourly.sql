@@ -3,10 +3,10 @@
 select
     source,
     coalesce(server, '') as server,
-    date_trunc('hour', occurred_at) as hour_at,
+    {{ start_of('hour', 'occurred_at') }} as hour_at,
     cast(count(*) as bigint) as event_count,
     cast(count(*) filter (where url_type = 3) as bigint) as opt_out_count,
     cast(count(*) filter (where url_type = 3 and not is_machine) as bigint) as human_opt_out_count
 from {{ ref('int_tracking_events__judged') }}
 where is_in_time_range
-group by source, coalesce(server, ''), date_trunc('hour', occurred_at)
+group by source, coalesce(server, ''), {{ start_of('hour', 'occurred_at') }}

@@ -4,7 +4,7 @@ with
 messages as (
     select
         delivery_id,
-        date_trunc('hour', event_at) as bucket_at,
+        {{ start_of('hour', 'event_at') }} as bucket_at,
         status,
         is_seed
     from {{ ref('fct_messages') }}

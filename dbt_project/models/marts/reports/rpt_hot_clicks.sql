@@ -25,7 +25,7 @@ own_urls as (
     select
         delivery_id,
         url_id,
-        nullif(trim(label), '') as label,
+        nullif({{ trimmed('label') }}, '') as label,
         source_url,
         category,
         url_type,
@@ -52,7 +52,7 @@ clicks as (
 shared_urls as (
     select
         url_id,
-        nullif(trim(label), '') as label,
+        nullif({{ trimmed('label') }}, '') as label,
         source_url,
         category,
         url_type,
@@ -88,7 +88,7 @@ places as (
     select
         parsed_links.delivery_id,
         parsed_links.link_position,
-        trim(replace(parsed_links.href, '&amp;', '&')) as address,
+        {{ trimmed("replace(parsed_links.href, '&amp;', '&')") }} as address,
         case
             when parsed_links.redirect_delivery_id is null
                 or parsed_links.redirect_delivery_id = parsed_links.delivery_id
@@ -127,8 +127,8 @@ open_urls as (
         known_urls.delivery_id,
         known_urls.url_id,
         known_urls.declared_position,
-        trim(replace(known_urls.source_url, '&amp;', '&')) as address,
-        {{ url_template("trim(replace(known_urls.source_url, '&amp;', '&'))") }} as template
+        {{ trimmed("replace(known_urls.source_url, '&amp;', '&')") }} as address,
+        {{ url_template(trimmed("replace(known_urls.source_url, '&amp;', '&')")) }} as template
     from known_urls
     left join named_places
         on known_urls.delivery_id = named_places.delivery_id

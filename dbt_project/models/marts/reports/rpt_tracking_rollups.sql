@@ -5,7 +5,7 @@ with
 deliveries as (
     select
         delivery_id,
-        nullif(trim(campaign_label), '') as campaign_label
+        nullif({{ trimmed('campaign_label') }}, '') as campaign_label
     from {{ ref('dim_deliveries') }}
 ),
 

@@ -11,7 +11,7 @@ tracked_urls as (
     select
         delivery_id,
         url_id,
-        nullif(trim(label), '') as label,
+        nullif({{ trimmed('label') }}, '') as label,
         category,
         url_type,
         is_unknown

@@ -53,38 +53,7 @@ seen as (
     where not (forms.is_human and hits.is_machine)
 ),
 
--- Per visitor, the earliest moment at which the step was reached in order.
-reached as (
-    select
-        steps.path_label,
-        steps.position,
-        seen.is_human,
-        seen.visitor,
-        min(seen.occurred_at) as reached_at
-    from steps
-    inner join seen
-        on steps.url_id = seen.url_id
-    where steps.position = 1
-    group by steps.path_label, steps.position, seen.is_human, seen.visitor
-    union all
-    select
-        steps.path_label,
-        steps.position,
-        seen.is_human,
-        seen.visitor,
-        min(seen.occurred_at) as reached_at
-    from reached
-    inner join steps
-        on reached.path_label = steps.path_label
-            and reached.position + 1 = steps.position
-    inner join seen
-        on steps.url_id = seen.url_id
-            and reached.is_human = seen.is_human
-            and reached.visitor = seen.visitor
-    where seen.occurred_at > reached.reached_at
-        or (seen.occurred_at = reached.reached_at and not steps.is_seen_before)
-    group by steps.path_label, steps.position, seen.is_human, seen.visitor
-),
+{{ steps_reached() }},
 
 -- How they came to the first step, and whether they saw any other page of the path.
 visitors as (

@@ -10,7 +10,7 @@ select
     url_id,
     forced_delivery_id,
     visitor_id,
-    lower(content_kind) as content_kind,
+    {{ lowered('content_kind') }} as content_kind,
     params,
     tag,
     has_session,

@@ -1,6 +1,6 @@
 select
     recipient_id,
-    lower(trim(purpose)) as purpose,
+    {{ lowered(trimmed('purpose')) }} as purpose,
     granted_at,
     withdrawn_at,
     extra,

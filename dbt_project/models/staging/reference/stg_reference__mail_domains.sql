@@ -1,5 +1,5 @@
 select
-    lower(trim(domain)) as domain,
+    {{ lowered(trimmed('domain')) }} as domain,
     domain_label,
     extra,
     row_hash,

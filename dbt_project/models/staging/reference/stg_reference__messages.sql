@@ -6,7 +6,7 @@ select
     status,
     failure_reason,
     event_at,
-    lower(content_format) as content_format,
+    {{ lowered('content_format') }} as content_format,
     coalesce(is_seed, false) as is_seed,
     coalesce(is_control, false) as is_control,
     extra,

@@ -6,7 +6,7 @@ select
     category,
     url_type,
     link_position,
-    lower(nullif(trim(tracking_mode), '')) as tracking_mode,
+    nullif({{ lowered(trimmed('tracking_mode')) }}, '') as tracking_mode,
     extra,
     row_hash,
     file_modified_at,

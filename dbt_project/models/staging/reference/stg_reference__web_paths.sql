@@ -2,7 +2,7 @@ select
     path_label,
     step_number,
     url_id,
-    nullif(trim(traffic_source), '') as traffic_source,
+    nullif({{ trimmed('traffic_source') }}, '') as traffic_source,
     extra,
     row_hash,
     file_modified_at,

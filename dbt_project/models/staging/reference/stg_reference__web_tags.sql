@@ -1,5 +1,5 @@
 select
-    trim(tag_id) as tag_id,
+    {{ trimmed('tag_id') }} as tag_id,
     -- 0: the extract names no URL for it.
     coalesce(url_id, 0) as url_id,
     label,

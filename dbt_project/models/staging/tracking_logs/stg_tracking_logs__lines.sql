@@ -9,13 +9,13 @@ select
     url_id,
     nullif({{ hex_to_bigint('forced_delivery_id') }}, 0) as forced_delivery_id,
     nullif(visitor_id, '') as visitor_id,
-    lower(substr(content_kind, 1, 1)) as content_kind,
+    {{ lowered('substr(content_kind, 1, 1)') }} as content_kind,
     nullif(params, '') as params,
     coalesce(user_agent, '') as user_agent,
     md5(coalesce(user_agent, '')) as user_agent_key,
     -- The address may carry the forwarded-for chain after a comma instead of in a field of its own.
-    nullif(trim(split_part(ip, ',', 1)), '') as ip_address,
-    coalesce(nullif(forwarded_for, ''), nullif(trim(substr(ip, instr(ip || ',', ',') + 1)), ''))
+    nullif({{ trimmed("split_part(ip, ',', 1)") }}, '') as ip_address,
+    coalesce(nullif(forwarded_for, ''), nullif({{ trimmed("substr(ip, instr(ip || ',', ',') + 1)") }}, ''))
         as forwarded_for,
     ingested_at,
     source_file,

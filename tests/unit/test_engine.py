@@ -1,0 +1,76 @@
+"""What Spark wrote becomes the DuckDB file that checks and publishing read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from orchestration.engine import EngineError, Spark, discard_tables, engine_of
+from orchestration.publish import relations
+from orchestration.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(landing_dir=tmp_path / "landing", warehouse_dir=tmp_path / "ware[1]house's", engine="spark")
+
+
+def node(name: str, *, schema: str = "core", description: str = "", **columns: str) -> dict[str, object]:
+    described = {column: {"description": text} for column, text in columns.items()}
+    return {
+        "resource_type": "model",
+        "schema": schema,
+        "alias": name,
+        "description": description,
+        "columns": described,
+    }
+
+
+def export(settings: Settings, name: str, query: str, *, part: int = 0) -> None:
+    folder = settings.spark_warehouse_dir / "export" / "core" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    target = str(folder / f"part-{part}.parquet").replace("'", "''")
+    with duckdb.connect() as connection:
+        connection.execute(f"copy ({query}) to '{target}' (format parquet)")
+
+
+def test_marts_are_collected_with_their_comments(settings: Settings) -> None:
+    export(settings, "dim_things", "select 1::bigint as thing_id, 'it''s' as label")
+    export(settings, "dim_things", "select 2::bigint as thing_id, 'two' as label", part=1)
+    nodes = {
+        "a": node("dim_things", description="Grain: a thing. It's here.", thing_id="Its key.", gone="No column."),
+        "b": node("int_things", schema="intermediate"),
+        "c": {"resource_type": "test", "schema": "core"},
+    }
+    settings.working_database.parent.mkdir(parents=True, exist_ok=True)
+    Spark().collect(settings, {"nodes": nodes})
+    with duckdb.connect(str(settings.working_database), read_only=True) as connection:
+        assert relations(connection, "warehouse") == [("core", "dim_things")]
+        assert connection.execute("from core.dim_things order by 1").fetchall() == [(1, "it's"), (2, "two")]
+        assert connection.execute("select comment from duckdb_views() where not internal").fetchall() == [
+            ("Grain: a thing. It's here.",)
+        ]
+        comments = connection.execute("select column_name, comment from duckdb_columns()").fetchall()
+        assert ("thing_id", "Its key.") in comments
+
+
+def test_a_mart_that_spark_did_not_write_is_named_and_the_former_file_stays(settings: Settings) -> None:
+    settings.working_database.parent.mkdir(parents=True)
+    settings.working_database.write_text("former")
+    with pytest.raises(EngineError, match=r"core\.dim_things is not in .*MTW_SPARK_WAREHOUSE_DIR"):
+        Spark().collect(settings, {"nodes": {"a": node("dim_things")}})
+    assert settings.working_database.read_text() == "former"
+
+
+def test_each_engine_has_a_working_database_of_its_own(settings: Settings) -> None:
+    assert settings.working_database != replace(settings, engine="duckdb").working_database
+    assert isinstance(engine_of(settings), Spark)
+
+
+def test_only_our_own_folders_are_discarded(settings: Settings) -> None:
+    export(settings, "dim_things", "select 1 as thing_id")
+    other = settings.spark_warehouse_dir / "somebody-elses"
+    other.mkdir()
+    discard_tables(settings)
+    assert [path.name for path in settings.spark_warehouse_dir.iterdir()] == [other.name]
