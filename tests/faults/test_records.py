@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterRunStatus
 from sqlalchemy.exc import OperationalError
 
-from orchestration import pipeline, run_records
+from orchestration import outcome, pipeline, run_records
 from orchestration.dbt import failure
 from orchestration.home import prepare_dagster_home
 from orchestration.lock import PipelineLock
@@ -108,7 +108,7 @@ def test_records_that_cannot_be_written_are_one_line(settings: Settings, monkeyp
     ],
 )
 def test_what_a_machine_lacks_is_said_with_what_to_do(text: str, says: str) -> None:
-    assert pipeline._line(text).startswith(text) and pipeline._line(text).endswith(says)
+    assert outcome._line(text).startswith(text) and outcome._line(text).endswith(says)
 
 
 def test_numbers_of_what_is_kept() -> None:

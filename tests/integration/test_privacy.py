@@ -27,7 +27,7 @@ from tests.ownbytes import places_of
 
 PERSONAL = {
     *("event_key", "message_id", "recipient_id", "recipient_label", "visitor_id", "params", "user_agent_key"),
-    *("custom_params", "url", "ingested_at"),
+    *("custom_params", "url", "ingested_at", "person_key"),
 }
 """Columns of facts and views that may differ: they tell who, or what only a person's own line said."""
 
