@@ -24,6 +24,8 @@ def session_settings(url: str, work: Path, tables: Path) -> dict[str, str]:
         "spark.app.name": "message-tracking-warehouse",
         "spark.ui.enabled": "false",
         "spark.log.level": "ERROR",
+        # It would be drawn into the lines that dbt tells the pipeline what it built with, and spoil them.
+        "spark.ui.showConsoleProgress": "false",
     }
     if not os.environ.get("SPARK_CONF_DIR"):
         settings |= {
