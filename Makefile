@@ -39,7 +39,7 @@ demo: env
 test: env $(if $(MTW_TESTS_REQUIRE_ALL),env-spark) lint
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds: about 10 minutes, 5 GB of memory
+parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds
 	@MTW_TESTS_CLUSTER=1 $(BIN)/python -m pytest tests/parity
 
 lint: env

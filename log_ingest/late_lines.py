@@ -17,7 +17,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.landed_places import LandedPlace
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import literal
-from log_ingest.suppression import Dropped, take_out
+from log_ingest.suppression import Dropped, take_out_in_place
 
 TRACKING_KINDS = ("open", "click", "unsubscribe")
 """Kinds of webhook events that are acts on a message. The others say what became of it: they are no tracking."""
@@ -64,11 +64,7 @@ class LateLines:
                 f" (select identity from read_parquet([{', '.join(self._lines)}]) where source = {literal(source)})"
                 " and file_row_number not in (select file_row_number from suppressed)"
             )
-        draft = path.with_suffix(".kept")
-        dropped = take_out(con, path, source, draft, options)
-        if dropped.row_count:
-            draft.rename(path)
-        return dropped
+        return take_out_in_place(con, path, source, options)
 
     def _names_messages_only(self, part: str) -> bool:
         found = self._con.execute(f"select 1 from {part} where delivery_id = 0 and message_id <> 0 limit 1").fetchone()

@@ -166,11 +166,7 @@ class Suppression:
                     f" where {value} in (select value from bearing)"
                     " and file_row_number not in (select file_row_number from suppressed)"
                 )
-        draft = path.with_suffix(".kept")
-        dropped = take_out(con, path, source, draft, options)
-        if dropped.row_count:
-            draft.rename(path)
-        return dropped
+        return take_out_in_place(con, path, source, options)
 
     # -- lines set aside
 
@@ -242,6 +238,15 @@ class Suppression:
         return self._con.execute(
             f"select line_number, row_hash, {message} from {rows} where reason is null and ({is_known}) order by 1"
         ).fetchall()
+
+
+def take_out_in_place(con: duckdb.DuckDBPyConnection, path: Path, source: str, options: str) -> Dropped:
+    """take_out of a part that is not landed yet: what it holds besides takes its place."""
+    draft = path.with_suffix(".kept")
+    dropped = take_out(con, path, source, draft, options)
+    if dropped.row_count:
+        draft.rename(path)
+    return dropped
 
 
 def take_out(con: duckdb.DuckDBPyConnection, path: Location, source: str, draft: Path, options: str) -> Dropped:
