@@ -14,7 +14,7 @@ import dagster as dg
 from orchestration.alerts import watch
 from orchestration.dbt import DbtError
 from orchestration.definitions import build_defs
-from orchestration.home import events_not_waited_for, prepare_dagster_home
+from orchestration.home import prepare_dagster_home
 from orchestration.outcome import Outcome, outcome_of
 from orchestration.reporting import RunReporter
 from orchestration.resources import COMMAND, JOB_NAME, STARTED_BY_TAG, fail_dead_runs
@@ -73,7 +73,7 @@ def run_pipeline(
         except (SettingsError, DbtError) as error:
             watch.could_not_begin(settings, str(error), reporter.note)
             raise
-        with events_not_waited_for(), dg.DagsterInstance.get() as instance:
+        with dg.DagsterInstance.get() as instance:
             for dead in fail_dead_runs(settings, instance):
                 watch.run_finished(settings, instance, dead, reporter.note)
             result = job.execute_in_process(

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from orchestration.home import storage_kept_open
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.run_records import forget_old_runs
 from orchestration.settings import Settings
@@ -50,7 +49,6 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
                 _fail_unfinished_holders(instance, except_run_id=run_id)
                 instance.add_run_tags(run_id, {HOLDER_TAG: "yes"})
                 forget_old_runs(settings, instance)
-                held.enter_context(storage_kept_open(settings.dagster_home, run_id))
             yield lock
 
     return pipeline_lock

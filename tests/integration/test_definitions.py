@@ -643,7 +643,9 @@ def test_dagster_home_keeps_what_people_edited(tmp_path):
     settings = Settings(tmp_path / "l", tmp_path / "w")
     path = prepare_dagster_home(settings) / "dagster.yaml"
     shipped = yaml.safe_load(SHIPPED.read_text())
-    assert yaml.safe_load(path.read_text()) == shipped
+    written = yaml.safe_load(path.read_text())
+    assert written.pop("storage")["custom"]["class"] == "KeptOpenStorage"
+    assert written == shipped
     assert shipped["concurrency"]["pools"]["default_limit"] == 1
     assert shipped["run_monitoring"]["max_runtime_seconds"] > 0
     assert shipped["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
