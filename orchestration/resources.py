@@ -11,12 +11,9 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from orchestration.lock import PipelineLock, PipelineLocked
-from orchestration.run_records import forget_old_runs
+from orchestration.run_records import HOLDER_TAG, forget_old_runs
 from orchestration.settings import Settings
 from orchestration.transient import LOCK_PATIENCE
-
-HOLDER_TAG = "mtw/holds_lock"
-"""On every run that took the lock. Unfinished, and the lock is free: that run's process died."""
 
 DIED = "The process of this run died"
 """How a run that nobody is left to run is reported as failed."""
@@ -46,8 +43,8 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
             lock = held.enter_context(_patiently_locked(context, settings))
             instance, run_id = context.instance, context.run.run_id if context.run else None
             if instance and run_id and instance.get_run_by_id(run_id):
-                _fail_unfinished_holders(instance, except_run_id=run_id)
-                instance.add_run_tags(run_id, {HOLDER_TAG: "yes"})
+                _fail_unfinished_holders(settings, instance, except_run_id=run_id)
+                instance.add_run_tags(run_id, {HOLDER_TAG: settings.lock_name})
                 forget_old_runs(settings, instance)
             yield lock
 
@@ -84,23 +81,27 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
     """
     try:
         with PipelineLock(settings.lock_path):
-            return _fail_unfinished_holders(instance)
+            return _fail_unfinished_holders(settings, instance)
     except PipelineLocked:
         return []
 
 
-def _fail_unfinished_holders(instance: dg.DagsterInstance, except_run_id: str | None = None) -> list[str]:
+def _fail_unfinished_holders(
+    settings: Settings, instance: dg.DagsterInstance, except_run_id: str | None = None
+) -> list[str]:
+    mine = {HOLDER_TAG: settings.lock_name}
     dead = [
-        run
-        for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED, tags={HOLDER_TAG: "yes"}))
-        if run.run_id != except_run_id
+        run for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED, tags=mine)) if run.run_id != except_run_id
     ]
     for run in dead:
         instance.report_run_failed(run, f"{DIED}: the lock of the warehouse is free.")
     # Also of runs that ended: one that met a full disk could not give its slot back, and Dagster waits for it for ever.
+    # Not of runs of another warehouse that is recorded in the same Dagster.
     storage = instance.event_log_storage
     pool = storage.get_concurrency_info(POOL)
     claims = {slot.run_id for slot in pool.claimed_slots} | {step.run_id for step in pool.pending_steps}
     for run_id in claims - {except_run_id}:
-        storage.free_concurrency_slots_for_run(run_id)
+        claimant = instance.get_run_by_id(run_id)
+        if claimant is None or claimant.is_finished or claimant.tags.get(HOLDER_TAG) in (None, settings.lock_name):
+            storage.free_concurrency_slots_for_run(run_id)
     return [run.run_id for run in dead]

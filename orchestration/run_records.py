@@ -15,6 +15,9 @@ from dagster import DagsterRunStatus, RunsFilter
 from orchestration import publish
 from orchestration.settings import Settings
 
+HOLDER_TAG = "mtw/holds_lock"
+"""On every run that took the lock, with the lock it took. Unfinished, and the lock is free: that run's process died."""
+
 AT_ONCE = 25
 """Runs that one run removes at most: after an upgrade, or a lower setting, the next ones go on."""
 
@@ -24,17 +27,19 @@ _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.C
 def forget_old_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
     """Remove the records of ended runs beyond the newest settings.kept_runs; returns the ids of those removed.
 
-    The run that made the published version stays: the UI shows from it what the assets are made of. The caller holds
-    the pipeline's lock.
+    The run that made the published version stays: the UI shows from it what the assets are made of. Where Dagster's
+    storage is a database of several projects, only runs go that held this warehouse's lock, as its tag says. The caller
+    holds the lock.
     """
     if not settings.kept_runs:
         return []
+    mine = {HOLDER_TAG: settings.lock_name} if settings.dagster_storage_url else {}
     published = None
     with contextlib.suppress(publish.PublishError):
         published = publish.current(settings.published_dir)
     old = [
         run.run_id
-        for run in instance.get_runs(RunsFilter(statuses=_ENDED))[settings.kept_runs :]
+        for run in instance.get_runs(RunsFilter(statuses=_ENDED, tags=mine))[settings.kept_runs :]
         if published is None or run.run_id != published.run_id
     ]
     removed = old[::-1][:AT_ONCE]

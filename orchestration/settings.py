@@ -4,6 +4,7 @@ Belongs here: reading settings, their defaults, the paths that follow from them.
 Does not: creating anything on disk, or knowing what a setting means to a model.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -317,6 +318,11 @@ class Settings:
     @property
     def lock_path(self) -> Path:
         return self.warehouse_dir / "run.lock"
+
+    @property
+    def lock_name(self) -> str:
+        """Tells this warehouse from others in a Dagster that they share: a digest of where its lock is."""
+        return hashlib.sha256(str(self.lock_path.absolute()).encode()).hexdigest()[:16]
 
     @property
     def dagster_home(self) -> Path:

@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +19,7 @@ from orchestration.lock import PipelineLock
 from orchestration.pipeline import RecordsError
 from orchestration.reporting import RunReporter
 from orchestration.resources import POOL, fail_dead_runs
-from orchestration.run_records import forget_old_runs
+from orchestration.run_records import HOLDER_TAG, forget_old_runs
 from orchestration.settings import Settings, SettingsError
 
 
@@ -70,6 +71,27 @@ def test_old_runs_leave_nothing_and_new_ones_all(
         assert {run_id for (run_id,) in db.execute("select run_id from asset_check_executions")} == set(ran[3:])
         assert not db.execute("select 1 from event_logs where run_id = ?", [ran[0]]).fetchall()
     assert instance.all_logs(ran[-1])
+
+
+def test_what_another_warehouse_has_in_the_same_storage_is_left_alone(
+    settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    other = replace(settings, warehouse_dir=tmp_path / "other")
+    shared = replace(settings, dagster_storage_url="postgresql://dagster@db/dagster", kept_runs=1)
+    ours, theirs = (
+        [pipeline_job.execute_in_process(instance=instance, tags={HOLDER_TAG: who.lock_name}).run_id for _ in range(3)]
+        for who in (settings, other)
+    )
+    assert forget_old_runs(shared, instance) == ours[:2]
+    alive = instance.create_run_for_job(
+        pipeline_job, tags={HOLDER_TAG: other.lock_name}, status=DagsterRunStatus.STARTED
+    )
+    storage = instance.event_log_storage
+    storage.initialize_concurrency_limit_to_default(POOL)
+    storage.claim_concurrency_slot(POOL, alive.run_id, "models")
+    assert fail_dead_runs(shared, instance) == []
+    assert storage.get_concurrency_info(POOL).active_run_ids == {alive.run_id}
+    assert {run.run_id for run in instance.get_runs()} == {ours[2], *theirs, alive.run_id}
 
 
 def test_a_run_that_ended_without_giving_back_its_slot_holds_up_nobody(

@@ -33,7 +33,8 @@ from orchestration.model_sql import primary_keys
 from orchestration.permissions import UMASK
 from orchestration.pipeline import Outcome, run_pipeline
 from orchestration.reporting import RunReporter
-from orchestration.resources import HOLDER_TAG, POOL, fail_dead_runs
+from orchestration.resources import POOL, fail_dead_runs
+from orchestration.run_records import HOLDER_TAG
 from orchestration.schedules import run_under_way
 from orchestration.sensors import landing_fingerprint
 from orchestration.settings import PROJECT_DIR, Settings
@@ -482,7 +483,7 @@ def test_a_run_whose_process_died_is_failed_and_gives_back_its_slot(copied, defs
     prepare_dagster_home(copied)
     job = defs.resolve_job_def("pipeline")
     with dg.DagsterInstance.get() as instance:
-        dead = instance.create_run_for_job(job, tags={HOLDER_TAG: "yes"}, status=DagsterRunStatus.STARTED)
+        dead = instance.create_run_for_job(job, tags={HOLDER_TAG: copied.lock_name}, status=DagsterRunStatus.STARTED)
         storage = instance.event_log_storage
         storage.initialize_concurrency_limit_to_default(POOL)
         storage.claim_concurrency_slot(POOL, dead.run_id, "models")
