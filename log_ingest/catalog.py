@@ -426,7 +426,7 @@ READABLE_SCHEMAS: dict[str, pa.Schema] = {**LANDED_SCHEMAS, "batches": BATCHES_S
 _PERSONAL_OF_LINES = {
     TRACKING_LOGS.name: "visitor_id params ip forwarded_for extra",
     ACCESS_LOGS.name: "line visitor_id params ip forwarded_for",
-    ESP_EVENTS.name: "line address ip",
+    ESP_EVENTS.name: "line address ip url bounce_text",
     "set_aside": "raw",
 }
 PERSONAL_COLUMNS: dict[str, frozenset[str]] = {

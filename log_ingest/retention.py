@@ -43,6 +43,8 @@ TRACKING = "tracking"
 PUBLISHED = "published"
 """The name by which the caller's SQL knows the published file."""
 
+_IDENTITIES = "identities"
+
 
 @dataclass(frozen=True)
 class KeptTable:
@@ -56,7 +58,8 @@ class KeptTable:
 @dataclass(frozen=True)
 class Due:
     """What is to be purged. lines: SQL over the published file, giving source (of the catalogue) and event_key of every
-    tracking line of the deliveries, and of those purged before.
+    tracking line of the deliveries, and of those purged before. identities: the file beside it that says what its
+    pseudonyms of persons stand for; None where there are none.
     """
 
     database: Path
@@ -64,6 +67,7 @@ class Due:
     tables: Sequence[KeptTable]
     lines: str
     kept_days: int
+    identities: Path | None = None
 
 
 @dataclass
@@ -127,6 +131,8 @@ def _look_up(con: duckdb.DuckDBPyConnection, due: Due) -> None:
     """Temp tables: due_lines (source, event_key), due_deliveries (delivery_id)."""
     con.execute("set TimeZone = 'UTC'")
     con.execute(f"attach {literal(str(due.database))} as {PUBLISHED} (read_only)")
+    if due.identities:
+        con.execute(f"attach {literal(str(due.identities))} as {_IDENTITIES} (read_only)")
     con.execute(f"create or replace temp table due_lines as select distinct source, event_key from ({due.lines})")
     con.execute("create or replace temp table due_deliveries (delivery_id bigint)")
     con.execute(
@@ -216,12 +222,19 @@ class _Purge:
     def _freeze(self, report: PurgeReport) -> None:
         for table in self._due.tables if self._due.deliveries else ():
             rows = f"{PUBLISHED}.{identifier(table.schema)}.{identifier(table.name)}"
-            digest = person_digest(PERSON, literal(self._salt))
-            replaced = f" replace ({digest} as {PERSON})" if table.counts_persons else ""
+            if table.counts_persons:
+                person, known = f"kept.{PERSON}", ""
+                if self._due.identities:
+                    person, known = (
+                        f"coalesce(known.clear_value, {person})",
+                        (f" left join {_IDENTITIES}.main.pseudonyms as known on kept.{PERSON} = known.pseudonym"),
+                    )
+                digest = person_digest(person, literal(self._salt))
+                rows = f"(select kept.* replace ({digest} as {PERSON}) from {rows} as kept{known})"
             path = self._unit.folder / FROZEN / f"{table.schema}.{table.name}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             count = self._unit.copy(
-                f"select *{replaced} from {rows} semi join due_deliveries using (delivery_id) order by delivery_id",
+                f"select * from {rows} semi join due_deliveries using (delivery_id) order by delivery_id",
                 path,
             )
             self._unit.add(FROZEN, path, count)

@@ -45,29 +45,29 @@ _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 
 class Key:
-    """The secret of a warehouse's marks."""
+    """A secret of a warehouse, which keyed digests are made with: by default that of the marks."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     @classmethod
-    def load(cls, warehouse_dir: Path) -> "Key | None":
-        """The key, None where there is none. Raises IngestError where it cannot be read."""
-        path = warehouse_dir / KEY_NAME
+    def load(cls, warehouse_dir: Path, name: str = KEY_NAME, why: str | None = None) -> "Key | None":
+        """The key, None where there is none. why: what is said of a file that cannot be read, with IngestError."""
+        path, why = warehouse_dir / name, why or _WHY_IT_IS_NEEDED
         try:
             secret = bytes.fromhex(path.read_text("ascii"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise IngestError(f"{path} cannot be read; restore it from a backup: {_WHY_IT_IS_NEEDED}") from error
+            raise IngestError(f"{path} cannot be read; restore it from a backup: {why}") from error
         if len(secret) != _KEY_BYTES:
-            raise IngestError(f"{path} is damaged; restore it from a backup: {_WHY_IT_IS_NEEDED}")
+            raise IngestError(f"{path} is damaged; restore it from a backup: {why}")
         return cls(secret)
 
     @classmethod
-    def make(cls, warehouse_dir: Path) -> "Key":
+    def make(cls, warehouse_dir: Path, name: str = KEY_NAME) -> "Key":
         """A new key, on disk before it is used, readable by its owner alone."""
-        path = warehouse_dir / KEY_NAME
+        path = warehouse_dir / name
         draft = path.with_suffix(".draft")
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
@@ -77,7 +77,7 @@ class Key:
             stream.flush()
             os.fsync(stream.fileno())
         draft.rename(path)
-        key = cls.load(warehouse_dir)
+        key = cls.load(warehouse_dir, name)
         assert key is not None
         return key
 

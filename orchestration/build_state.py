@@ -54,8 +54,10 @@ class Plan:
 
 
 def build_digest(settings: Settings) -> str:
-    """sha256 hex over the files of the dbt project and the settings that change its numbers. It differs: build."""
-    return _digest(settings, settings.dbt_project_dir)
+    """sha256 hex over the files of the dbt project and the settings that change what is published. Differs: build."""
+    digest = _digest(settings, settings.dbt_project_dir)
+    # How it is published is no matter of the models: they are not built anew for it.
+    return hashlib.sha256(f"{digest} clear".encode()).hexdigest() if settings.publishes_identifiers else digest
 
 
 def hidden_digest(settings: Settings) -> str:

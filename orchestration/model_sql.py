@@ -21,9 +21,10 @@ from typing import Any
 
 from log_ingest.catalog import PERSONAL_COLUMNS, READABLE_SCHEMAS
 from orchestration.dbt import DbtError, load_manifest, prepare_manifest
-from orchestration.lineage import Edge, Relation, column_lineage, digest_text
+from orchestration.identifiers import MaskedColumn, masked_columns
+from orchestration.lineage import Edge, Relation, Table, column_lineage, digest_text
 from orchestration.postgres_structure import Key
-from orchestration.publish import MetaTable
+from orchestration.publish import SCHEMAS, MetaTable
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -158,9 +159,27 @@ def meta_tables(project: ProjectSql) -> list[MetaTable]:
             "source_table": ("varchar", "Landed source, as in column_lineage where source_schema is landed."),
             "source_column": ("varchar", "Its field."),
         },
-        [(source, column) for source, fields in sorted(PERSONAL_COLUMNS.items()) for column in sorted(fields)],
+        [(table[1], column) for table, column in personal_fields()],
     )
     return [models, lineage, personal]
+
+
+def masks_of(manifest: Mapping[str, Any], project: ProjectSql | None) -> tuple[list[MaskedColumn], list[str]]:
+    """See identifiers.masked_columns. project: None where the lineage is not known. Raises MaskError."""
+    return masked_columns(
+        manifest,
+        {table: key.columns for table, key in primary_keys(manifest).items()},
+        SCHEMAS,
+        project.edges if project else (),
+        personal_fields(),
+    )
+
+
+def personal_fields() -> list[tuple[Table, str]]:
+    """The landed fields that are personal, as the lineage names them."""
+    return [
+        ((LANDED, source), column) for source, fields in sorted(PERSONAL_COLUMNS.items()) for column in sorted(fields)
+    ]
 
 
 def models_of(manifest: Mapping[str, Any], compiled: Mapping[str, str], project_dir: Path) -> list[Model]:

@@ -1,12 +1,15 @@
 """Who may read what the pipeline writes: its user and group, and of the published version whoever a setting names.
 
-Belongs here: the umask of processes that write, the modes of a published version. Does not: the key of erasures, which
-its owner alone reads (log_ingest.suppression), or looking at what is there (doctor).
+Belongs here: the umask of processes that write, the modes of a published version. Does not: keys, which their owner
+alone reads (log_ingest.suppression), or looking at what is there (doctor).
 """
 
 import os
 import stat
 from pathlib import Path
+
+OWNERS = frozenset(("identities.duckdb",))
+"""Files of a published version that nobody but their owner reads, whatever the setting says."""
 
 UMASK = 0o027
 """Folders are 0750 and files 0640, or stricter where the user's own umask is."""
@@ -35,7 +38,7 @@ def set_published_modes(version: Path, mode: int | None) -> None:
     file_mode = PUBLISHED_MODE & ~_umask() if mode is None else mode
     folder_mode = stat.S_IRWXU | (file_mode & 0o044) | (file_mode & 0o044) >> 2
     for path in (version, *version.rglob("*")):
-        path.chmod(folder_mode if path.is_dir() else file_mode)
+        path.chmod(folder_mode if path.is_dir() else file_mode & 0o400 if path.name in OWNERS else file_mode)
     if mode is None:
         return
     versions = version.parent

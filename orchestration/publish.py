@@ -1,10 +1,12 @@
 """Write, audit, publish: from the working database to a whole, verified snapshot that readers see at once.
 
 Belongs here: copying the marts, verifying the copy, swapping the link, keeping and removing versions.
-Does not: deciding whether to publish (assets, checks) or what a mart holds (dbt_project). Needs no Dagster.
+Does not: deciding whether to publish (assets, checks), what a mart holds (dbt_project) or how a column is masked
+(identifiers). Needs no Dagster.
 
     published/versions/<version>/marts.duckdb           one file with every table, comments and meta.publication
     published/versions/<version>/marts/<schema>/<table>.parquet
+    published/versions/<version>/identities.duckdb      clear values of what is masked there (identifiers); its owner's
     published/versions/<version>/publication.json       the same facts as meta.publication, readable without DuckDB
     published/current -> versions/<version>             the only thing that changes, by one rename
 
@@ -27,14 +29,16 @@ import pyarrow as pa
 from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read, reason
-from orchestration import restatements
+from log_ingest.suppression import Key
+from orchestration import identifiers, restatements
+from orchestration.identifiers import MaskedColumn, MaskError, Masks
 from orchestration.permissions import set_published_modes
 from orchestration.settings import KEPT_VERSIONS
 
 SCHEMAS = ("core", "reports", "meta")
 """The schemas of the working database that are published, every relation of them."""
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
 
 SORT_KEYS = {
@@ -123,6 +127,8 @@ def publish(
     batch_id: int,
     build_digest: str,
     extra: Sequence[MetaTable] = (),
+    masked: Sequence[MaskedColumn] = (),
+    key: Key | None = None,
     landed: Location | None = None,
     memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
@@ -130,7 +136,8 @@ def publish(
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
-    extra: tables of the schema meta to publish beside them. landed: where landed rows are, for views that read them.
+    extra: tables of the schema meta to publish beside them. masked: columns whose clear values go into the identities
+    file alone; key: of their pseudonyms. landed: where landed rows are, for views that read them.
     memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
     mode: of the published files (orchestration.permissions).
 
@@ -155,6 +162,8 @@ def publish(
                 batch_id,
                 build_digest,
                 extra,
+                masked,
+                key,
                 compared_with,
                 landed,
                 memory_limit,
@@ -174,7 +183,7 @@ def publish(
         _sync_directory(published_dir)
     except PublishError as error:
         raise PublishError(f"{error}; {stays}") from error
-    except (duckdb.Error, StorageError, OSError) as error:
+    except (duckdb.Error, StorageError, OSError, MaskError) as error:
         raise PublishError(f"publishing into {published_dir} failed ({reason(error)}); {stays}") from error
     _prune(versions_dir, publication.version, keep)
     return publication
@@ -198,6 +207,8 @@ def _write(
     batch_id: int,
     build_digest: str,
     extra: Sequence[MetaTable],
+    masked: Sequence[MaskedColumn],
+    key: Key | None,
     former: Path | None,
     landed: Location | None,
     memory_limit: str | None,
@@ -215,6 +226,11 @@ def _write(
             connection.execute(f"set memory_limit = {literal(memory_limit)}")
         connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
         connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
+        masks = Masks(connection, source, masked, key)
+        columns = MetaTable(
+            identifiers.TABLE, identifiers.COMMENT, identifiers.COLUMNS, [column.row for column in masks.columns]
+        )
+        extra = [*extra, columns]
         made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
         found = [pair for pair in relations(connection, source) if pair not in made_here]
         if not found:
@@ -223,7 +239,7 @@ def _write(
             connection.execute(f"create schema if not exists marts.{identifier(schema)}")
         tables = {}
         for schema, name in found:
-            copied = _copy(connection, source, schema, name)
+            copied = _copy(connection, source, schema, name, masks)
             tables[f"{schema}.{name}"] = copied
         for table in extra:
             write_table(connection, table)
@@ -239,7 +255,7 @@ def _write(
         )
         _write_publication(connection, publication)
         write_table(connection, MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
-        tables["meta.restatements"] = restatements.record(connection, source, former, publication)
+        tables["meta.restatements"] = restatements.record(connection, source, former, publication, masks)
         tables["meta.publication"] = 1
         for schema, name in [*found, *sorted(made_here)]:
             folder = building / "marts" / schema
@@ -252,6 +268,8 @@ def _write(
             )
         connection.execute("checkpoint marts")
         connection.execute("detach marts")
+        if masks.columns:
+            masks.write(building / identifiers.FILE, run_id)
     shutil.rmtree(spill, ignore_errors=True)
     files = [path for path in building.rglob("*") if path.is_file()]
     publication = Publication(**{**vars(publication), "size_bytes": sum(path.stat().st_size for path in files)})
@@ -263,9 +281,8 @@ def _write(
     return publication
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name: str) -> int:
-    """Copy one relation with its comments; a view becomes a table. Returns its rows."""
-    original = f"{identifier(source)}.{identifier(schema)}.{identifier(name)}"
+def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name: str, masks: Masks) -> int:
+    """Copy one relation with its comments, masked; a view becomes a table. Returns its rows."""
     target = f"marts.{identifier(schema)}.{identifier(name)}"
     comments = connection.execute(
         "select column_name, comment from duckdb_columns()"
@@ -275,7 +292,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name:
     names = {column for column, _ in comments}
     keys = [key for key in SORT_KEYS.get((schema, name), ()) if key in names]
     order = f" order by {', '.join(identifier(key) for key in keys)}" if keys else ""
-    count = connection.execute(f"create table {target} as select * from {original}{order}").fetchall()[0][0]  # noqa: S608 (quoted)
+    selected = masks.selected((schema, name))
+    count = connection.execute(f"create table {target} as {selected}{order}").fetchall()[0][0]
     table_comment = connection.execute(
         "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
         " union all select comment from duckdb_views()"
@@ -284,8 +302,10 @@ def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name:
     ).fetchall()[0][0]
     connection.execute(f"comment on table {target} is {literal(table_comment or UNDESCRIBED)}")
     for column, comment in comments:
-        text = literal(comment or UNDESCRIBED)
-        connection.execute(f"comment on column {target}.{identifier(column)} is {text}")
+        text = comment or UNDESCRIBED
+        if mask := masks.mask_of((schema, name), column):
+            text = f"{text} {identifiers.NOTES[mask]}"
+        connection.execute(f"comment on column {target}.{identifier(column)} is {literal(text)}")
     return count
 
 
@@ -345,6 +365,11 @@ def _verify(building: Path, publication: Publication) -> None:
             ).fetchall()
             if run_ids != [(publication.run_id,)]:
                 raise PublishError(f"the Parquet copy of {qualified} is of another run: {run_ids}")
+    identities = building / identifiers.FILE
+    if identities.exists():
+        with _connection(identities) as connection:
+            if connection.execute("select run_id from main.version").fetchall() != [(publication.run_id,)]:
+                raise PublishError(f"{identities.name} is of another run")
 
 
 def undescribed(database: Path) -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
+from orchestration.identifiers import Masks, former_version
 from orchestration.restatement_causes import (
     ERASURE,
     LATE_DATA,
@@ -80,17 +81,18 @@ Changed = dict[tuple[int, str], tuple[float | None, float | None]]
 """Old and new value by delivery and indicator."""
 
 
-def record(connection: duckdb.DuckDBPyConnection, source: str, former: Path | None, publication: "Publication") -> int:
+def record(
+    connection: duckdb.DuckDBPyConnection, source: str, former: Path | None, publication: "Publication", masks: Masks
+) -> int:
     """Fill meta.restatements of the attached database `marts`, which is the version being written.
 
     source: name of the attached working database that it is made from; former: the database of the version published
-    before. Returns the rows of the table.
+    before; masks: of the version being written. Returns the rows of the table.
     """
     target = "marts.meta.restatements"
     if former is None:
         return 0
-    connection.execute(f"attach {literal(str(former.resolve()))} as former (read_only)")
-    try:
+    with former_version(connection, former.resolve(), masks):
         names = ", ".join(identifier(name) for name in COLUMNS)
         if has(connection, "former", "meta", "restatements"):
             connection.execute(
@@ -105,8 +107,6 @@ def record(connection: duckdb.DuckDBPyConnection, source: str, former: Path | No
             f" (select rowid from {target} order by {newest} limit 9223372036854775807 offset {KEPT_ROWS})"
         )
         return one(connection, f"select count(*) from {target}")
-    finally:
-        connection.execute("detach former")
 
 
 class _Comparison:

@@ -24,7 +24,7 @@ from log_ingest.ledger import Ledger, PurgedDelivery
 from log_ingest.retention import PUBLISHED, Due, KeptTable, PurgeReport, purge_tracking
 from log_ingest.sqltext import literal
 from log_ingest.storage import reason
-from orchestration import build_state, privacy, publish
+from orchestration import build_state, identifiers, privacy, publish
 from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.lock import PipelineLock, PipelineLocked, holder
 from orchestration.settings import Settings
@@ -128,13 +128,15 @@ def _purge(settings: Settings, now: datetime | None, *, is_dry: bool) -> Purge:
     ids = sorted(gone | {entry.delivery_id for entry in found})
     if not ids:
         return Purge(settings.keep_tracking_days, held_back=held_back)
+    database = settings.published_database.resolve()
     due = Due(
-        database=settings.published_database.resolve(),
+        database=database,
         deliveries=found,
         tables=[] if is_dry else kept_tables(load_manifest(prepare_manifest(settings))["nodes"].values()),
         # Those purged before: lines of theirs that only the models could tell.
         lines=f"select source, event_key from ({_EVENTS}) where delivery_id in ({', '.join(map(str, ids))})",  # noqa: S608 (numbers)
         kept_days=settings.keep_tracking_days,
+        identities=identifiers.beside(database),
     )
     report = purge_tracking(
         settings.warehouse_dir, due, run_id=str(uuid.uuid4()), landed_dir=settings.landed_dir, is_dry=is_dry

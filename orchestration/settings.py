@@ -125,6 +125,8 @@ class Settings:
     """Published versions that stay, the current one among them."""
     published_mode: int | None = None
     """Mode of the published files; None: user and group may read them, as far as the umask lets."""
+    publishes_identifiers: bool = False
+    """Whether published files name people; masked otherwise (orchestration/identifiers.py)."""
     language: str = "en"
     """In which the report pages begin."""
     show_personal_data: bool = False
@@ -250,6 +252,7 @@ class Settings:
             keep_tracking_days=_days("MTW_KEEP_TRACKING_DAYS", text("MTW_KEEP_TRACKING_DAYS")),
             memory_limit=memory_limit,
             published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
+            publishes_identifiers=_is_clear(text("MTW_PUBLISHED_IDENTIFIERS", "masked")),
             kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
             kept_versions=_count("MTW_KEPT_VERSIONS", text("MTW_KEPT_VERSIONS", str(KEPT_VERSIONS)), least=1),
             language=language,
@@ -353,6 +356,7 @@ class Settings:
             "MTW_KEEP_TRACKING_DAYS": "" if self.keep_tracking_days is None else str(self.keep_tracking_days),
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
+            "MTW_PUBLISHED_IDENTIFIERS": "clear" if self.publishes_identifiers else "masked",
             "MTW_KEPT_RUNS": str(self.kept_runs),
             "MTW_KEPT_VERSIONS": str(self.kept_versions),
             "MTW_LANGUAGE": self.language,
@@ -404,6 +408,15 @@ def _published_mode(text: str | None) -> int | None:
             " too) or 0444 (everybody on this machine)"
         )
     return int(text, 8)
+
+
+def _is_clear(text: str | None) -> bool:
+    if text not in ("masked", "clear"):
+        raise SettingsError(
+            f"MTW_PUBLISHED_IDENTIFIERS is {text!r}; set it to masked (names, addresses and visitors are published as"
+            " masks) or clear"
+        )
+    return text == "clear"
 
 
 def _count(name: str, text: str | None, *, least: int) -> int:

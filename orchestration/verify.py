@@ -6,6 +6,7 @@ Belongs here: the snapshot of what is compared, going on after an interruption, 
     warehouse/verify/              gone after a verification that came to its end
       state.json                   of which version; which marts have been compared, with what result
       published.duckdb             the published file, so that later publications cannot take it away
+      identities.duckdb            the clear values beside it, where it is masked
       landed/                      links to the landed sources, and the lists of batches and files as they are now
       dbt_project/, warehouse/     the rebuild
 
@@ -29,8 +30,10 @@ from log_ingest.audit import damaged_parts
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read
-from orchestration import beside
+from log_ingest.suppression import Key
+from orchestration import beside, identifiers
 from orchestration.build_state import build_digest
+from orchestration.identifiers import Masks
 from orchestration.lock import PipelineLock
 from orchestration.privacy import VERIFY_FOLDER, VERIFY_LOCK
 from orchestration.publish import Publication, current, relations
@@ -40,6 +43,9 @@ SHOWN_KEYS = 5
 """Keys of differing rows that a result names, from each side."""
 
 _WITHOUT_KEY_COLUMNS = 4
+
+IDENTITIES = "identities"
+"""The name of the identities file among what is compared."""
 
 
 class VerifyError(Exception):
@@ -109,11 +115,12 @@ def verify(
         stage("compare")
         found = Verification(publication.version, publication.batch_id, went_on=went_on)
         with _compared(settings, folder / "published.duckdb", rebuilt.working_database) as connection:
-            names = _names(connection)
+            masks = _masks(settings, connection, rebuilt.working_database)
+            names = _names(connection, masks)
             for done, name in enumerate(names):
                 progress(done, len(names))
                 if ".".join(name) not in state.results:
-                    state.results[".".join(name)] = _compare(connection, *name)
+                    state.results[".".join(name)] = _compare(connection, masks, *name)
                     state.save(folder / "state.json")
                 found.results.append(state.results[".".join(name)])
             progress(len(names), len(names))
@@ -171,10 +178,12 @@ def _snapshot(settings: Settings, folder: Path, stage: Callable[[str], None]) ->
         raise VerifyError(f"landed file {damaged[0][0]}: {damaged[0][1]}{more}; bring it back from a backup")
     folder.mkdir(parents=True)
     published = settings.published_database.resolve()
-    try:
-        os.link(published, folder / "published.duckdb")
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(published, folder / "published.duckdb")
+    for path in filter(None, (published, identifiers.beside(published))):
+        target = folder / ("published.duckdb" if path == published else path.name)
+        try:
+            os.link(path, target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copy2(path, target)
     if isinstance(settings.landed_dir, Path):
         landed = folder / "landed"
         landed.mkdir()
@@ -210,20 +219,42 @@ def _compared(settings: Settings, published: Path, rebuilt: Path) -> Iterator[du
         connection.execute(f"set memory_limit = {literal(settings.memory_limit)}")
         connection.execute(f"attach {literal(str(published))} as published (read_only)")
         connection.execute(f"attach {literal(str(rebuilt))} as {identifier(rebuilt.stem)} (read_only)")
+        if identities := identifiers.beside(published):
+            connection.execute(f"attach {literal(str(identities))} as {IDENTITIES} (read_only)")
         connection.execute(f"use {identifier(rebuilt.stem)}")
         yield connection
 
 
-def _names(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """The marts of both sides. What is in the published schema meta alone is a record that publishing wrote of a
-    version (meta.publication, meta.restatements …): nothing that landed rows could give again."""
+def _masks(settings: Settings, connection: duckdb.DuckDBPyConnection, rebuilt: Path) -> Masks:
+    """What the rebuild has to be masked by to be compared."""
+    columns = identifiers.of_published(connection, "published")
+    key = Key.load(settings.warehouse_dir, identifiers.KEY_NAME, "pseudonyms cannot be compared without it")
+    if columns and key is None:
+        raise VerifyError(
+            f"{settings.warehouse_dir / identifiers.KEY_NAME} is gone, which published pseudonyms are made with;"
+            " restore it from a backup, or verify the next version, which is made with another one"
+        )
+    return Masks(connection, rebuilt.stem, columns, key)
+
+
+def _names(connection: duckdb.DuckDBPyConnection, masks: Masks) -> list[tuple[str, ...]]:
+    """The marts of both sides, and the tables of the identities file. What is in the published schema meta alone is a
+    record that publishing wrote of a version (meta.publication, meta.restatements …): nothing that landed rows could
+    give again."""
     published, rebuilt = relations(connection, "published"), set(relations(connection, "warehouse"))
-    return sorted(rebuilt | {pair for pair in published if pair[0] != "meta"})
+    marts = sorted(rebuilt | {pair for pair in published if pair[0] != "meta"})
+    return [*marts, *((IDENTITIES, *table) for table in sorted(masks.identities()))]
 
 
-def _compare(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> MartResult:
-    started = time.monotonic()
-    shown = f"{schema}.{name}"
+def _compare(connection: duckdb.DuckDBPyConnection, masks: Masks, *of: str) -> MartResult:
+    schema, name = of[-2:]
+    shown = ".".join(of)
+    if of[0] == IDENTITIES:
+        places = {"published": ".".join(map(identifier, of)), "warehouse": f"({masks.identities()[schema, name]})"}
+        columns = {"published": _columns(connection, *of)}
+        if not columns["published"]:
+            return MartResult(shown, problem="the published version does not have it")
+        return _counted(connection, shown, places, columns["published"], lambda: [])
     columns = {side: _columns(connection, side, schema, name) for side in ("published", "warehouse")}
     if not columns["published"] or not columns["warehouse"]:
         side = "the published version" if not columns["published"] else "the rebuild"
@@ -231,7 +262,22 @@ def _compare(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> M
     if columns["published"] != columns["warehouse"]:
         odd = sorted({column for column, _ in set(columns["published"]) ^ set(columns["warehouse"])})
         return MartResult(shown, problem=f"its columns differ: {', '.join(odd) or 'their order'}")
-    places = {side: f"{identifier(side)}.{identifier(schema)}.{identifier(name)}" for side in columns}
+    places = {
+        "published": f"published.{identifier(schema)}.{identifier(name)}",
+        "warehouse": f"({masks.selected((schema, name))})",
+    }
+    return _counted(connection, shown, places, columns["published"], lambda: _grain(connection, schema, name))
+
+
+def _counted(
+    connection: duckdb.DuckDBPyConnection,
+    shown: str,
+    places: dict[str, str],
+    columns: list[tuple[str, str]],
+    grain: Callable[[], list[str]],
+) -> MartResult:
+    """Both sides, compared. grain: gives the columns that tell rows apart, if it is known."""
+    started = time.monotonic()
     rows = {side: _one(connection, f"select count(*) from {place}") for side, place in places.items()}  # noqa: S608
     only: dict[str, int] = {}
     keys: list[str] = []
@@ -241,21 +287,24 @@ def _compare(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> M
         )
         only[side] = _one(connection, "select count(*) from temp.only_here")
         if only[side]:
-            keys += [f"{word}: {key}" for key in _keys(connection, schema, name, columns[side])]
+            keys += [f"{word}: {key}" for key in _keys(connection, grain(), columns)]
     return MartResult(
         *(shown, rows["published"], rows["warehouse"], only["published"], only["warehouse"], tuple(keys)),
         seconds=time.monotonic() - started,
     )
 
 
-def _keys(
-    connection: duckdb.DuckDBPyConnection, schema: str, name: str, columns: list[tuple[str, str]]
-) -> Iterator[str]:
-    """Some keys of the rows in temp.only_here: by the mart's grain, else by its first columns."""
+def _grain(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> list[str]:
+    if not _columns(connection, "published", "meta", "model_sql"):
+        return []
     found = connection.execute(
         "select grain from published.meta.model_sql where schema_name = ? and table_name = ?", [schema, name]
-    ).fetchall() if _columns(connection, "published", "meta", "model_sql") else []  # fmt: skip
-    grain: list[str] = list(found[0][0] or []) if found else []
+    ).fetchall()
+    return list(found[0][0] or []) if found else []
+
+
+def _keys(connection: duckdb.DuckDBPyConnection, grain: list[str], columns: list[tuple[str, str]]) -> Iterator[str]:
+    """Some keys of the rows in temp.only_here: by the mart's grain, else by its first columns."""
     key = grain or [column for column, _ in columns[:_WITHOUT_KEY_COLUMNS]]
     names = ", ".join(map(identifier, key))
     for row in connection.execute(

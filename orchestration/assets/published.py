@@ -10,11 +10,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from log_ingest.errors import IngestError
+from log_ingest.suppression import Key
 from orchestration import build_state, privacy
 from orchestration.check_results import check_results
-from orchestration.dbt import DbtError
+from orchestration.dbt import DbtError, load_manifest
+from orchestration.identifiers import MaskedColumn, MaskError, load_key
 from orchestration.links import BI_PAGE, Links
-from orchestration.model_sql import meta_tables, prepare_sql
+from orchestration.model_sql import ProjectSql, masks_of, meta_tables, prepare_sql
 from orchestration.postgres_copy import is_behind
 from orchestration.publish import Publication, PublishError, current, publish, undescribed
 from orchestration.resources import POOL
@@ -62,12 +65,23 @@ def build_publish_asset(
             context.log.info("version %s holds all of it; no other is published", published.label)
             return dg.MaterializeResult(metadata=_metadata(settings, published))
         try:
-            extra = meta_tables(prepare_sql(settings, manifest_path))
+            project: ProjectSql | None = prepare_sql(settings, manifest_path)
         except DbtError as error:
             context.log.warning("published without the models' SQL, which mtw explain needs: %s", error)
-            extra = []
-        extra = [*extra, check_results(context.instance, context.run.run_id)]
+            project = None
+        extra = [*(meta_tables(project) if project else ()), check_results(context.instance, context.run.run_id)]
         try:
+            masked: list[MaskedColumn] = []
+            key: Key | None = None
+            if not settings.publishes_identifiers:
+                masked, silent = masks_of(load_manifest(manifest_path), project)
+                key = load_key(settings.warehouse_dir)
+                if silent:
+                    context.log.warning(
+                        "hidden, because personal fields reach them: %s; say in their meta how they are masked, or why"
+                        " they are sanitised (docs/sql-lint.md)",
+                        plain(", ".join(silent), 500),
+                    )
             publication = publish(
                 settings.working_database,
                 settings.published_dir,
@@ -75,6 +89,8 @@ def build_publish_asset(
                 batch_id=build.batch_id,
                 build_digest=build.build_digest,
                 extra=extra,
+                masked=masked,
+                key=key,
                 landed=settings.landed_dir,
                 memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
@@ -84,7 +100,7 @@ def build_publish_asset(
                 if build.run_id != context.run.run_id:
                     raise PublishError("an erasure or a purge is to be finished, for which all is built anew: mtw run")
                 privacy.finish(settings)
-        except PublishError as error:
+        except (PublishError, MaskError, IngestError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         bare = undescribed(settings.published_database)
         if bare:

@@ -1,12 +1,13 @@
-"""Personal fields that reach a column of a report, or decide which rows a model has.
+"""Personal fields that reach a published column, or decide which rows a model has.
 
 Belongs here: following the landed personal fields upwards through the column lineage. Does not: which fields are
-personal (log_ingest.catalog), or masking them (the report pages).
+personal (log_ingest.catalog), or masking them (orchestration.identifiers, the report pages).
 
 A column says in its meta what becomes of what is personal:
 
     sanitised: "why"    made of a personal field and nothing personal itself: its domain, a digest, a word of ours
     personal: "why"     shown on purpose, to those who need it
+    masked: hidden      how it is published to all others: orchestration.identifiers
 
 and a model says in its meta which personal columns may filter, join or group its rows:
 
@@ -20,16 +21,18 @@ from typing import Any
 
 from orchestration.lineage import FORMULA, ROWS, Edge, Table
 
-SANITISED, PERSONAL, FILTERS = "sanitised", "personal", "personal_filters"
-REPORTS = "reports"
+SANITISED, PERSONAL, MASKED, FILTERS = "sanitised", "personal", "masked", "personal_filters"
+MARTS = ("core", "reports")
 
 Column = tuple[Table, str]
 
 
-def reached(
+def followed(
     edges: Iterable[Edge], personal: Iterable[Column], declared: Mapping[Table, Mapping[str, Any]]
-) -> Iterator[tuple[Table, str, str]]:
-    """(model, rule, what is wrong). personal: landed fields; declared: by table, the manifest's entry of the model."""
+) -> tuple[dict[Column, set[str]], dict[tuple[Table, str], tuple[set[str], str]]]:
+    """What landed fields reach: by column, the names of the fields; by model and column that decides which rows it has,
+    their names and the condition. declared: by table, the manifest's entry of the model.
+    """
     readers: dict[Column, list[Edge]] = {}
     for edge in edges:
         if edge.use != FORMULA:
@@ -49,13 +52,22 @@ def reached(
                 continue
             origins[there] = origins.get(there, set()) | origins[here]
             queue.append(there)
+    return origins, filters
+
+
+def reached(
+    edges: Iterable[Edge], personal: Iterable[Column], declared: Mapping[Table, Mapping[str, Any]]
+) -> Iterator[tuple[Table, str, str]]:
+    """(model, rule, what is wrong)."""
+    origins, filters = followed(edges, personal, declared)
     for (table, column), fields in sorted(origins.items()):
-        if table[0] == REPORTS and PERSONAL not in _meta(declared[table], column):
+        said = meta_of(declared[table], column) if table in declared else {}
+        if table[0] in MARTS and not {PERSONAL, MASKED} <= set(said):
             yield (
                 table,
                 "personal-column",
-                f"{column} shows {', '.join(sorted(fields))}: leave it out, or say in its meta why it is personal or"
-                " sanitised",
+                f"{column} shows {', '.join(sorted(fields))}: leave it out, or say in its meta why it is personal, and"
+                " how it is masked, or why it is sanitised",
             )
     for (table, column), (fields, condition) in sorted(filters.items()):
         if column not in (declared[table].get("config", {}).get("meta") or {}).get(FILTERS, {}):
@@ -69,10 +81,11 @@ def reached(
 
 def _ends(node: Mapping[str, Any], column: str) -> bool:
     kind = (node.get("columns", {}).get(column, {}).get("data_type") or "").lower()
-    is_text = not kind or "char" in kind or "text" in kind or "[" in kind or "json" in kind or "blob" in kind
-    return not is_text or SANITISED in _meta(node, column)
+    is_text = not kind or any(part in kind for part in ("char", "text", "string", "[", "json", "blob"))
+    return not is_text or SANITISED in meta_of(node, column)
 
 
-def _meta(node: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+def meta_of(node: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """What a model's entry in the manifest says in the meta of a column."""
     entry = node.get("columns", {}).get(column, {})
     return {**(entry.get("meta") or {}), **((entry.get("config") or {}).get("meta") or {})}

@@ -21,9 +21,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.schema import MappingSchema
 
-from log_ingest.catalog import PERSONAL_COLUMNS
 from orchestration.lineage import Lineage, Relation, Table, column_lineage
-from orchestration.model_sql import LANDED, Model, compile_project, models_of, primary_keys
+from orchestration.model_sql import Model, compile_project, models_of, personal_fields, primary_keys
 from orchestration.settings import Settings
 from orchestration.sql_lint import joins, personal, portability
 from orchestration.sql_lint.keys import FanOut, Key, query_keys
@@ -71,10 +70,9 @@ def findings(models: list[Model], manifest: Mapping[str, Any]) -> list[Finding]:
         for node in manifest["nodes"].values()
         if node["resource_type"] in ("model", "seed")
     }
-    fields = [((LANDED, source), column) for source, columns in PERSONAL_COLUMNS.items() for column in columns]
     all_found += [
         Finding(".".join(table), rule, 0, message)
-        for table, rule, message in personal.reached(found.all_edges(), fields, declared)
+        for table, rule, message in personal.reached(found.all_edges(), personal_fields(), declared)
     ]
     return sorted(set(all_found), key=lambda each: (each.model, each.line, each.rule, each.message))
 

@@ -1,0 +1,332 @@
+"""How columns that tell a person are published: masked, with the clear values in a file of their own beside the marts.
+
+Belongs here: the masks, what a masked table is selected by, the identities file, the key of pseudonyms. Does not:
+which columns are personal (the catalogue of landed fields, and the lineage), copying tables (publish).
+
+A column says in its meta how it is published:
+
+    personal: "why it is there"
+    masked: hidden | pseudonym | recipient | link
+    kept: true      the clear value goes into the identities file; without it, the same value is kept of another table
+
+hidden: NULL. pseudonym: a keyed digest, equal where values are equal, so that counts and joins stay. recipient:
+"recipient" and the id. link: the address as declared, without what stands for the person in it. A column that personal
+fields reach and that says nothing is hidden.
+
+    versions/<version>/identities.duckdb     readable by its owner alone, whoever reads the marts
+      <schema>.<table>        the table's key, and the clear values of its masked columns where the mask differs
+      main.pseudonyms         pseudonym, clear_value
+      main.version            the run that wrote it
+
+The working database is the pipeline's own and stays clear.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from log_ingest.sqltext import identifier, literal
+from log_ingest.subject import PSEUDONYM_FROM
+from log_ingest.suppression import Key
+from orchestration.lineage import Edge, Table
+from orchestration.sql_lint import personal
+
+FILE = "identities.duckdb"
+KEY_NAME = "pseudonym.key"
+HIDDEN, PSEUDONYM, RECIPIENT, LINK = "hidden", "pseudonym", "recipient", "link"
+KEPT = "kept"
+"""Entry of a column's meta beside `masked`."""
+
+TABLE = "masked_columns"
+COMMENT = "Grain: one row per column of this version that is masked. Empty where clear values are published."
+COLUMNS = {
+    "schema_name": ("varchar", "Schema of the table."),
+    "table_name": ("varchar", "Name of the table."),
+    "column_name": ("varchar", "The masked column."),
+    "mask": (
+        "varchar",
+        "hidden: NULL. pseudonym: a keyed digest. recipient: the word and the id. link: the address as declared.",
+    ),
+    "kept_by": (
+        "varchar[]",
+        "The columns by which the identities file has its clear value, in a table of the same name; empty where the"
+        " same value is kept of another table.",
+    ),
+}
+
+NOTES = {
+    HIDDEN: "Masked: NULL; the identities file has it.",
+    PSEUDONYM: "Masked: a keyed digest of it, the same wherever it is the same.",
+    RECIPIENT: 'Masked: "recipient" and the id; the identities file has it.',
+    LINK: "Masked: the link's address as declared; the identities file has the one that was followed.",
+}
+"""What is added to the comment of a masked column."""
+
+_NEEDS = {RECIPIENT: ("recipient_id",), LINK: ("delivery_id", "url_id")}
+_LINKS = ("core", "dim_tracked_urls")
+_KIND = "person"
+"""Of what is digested. Visitors and keys of persons share it, so that they can be told to be the same."""
+
+
+class MaskError(Exception):
+    """A model's meta says something that cannot be done. The message is one line."""
+
+
+@dataclass(frozen=True)
+class MaskedColumn:
+    """One column. kept_by: see COLUMNS."""
+
+    table: Table
+    column: str
+    mask: str
+    kept_by: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> tuple[str, str, str, str, list[str]]:
+        return (*self.table, self.column, self.mask, list(self.kept_by))
+
+
+def beside(database: Path) -> Path | None:
+    """The identities file of a published version, given its marts.duckdb (resolved); None where it has none."""
+    path = database.with_name(FILE)
+    return path if path.exists() else None
+
+
+def load_key(warehouse_dir: Path) -> Key:
+    """The key of the warehouse's pseudonyms; made where there is none. Raises IngestError where it cannot be read.
+
+    It is another than that of erasures: a pseudonym is published, a mark of the erased never is. Who loses it loses
+    nothing but that pseudonyms are the same as before.
+    """
+    why = "or remove it: pseudonyms will be others from then on"
+    return Key.load(warehouse_dir, KEY_NAME, why) or Key.make(warehouse_dir, KEY_NAME)
+
+
+def masked_columns(
+    manifest: Mapping[str, Any],
+    keys: Mapping[Table, tuple[str, ...]],
+    schemas: Iterable[str],
+    edges: Iterable[Edge],
+    fields: Iterable[personal.Column],
+) -> tuple[list[MaskedColumn], list[str]]:
+    """What the models say of the columns of published schemas, and the names of columns that had to say something.
+
+    keys: by table, what tells its rows apart; edges: the lineage, empty where it is not known; fields: landed ones that
+    are personal. Raises MaskError.
+    """
+    declared = {
+        (node["schema"], node["name"]): node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] in ("model", "seed")
+    }
+    published = set(schemas)
+    found = {
+        (table, name): _declared(table, name, meta, keys.get(table, ()), node["columns"])
+        for table, node in declared.items()
+        if table[0] in published
+        for name in node["columns"]
+        if personal.MASKED in (meta := personal.meta_of(node, name))
+    }
+    reached, _ = personal.followed(edges, fields, declared)
+    silent = sorted((table, name) for table, name in reached if table[0] in published and (table, name) not in found)
+    columns = [*found.values(), *(MaskedColumn(table, name, HIDDEN) for table, name in silent)]
+    return sorted(columns, key=lambda column: column.row), [".".join((*table, name)) for table, name in silent]
+
+
+def _declared(
+    table: Table, name: str, meta: Mapping[str, Any], key: tuple[str, ...], columns: Mapping[str, Any]
+) -> MaskedColumn:
+    mask, place = meta[personal.MASKED], ".".join((*table, name))
+    if mask not in NOTES:
+        raise MaskError(f"{place}: masked is {mask!r}; write one of {', '.join(NOTES)}")
+    if missing := set(_NEEDS.get(mask, ())) - set(columns):
+        raise MaskError(f"{place} cannot be masked as {mask}: its model has no {', '.join(sorted(missing))}")
+    if not meta.get(KEPT):
+        return MaskedColumn(table, name, mask)
+    if mask == PSEUDONYM:
+        key = (name,)
+    if not key:
+        raise MaskError(f"{place} cannot be kept: no test or meta says what tells the rows of its model apart")
+    return MaskedColumn(table, name, mask, key)
+
+
+def of_published(connection: duckdb.DuckDBPyConnection, database: str) -> list[MaskedColumn]:
+    """How the columns of an attached published version are masked; nothing where it has clear values."""
+    has_it = connection.execute(
+        "select 1 from duckdb_tables() where database_name = ? and schema_name = 'meta' and table_name = ?",
+        [database, TABLE],
+    ).fetchall()
+    if not has_it:
+        return []
+    rows = connection.execute(f"select * from {identifier(database)}.meta.{TABLE} order by all").fetchall()  # noqa: S608
+    return [MaskedColumn((schema, name), column, mask, tuple(by)) for schema, name, column, mask, by in rows]
+
+
+@contextmanager
+def former_version(connection: duckdb.DuckDBPyConnection, database: Path, masks: "Masks") -> Iterator[None]:
+    """An earlier version, attached as `former`: its persons are named as in the version that has these masks, also
+    where one of the two has clear values, so that rows of both can be compared.
+    """
+    connection.execute(f"attach {literal(str(database))} as former (read_only)")
+    attached = ["former"]
+    was_masked = of_published(connection, "former")
+    if bool(was_masked) != bool(masks.columns):
+        connection.execute("detach former")
+        connection.execute(f"attach {literal(str(database))} as former_file (read_only)")
+        connection.execute("attach ':memory:' as former")
+        attached.append("former_file")
+        then = Masks(connection, "former_file", masks.columns, masks.key)
+        known = beside(database)
+        if was_masked and known:
+            connection.execute(f"attach {literal(str(known))} as former_identities (read_only)")
+            attached.append("former_identities")
+        for schema, name in connection.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = 'former_file'"
+        ).fetchall():
+            named = [each.column for each in was_masked if each.table == (schema, name) and each.mask == PSEUDONYM]
+            query = _restored((schema, name), named) if named and known else then.selected((schema, name))
+            connection.execute(f"create schema if not exists former.{identifier(schema)}")
+            connection.execute(f"create view former.{identifier(schema)}.{identifier(name)} as {query}")
+    try:
+        yield
+    finally:
+        for name in attached:
+            connection.execute(f"detach {name}")
+
+
+def _restored(table: Table, columns: list[str]) -> str:
+    values, joined = [], ".".join(map(identifier, ("former_file", *table))) + " as original"
+    for at, column in enumerate(map(identifier, columns)):
+        values.append(f"coalesce(known_{at}.clear_value, original.{column}) as {column}")
+        joined += (
+            f" left join former_identities.main.pseudonyms as known_{at} on original.{column} = known_{at}.pseudonym"
+        )
+    return f"select original.* replace ({', '.join(values)}) from {joined}"  # noqa: S608 (quoted)
+
+
+class Masks:
+    """The masks of one version, over an attached database with clear values."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, source: str, columns: Iterable[MaskedColumn], key: Key | None
+    ) -> None:
+        """source: the database's name. Columns that it does not have are left out. Makes a temp table."""
+        self._db, self._source, self.key = connection, source, key
+        self._known = f"pseudonyms_of_{source}"
+        there = set(
+            connection.execute(
+                "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?", [source]
+            ).fetchall()
+        )
+        self.columns = [column for column in columns if (*column.table, column.column) in there]
+        self._by_table: dict[Table, list[MaskedColumn]] = {}
+        for column in self.columns:
+            self._by_table.setdefault(column.table, []).append(column)
+        if any(column.mask == PSEUDONYM for column in self.columns):
+            if key is None:
+                raise MaskError("pseudonyms need a key")
+            key.define_in(connection)
+            # Once for each value, not for each row that has it.
+            read = " union ".join(
+                f"select {identifier(column.column)} as clear_value from {self._place(column.table)}"  # noqa: S608
+                for column in self.columns
+                if column.mask == PSEUDONYM and column.kept_by
+            )
+            connection.execute(
+                f"create or replace temp table {identifier(self._known)} as"  # noqa: S608 (quoted)
+                f" select distinct {_digest('clear_value')} as pseudonym, clear_value"
+                f" from ({read or 'select null::varchar as clear_value'}) where clear_value <> ''"
+            )
+
+    def mask_of(self, table: Table, column: str) -> str | None:
+        return next((each.mask for each in self._by_table.get(table, ()) if each.column == column), None)
+
+    def selected(self, table: Table) -> str:
+        """A query that gives the table as it is published."""
+        columns = self._by_table.get(table, [])
+        if not columns:
+            return f"select * from {self._place(table)}"  # noqa: S608 (quoted)
+        replaced = ", ".join(
+            f"{self._value(at, column)} as {identifier(column.column)}" for at, column in _each(columns)
+        )
+        return f"select original.* replace ({replaced}) from {self._joined(table, columns)}"  # noqa: S608 (quoted)
+
+    def identities(self) -> dict[Table, str]:
+        """By table of the identities file: the query that gives it."""
+        found = {}
+        for table, columns in self._by_table.items():
+            kept = [(at, each) for at, each in _each(columns) if each.kept_by and each.mask != PSEUDONYM]
+            if kept:
+                names = ", ".join(
+                    f"original.{identifier(name)}"
+                    for name in dict.fromkeys((*kept[0][1].kept_by, *(column.column for _, column in kept)))
+                )
+                differs = " or ".join(
+                    f"original.{identifier(column.column)} is distinct from {self._value(at, column)}"
+                    for at, column in kept
+                )
+                found[table] = f"select {names} from {self._joined(table, columns)} where {differs}"  # noqa: S608
+        if any(column.mask == PSEUDONYM for column in self.columns):
+            found["main", "pseudonyms"] = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608
+        return found
+
+    def write(self, path: Path, run_id: str) -> None:
+        """The identities file."""
+        self._db.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
+        for (schema, name), query in self.identities().items():
+            self._db.execute(f"create schema if not exists identities.{identifier(schema)}")
+            place = f"identities.{identifier(schema)}.{identifier(name)}"
+            self._db.execute(f"create table {place} as {query}")
+            self._db.execute(f"comment on table {place} is {literal(_told(schema, name))}")
+        self._db.execute(f"create table identities.main.version as select {literal(run_id)} as run_id")
+        self._db.execute("checkpoint identities")
+        self._db.execute("detach identities")
+
+    def _place(self, table: Table) -> str:
+        return ".".join(map(identifier, (self._source, *table)))
+
+    def _joined(self, table: Table, columns: Iterable[MaskedColumn]) -> str:
+        joined = f"{self._place(table)} as original"
+        for at, column in _each(columns):
+            if column.mask == PSEUDONYM:
+                joined += (
+                    f" left join temp.{identifier(self._known)} as known_{at} on original.{identifier(column.column)}"
+                )
+                joined += f" = known_{at}.clear_value"
+            elif column.mask == LINK:
+                joined += (
+                    f" left join {self._place(_LINKS)} as link_{at} on original.delivery_id = link_{at}.delivery_id"
+                )
+                joined += f" and original.url_id = link_{at}.url_id"
+        return joined
+
+    def _value(self, at: int, column: MaskedColumn) -> str:
+        clear = f"original.{identifier(column.column)}"
+        if column.mask == PSEUDONYM:
+            return f"case when {clear} <> '' then coalesce(known_{at}.pseudonym, {_digest(clear)}) else {clear} end"
+        if column.mask == LINK:
+            return f"link_{at}.source_url"
+        if column.mask == RECIPIENT:
+            # What stands for the erased is nobody's name.
+            name = "'recipient ' || original.recipient_id"
+            return f"case when original.recipient_id >= {PSEUDONYM_FROM} then {clear} else {name} end"
+        # NULL of the column's own type.
+        return f"case when false then {clear} end"
+
+
+def _each(columns: Iterable[MaskedColumn]) -> list[tuple[int, MaskedColumn]]:
+    return list(enumerate(columns))
+
+
+def _digest(clear: str) -> str:
+    return f"mark_of({literal(_KIND)}, {clear})"
+
+
+def _told(schema: str, name: str) -> str:
+    if schema == "main":
+        return "Grain: one row per pseudonym. What it stands for."
+    return f"Clear values of masked columns of {schema}.{name}, by its key; rows whose mask says all are left out."
