@@ -187,8 +187,11 @@ def former_version(connection: duckdb.DuckDBPyConnection, database: Path, masks:
         for schema, name in connection.execute(
             "select schema_name, table_name from duckdb_tables() where database_name = 'former_file'"
         ).fetchall():
-            named = [each.column for each in was_masked if each.table == (schema, name) and each.mask == PSEUDONYM]
-            query = _restored((schema, name), named) if named and known else then.selected((schema, name))
+            query = (
+                cleared((schema, name), was_masked, "former_file", "former_identities")
+                if was_masked and known
+                else then.selected((schema, name))
+            )
             connection.execute(f"create schema if not exists former.{identifier(schema)}")
             connection.execute(f"create view former.{identifier(schema)}.{identifier(name)} as {query}")
     try:
@@ -198,14 +201,32 @@ def former_version(connection: duckdb.DuckDBPyConnection, database: Path, masks:
             connection.execute(f"detach {name}")
 
 
-def _restored(table: Table, columns: list[str]) -> str:
-    values, joined = [], ".".join(map(identifier, ("former_file", *table))) + " as original"
-    for at, column in enumerate(map(identifier, columns)):
-        values.append(f"coalesce(known_{at}.clear_value, original.{column}) as {column}")
-        joined += (
-            f" left join former_identities.main.pseudonyms as known_{at} on original.{column} = known_{at}.pseudonym"
-        )
+def cleared(table: Table, masked: Iterable[MaskedColumn], database: str, identities: str) -> str:
+    """A query that gives a published table with clear values, as far as the identities file has them of it.
+
+    masked: of_published; database, identities: names of the attached files.
+    """
+    original = ".".join(map(identifier, (database, *table)))
+    columns = [each for each in masked if each.table == table and (each.mask == PSEUDONYM or each.kept_by)]
+    if not columns:
+        return f"select * from {original}"  # noqa: S608 (quoted)
+    values, joined = [], f"{original} as original"
+    kept = next((each for each in columns if each.mask != PSEUDONYM), None)
+    if kept:
+        place = ".".join(map(identifier, (identities, *table)))
+        joined += f" left join {place} as kept on {_same('kept', kept.kept_by)}"
+    for at, each in enumerate(columns):
+        name, clear = identifier(each.column), f"kept.{identifier(each.column)}"
+        if each.mask == PSEUDONYM:
+            clear = f"known_{at}.clear_value"
+            joined += f" left join {identifier(identities)}.main.pseudonyms as known_{at}"
+            joined += f" on original.{name} = known_{at}.pseudonym"
+        values.append(f"coalesce({clear}, original.{name}) as {name}")
     return f"select original.* replace ({', '.join(values)}) from {joined}"  # noqa: S608 (quoted)
+
+
+def _same(side: str, names: Iterable[str]) -> str:
+    return " and ".join(f"original.{name} = {side}.{name}" for name in map(identifier, names))
 
 
 class Masks:
@@ -298,10 +319,7 @@ class Masks:
                 )
                 joined += f" = known_{at}.clear_value"
             elif column.mask == LINK:
-                joined += (
-                    f" left join {self._place(_LINKS)} as link_{at} on original.delivery_id = link_{at}.delivery_id"
-                )
-                joined += f" and original.url_id = link_{at}.url_id"
+                joined += f" left join {self._place(_LINKS)} as link_{at} on {_same(f'link_{at}', _NEEDS[LINK])}"
         return joined
 
     def _value(self, at: int, column: MaskedColumn) -> str:

@@ -25,19 +25,23 @@ from log_ingest.erasure import PENDING, ErasureReport, MachineSigns
 from log_ingest.erasure import erase as erase_landed
 from log_ingest.errors import IngestError
 from log_ingest.ledger import Ledger
-from log_ingest.sqltext import identifier
+from log_ingest.sqltext import literal
 from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
 from orchestration import publish
 from orchestration.engine import discard_tables
 from orchestration.home import driverless
+from orchestration.identifiers import beside, cleared, of_published
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.scrub import Scrubber
 from orchestration.settings import Settings
 
 VERIFY_FOLDER, VERIFY_LOCK = "verify", "verify.lock"
 """Of orchestration.verify, below the warehouse."""
+
+MARTS = "marts"
+"""How DuckDB names the published file, after its own name."""
 
 _BY_RECIPIENT, _BY_MESSAGE = "recipient_id", "message_id"
 
@@ -75,7 +79,8 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
 
 def export(settings: Settings, recipient: int) -> dict[str, Any]:
     """Everything held of a recipient, as values of JSON: see log_ingest.subject_export; `published` holds the rows of
-    each published table that name the recipient or one of their messages, by schema.table.
+    each published table that name the recipient or one of their messages, by schema.table, in clear where the
+    identities file has what is masked.
 
     Takes the lock. Raises IngestError, PipelineLocked, PublishError.
     """
@@ -90,9 +95,13 @@ def _published_rows(settings: Settings, recipient: int, messages: list[int]) -> 
     with _published(settings) as connection:
         if connection is None:
             return {}
+        masked = of_published(connection, MARTS)
+        clear = beside(settings.published_database.resolve())
+        if masked and clear:
+            connection.execute(f"attach {literal(str(clear))} as identities (read_only)")
         tables = connection.execute(
             "select schema_name, table_name, list(column_name order by column_index) from duckdb_columns()"
-            " where schema_name in ('core', 'reports') group by all order by all"
+            " where database_name = 'marts' and schema_name in ('core', 'reports') group by all order by all"
         ).fetchall()
         for schema, name, columns in tables:
             conditions = [f"{_BY_RECIPIENT} = $recipient"] * (_BY_RECIPIENT in columns)
@@ -100,8 +109,9 @@ def _published_rows(settings: Settings, recipient: int, messages: list[int]) -> 
             if not conditions:
                 continue
             values: dict[str, Any] = {"recipient": recipient} if _BY_RECIPIENT in columns else {}
+            table = cleared((schema, name), masked if clear else (), MARTS, "identities")
             rows = connection.execute(
-                f"select * from {identifier(schema)}.{identifier(name)} where {' or '.join(conditions)}",  # noqa: S608
+                f"select * from ({table}) where {' or '.join(conditions)}",  # noqa: S608 (quoted)
                 values | ({"messages": messages} if _BY_MESSAGE in columns else {}),
             ).fetchall()
             if rows:

@@ -1,6 +1,7 @@
 """Personal data that pages show only where a setting allows it.
 
-Belongs here: what is left of an address, a name or a link. Does not: who may look (the login).
+Belongs here: what is left of an address, a name or a link where the published version has them in clear. Does not: who
+may look (the login), how published columns are masked (the pipeline).
 """
 
 import pandas as pd
@@ -14,6 +15,8 @@ ADDRESSES, NAMES, LINKS = ("email", "address"), ("recipient_label", "first_name"
 def mask_address(address: str) -> str:
     """`jane.doe@example.org` reads `j•••@example.org`: enough to recognise, not to write to."""
     name, at, domain = address.rpartition("@")
+    if name == HIDDEN:
+        return address  # published so
     return f"{name[:1]}{HIDDEN}{at}{domain}" if at else HIDDEN
 
 

@@ -14,6 +14,8 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from reports.identities import Identities
+
 QUERIES = Path(__file__).parent / "queries"
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -49,6 +51,11 @@ class Snapshot:
     def many_rows(self, query: str, **parameters: Any) -> pd.DataFrame:
         """The same without keeping them: for exports."""
         return self.connection.execute(sql(query), parameters).df()
+
+    @property
+    def identities(self) -> Identities:
+        """The clear values of this version."""
+        return Identities(Path(self.identity[0]), CONFIG, sql)
 
     def has(self, table: str) -> bool:
         """Whether this version holds schema.table: older ones lack newer tables."""

@@ -27,7 +27,7 @@ class View:
     human: bool
 
     def rows(self, query: str, **parameters: Any) -> pd.DataFrame:
-        """Rows of a query, personal data masked unless the setting shows it."""
+        """Rows of a query, personal data masked, or clear where the setting shows it."""
         return self._allowed(self.snapshot.rows(query, **parameters))
 
     def many_rows(self, query: str, **parameters: Any) -> pd.DataFrame:
@@ -55,7 +55,7 @@ class View:
         return rows.assign(delivery_label=[self.delivery(label, delivery_id) for label, delivery_id in pairs])
 
     def _allowed(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows if self.settings.show_personal_data else masked(rows)
+        return self.snapshot.identities.clear(rows) if self.settings.show_personal_data else masked(rows)
 
     def path(self, page: str, **parameters: Any) -> str:
         """The address of a page on this server; language and switch go along."""

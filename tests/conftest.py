@@ -72,6 +72,11 @@ class Demo:
         """Rows from the published database."""
         return self.table(sql)[1]
 
+    def clear(self, sql: str) -> list[tuple]:
+        """Rows from the file of clear values beside it."""
+        with duckdb.connect(str(self.published.with_name("identities.duckdb")), read_only=True) as con:
+            return con.execute(sql).fetchall()
+
     def table(self, sql: str) -> tuple[list[str], list[tuple]]:
         """Names of columns, and rows, from the published database."""
         with duckdb.connect(str(self.published), read_only=True) as con:

@@ -58,10 +58,11 @@ TEXTS = [
 
 
 def make_version(source: Path, warehouse: Path, number: int) -> Path:
-    """A writable copy of a published file as version <number> of this warehouse, not yet the current one."""
+    """A writable copy of a published file, and of its clear values, as version <number> of this warehouse, not yet the current one."""
     folder = warehouse / "published" / "versions" / f"{number:06d}"
     folder.mkdir(parents=True)
     shutil.copyfile(source, folder / "marts.duckdb")
+    shutil.copyfile(source.with_name("identities.duckdb"), folder / "identities.duckdb")
     with duckdb.connect(str(folder / "marts.duckdb")) as con:
         con.execute("update meta.publication set version = ?", [number])
     return folder / "marts.duckdb"

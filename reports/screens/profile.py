@@ -78,7 +78,9 @@ def _search(view: View, *, asked_nothing: bool) -> None:
         if asked_nothing:
             show_message(language("profile_missing"))
         return
-    found = view.rows("profile/search", search=search, partly=partly and len(search) >= 3)
+    partly = partly and len(search) >= 3
+    known = view.snapshot.identities.recipients(search, partly=partly)
+    found = view.rows("profile/search", search=search, partly=partly, known=known)
     if found.empty:
         show_message(language("profile_not_found"))
         return

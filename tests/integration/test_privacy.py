@@ -56,12 +56,16 @@ def _words(demo: Demo, recipients: list[int]) -> set[str]:
         row[0] for row in demo.query(f"select message_id from core.fct_messages where recipient_id in ({chosen})")
     ]
     words = {str(number) for number in (*recipients, *messages)} | {f"{number:x}" for number in messages}
-    words |= {row[0] for row in demo.query(f"select email from core.dim_recipients where recipient_id in ({chosen})")}
+    words |= {row[0] for row in demo.clear(f"select email from core.dim_recipients where recipient_id in ({chosen})")}
     own = (
-        "select visitor_id from core.fct_tracking_events where source <> 'esp_event' group by visitor_id"
-        f" having bool_and(recipient_id in ({chosen}))"
+        "select visitor_id from core.fct_tracking_events where source <> 'esp_event' and visitor_id is not null"
+        f" group by visitor_id having bool_and(recipient_id in ({chosen}))"
     )
-    words |= {row[0] for row in demo.query(own)}
+    visitors = [row[0] for row in demo.query(own)]
+    clear = demo.clear(f"select clear_value from pseudonyms where pseudonym in ({', '.join(map(repr, visitors))})")
+    assert len(clear) == len(visitors) > 0
+    # Neither who they were, nor what stood for them in earlier versions.
+    words |= {row[0] for row in clear} | set(visitors)
     of_messages = f"message_id in ({', '.join(map(str, messages))})"
     words |= {
         row[0]

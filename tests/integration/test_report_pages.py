@@ -196,20 +196,48 @@ def test_what_is_no_id_gets_a_sentence(page: Page, name: str, asked: str) -> Non
     assert "<b>" not in shown(tested)
 
 
-def test_personal_data_is_masked_unless_a_setting_shows_it(demo: Demo, page: Page) -> None:
-    recipient_id, email, label = demo.query(
-        "select recipient_id, email, recipient_label from core.dim_recipients join"
-        " (select recipient_id from reports.delivery_tracking where url like '%?%' limit 1) using (recipient_id)"
-    )[0]
+def test_personal_data_is_masked_unless_a_setting_shows_it(
+    demo: Demo, page: Page, copied: Path, tmp_path: Path
+) -> None:
+    ((recipient_id, email, label),) = demo.clear(
+        "select recipient_id, email, recipient_label from core.dim_recipients where recipient_id in"
+        f" ({demo.query('select max(recipient_id) from reports.delivery_tracking')[0][0]})"
+    )
+    domain = email.partition("@")[2]
     for part in ("log", "deliveries", "subscriptions"):
         masked = shown(page("profile", recipient_id=str(recipient_id), profile_part=part))
-        assert email not in masked and html.escape(label) not in masked and f"{email[0]}•••@" in masked
+        assert email not in masked and html.escape(label) not in masked
+        assert f"•••@{domain}" in masked and f"recipient {recipient_id}" in masked
     open_ = shown(page("profile", recipient_id=str(recipient_id), MTW_SHOW_PERSONAL_DATA="1"))
     assert email in open_ and html.escape(label) in open_
+    # Whoever may read the published version but not the clear values beside it sees what is published.
+    lone = tmp_path / "warehouse"
+    shutil.copytree(copied, lone, symlinks=True)
+    (lone / "published/versions/000001/identities.duckdb").unlink()
+    left = shown(page("profile", warehouse=lone, recipient_id=str(recipient_id)))
+    assert email not in left and f"•••@{domain}" in left
+
+
+def test_clear_names_are_shown_in_the_log_of_a_delivery(demo: Demo, page: Page) -> None:
+    delivery_id = busiest(demo)
+    newest = (
+        f"select recipient_id from reports.delivery_tracking where delivery_id = {delivery_id} and recipient_id <> 0"
+        " order by occurred_at desc, event_key limit 20"
+    )
+    ids = ", ".join(str(row[0]) for row in demo.query(newest))
+    labels = [
+        row[0] for row in demo.clear(f"select recipient_label from core.dim_recipients where recipient_id in ({ids})")
+    ]
+    assert len(labels) > 3
+    asked = {"delivery_id": str(delivery_id), "delivery_part": "log"}
+    masked = shown(page("delivery", **asked))
+    assert not any(html.escape(label) in masked for label in labels)
+    open_ = shown(page("delivery", **asked, MTW_SHOW_PERSONAL_DATA="1"))
+    assert all(html.escape(label) in open_ for label in labels)
 
 
 def test_a_masked_address_cannot_be_guessed_piece_by_piece(demo: Demo, page: Page) -> None:
-    email = demo.query("select email from core.dim_recipients where email is not null order by recipient_id limit 1")[
+    email = demo.clear("select email from core.dim_recipients where email is not null order by recipient_id limit 1")[
         0
     ][0]
 

@@ -1,5 +1,6 @@
 -- A recipient's events, newest first. $type: a URL type's label, '' for all; $delivery_id: NULL for all.
 select
+    event_key,
     occurred_at,
     url_type_label,
     label,

@@ -2,7 +2,8 @@
 select
     recipient_id,
     recipient_label,
-    email,
+    -- Where addresses are masked, the domain is left.
+    coalesce(email, '•••@' || nullif(mail_domain, '')) as email,
     mail_domain,
     language,
     time_zone,
