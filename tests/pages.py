@@ -58,7 +58,7 @@ TEXTS = [
 
 
 def make_version(source: Path, warehouse: Path, number: int) -> Path:
-    """A writable copy of a published file, and of its clear values, as version <number> of this warehouse, not yet the current one."""
+    """A writable copy of a published file and its clear values as version <number> of a warehouse, not yet current."""
     folder = warehouse / "published" / "versions" / f"{number:06d}"
     folder.mkdir(parents=True)
     shutil.copyfile(source, folder / "marts.duckdb")

@@ -6,6 +6,7 @@ tests/browser/test_report_pages.py.
 
 import html
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

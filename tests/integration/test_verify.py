@@ -74,11 +74,11 @@ def test_an_interrupted_verification_goes_on_and_later_batches_do_not_count(sett
         built.append(rebuilt.warehouse_dir)
         build(rebuilt)
 
-    def killed_at_the_third(connection, schema, name):
+    def killed_at_the_third(connection, masks, schema, name):
         if len(compared) == 2:
             raise KeyboardInterrupt
         compared.append(f"{schema}.{name}")
-        return compare(connection, schema, name)
+        return compare(connection, masks, schema, name)
 
     monkeypatch.setattr(beside, "build", and_a_run_meanwhile)
     monkeypatch.setattr(verifying, "_compare", killed_at_the_third)
