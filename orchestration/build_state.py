@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
 from orchestration import postgres_copy, publish
-from orchestration.settings import Settings
+from orchestration.settings import PUBLISHED_IDENTIFIERS, Settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,7 +57,8 @@ def build_digest(settings: Settings) -> str:
     """sha256 hex over the files of the dbt project and the settings that change what is published. Differs: build."""
     digest = _digest(settings, settings.dbt_project_dir)
     # How it is published is no matter of the models: they are not built anew for it.
-    return hashlib.sha256(f"{digest} clear".encode()).hexdigest() if settings.publishes_identifiers else digest
+    form = settings.published_identifiers
+    return digest if form == PUBLISHED_IDENTIFIERS[0] else hashlib.sha256(f"{digest} {form}".encode()).hexdigest()
 
 
 def hidden_digest(settings: Settings) -> str:

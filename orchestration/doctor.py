@@ -30,6 +30,7 @@ from orchestration import publish
 from orchestration.console import bytes_shown
 from orchestration.engine import EngineError, engine_of
 from orchestration.home import storage_problem
+from orchestration.identifiers import KEY_NAME as PSEUDONYM_KEY
 from orchestration.lock import holder
 from orchestration.settings import Settings
 
@@ -177,10 +178,11 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
             f" {' '.join(map(str, open_to_others))}",
         )  # fmt: skip
     yield _published_readers(settings)
-    key = folder / KEY_NAME
-    if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    keys = [folder / KEY_NAME, folder / PSEUDONYM_KEY]
+    shared = [key for key in keys if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    for key in shared:
         yield Finding("permissions", False, f"{key} may be read by others than its owner; chmod 600 {key}")
-    elif not barred and not open_to_others and not folder.stat().st_mode & stat.S_IWOTH:
+    if not shared and not barred and not open_to_others and not folder.stat().st_mode & stat.S_IWOTH:
         yield Finding("permissions", True, f"this user may write what runs write below {folder}")
 
 

@@ -13,7 +13,7 @@ hidden: NULL. pseudonym: a keyed digest, equal where values are equal, so that c
 "recipient" and the id. link: the address as declared, without what stands for the person in it. A column that personal
 fields reach and that says nothing is hidden.
 
-    versions/<version>/identities.duckdb     readable by its owner alone, whoever reads the marts
+    versions/<version>/identities.duckdb     its owner's (or the group's, by the setting)
       <schema>.<table>        the table's key, and the clear values of its masked columns where the mask differs
       main.pseudonyms         pseudonym, clear_value
       main.version            the run that wrote it
@@ -33,9 +33,9 @@ from log_ingest.sqltext import identifier, literal
 from log_ingest.subject import PSEUDONYM_FROM
 from log_ingest.suppression import Key
 from orchestration.lineage import Edge, Table
+from orchestration.permissions import IDENTITIES as FILE
 from orchestration.sql_lint import personal
 
-FILE = "identities.duckdb"
 KEY_NAME = "pseudonym.key"
 HIDDEN, PSEUDONYM, RECIPIENT, LINK = "hidden", "pseudonym", "recipient", "link"
 KEPT = "kept"
@@ -294,6 +294,11 @@ class Masks:
         if any(column.mask == PSEUDONYM for column in self.columns):
             found["main", "pseudonyms"] = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608
         return found
+
+    def key_of(self, table: Table) -> tuple[str, ...]:
+        """Of a table of the identities file: the columns that name a row without saying whom it tells."""
+        kept = (each.kept_by for each in self._by_table.get(table, ()) if each.kept_by and each.mask != PSEUDONYM)
+        return next(kept, ("pseudonym",))
 
     def write(self, path: Path, run_id: str) -> None:
         """The identities file."""

@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
-OWNERS = frozenset(("identities.duckdb",))
-"""Files of a published version that nobody but their owner reads, whatever the setting says."""
+IDENTITIES = "identities.duckdb"
+"""The file of a published version that nobody but its owner reads, whoever reads the rest."""
 
 UMASK = 0o027
 """Folders are 0750 and files 0640, or stricter where the user's own umask is."""
@@ -29,7 +29,7 @@ def _umask() -> int:
     return found
 
 
-def set_published_modes(version: Path, mode: int | None) -> None:
+def set_published_modes(version: Path, mode: int | None, *, group_reads_identities: bool = False) -> None:
     """Give the files of a version their mode, and its folders, up to the warehouse's, what readers need to reach them.
 
     mode: as MTW_PUBLISHED_MODE says; None: PUBLISHED_MODE, or stricter where the umask is. Where others may read, they
@@ -38,7 +38,8 @@ def set_published_modes(version: Path, mode: int | None) -> None:
     file_mode = PUBLISHED_MODE & ~_umask() if mode is None else mode
     folder_mode = stat.S_IRWXU | (file_mode & 0o044) | (file_mode & 0o044) >> 2
     for path in (version, *version.rglob("*")):
-        path.chmod(folder_mode if path.is_dir() else file_mode & 0o400 if path.name in OWNERS else file_mode)
+        own = 0o440 if group_reads_identities else 0o400
+        path.chmod(folder_mode if path.is_dir() else file_mode & own if path.name == IDENTITIES else file_mode)
     if mode is None:
         return
     versions = version.parent

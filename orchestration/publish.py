@@ -133,13 +133,14 @@ def publish(
     memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
     mode: int | None = None,
+    group_reads_identities: bool = False,
 ) -> Publication:
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
     extra: tables of the schema meta to publish beside them. masked: columns whose clear values go into the identities
     file alone; key: of their pseudonyms. landed: where landed rows are, for views that read them.
     memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
-    mode: of the published files (orchestration.permissions).
+    mode: of the published files (orchestration.permissions); group_reads_identities: also the identities file.
 
     The caller holds the pipeline lock. Raises PublishError; then the former version is still the current one.
     """
@@ -168,7 +169,7 @@ def publish(
                 landed,
                 memory_limit,
             )
-            set_published_modes(building, mode)
+            set_published_modes(building, mode, group_reads_identities=group_reads_identities)
             _verify(building, publication)
             _sync_tree(building)
             final = versions_dir / publication.label

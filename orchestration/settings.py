@@ -51,6 +51,9 @@ MEMORY_LIMIT = "3GB"
 KEPT_RUNS = 200
 """What MTW_KEPT_RUNS is where nobody sets it: about 2 GB of Dagster's records."""
 
+PUBLISHED_IDENTIFIERS = ("masked", "group", "clear")
+"""Where published identifiers of people are: in a file of the owner's, in one of the group's, wherever they belong."""
+
 KEPT_VERSIONS = 3
 """What MTW_KEPT_VERSIONS is: the current version, and two for readers and people who want to look back."""
 
@@ -125,8 +128,8 @@ class Settings:
     """Published versions that stay, the current one among them."""
     published_mode: int | None = None
     """Mode of the published files; None: user and group may read them, as far as the umask lets."""
-    publishes_identifiers: bool = False
-    """Whether published files name people; masked otherwise (orchestration/identifiers.py)."""
+    published_identifiers: str = "masked"
+    """One of PUBLISHED_IDENTIFIERS (orchestration/identifiers.py)."""
     language: str = "en"
     """In which the report pages begin."""
     show_personal_data: bool = False
@@ -252,7 +255,7 @@ class Settings:
             keep_tracking_days=_days("MTW_KEEP_TRACKING_DAYS", text("MTW_KEEP_TRACKING_DAYS")),
             memory_limit=memory_limit,
             published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
-            publishes_identifiers=_is_clear(text("MTW_PUBLISHED_IDENTIFIERS", "masked")),
+            published_identifiers=_published_identifiers(text("MTW_PUBLISHED_IDENTIFIERS", "masked") or ""),
             kept_runs=_count("MTW_KEPT_RUNS", text("MTW_KEPT_RUNS", str(KEPT_RUNS)), least=0),
             kept_versions=_count("MTW_KEPT_VERSIONS", text("MTW_KEPT_VERSIONS", str(KEPT_VERSIONS)), least=1),
             language=language,
@@ -286,6 +289,11 @@ class Settings:
                 raise SettingsError(f"MTW_SERVER_TIME_ZONES has {entry!r}; write it like 5=Europe/Paris,6=UTC")
             zones[server] = zone
         return zones
+
+    @property
+    def publishes_clear(self) -> bool:
+        """Whether published tables name people."""
+        return self.published_identifiers == "clear"
 
     @property
     def ledger_path(self) -> Path:
@@ -356,7 +364,7 @@ class Settings:
             "MTW_KEEP_TRACKING_DAYS": "" if self.keep_tracking_days is None else str(self.keep_tracking_days),
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
-            "MTW_PUBLISHED_IDENTIFIERS": "clear" if self.publishes_identifiers else "masked",
+            "MTW_PUBLISHED_IDENTIFIERS": self.published_identifiers,
             "MTW_KEPT_RUNS": str(self.kept_runs),
             "MTW_KEPT_VERSIONS": str(self.kept_versions),
             "MTW_LANGUAGE": self.language,
@@ -410,13 +418,13 @@ def _published_mode(text: str | None) -> int | None:
     return int(text, 8)
 
 
-def _is_clear(text: str | None) -> bool:
-    if text not in ("masked", "clear"):
+def _published_identifiers(text: str) -> str:
+    if text not in PUBLISHED_IDENTIFIERS:
         raise SettingsError(
-            f"MTW_PUBLISHED_IDENTIFIERS is {text!r}; set it to masked (names, addresses and visitors are published as"
-            " masks) or clear"
+            f"MTW_PUBLISHED_IDENTIFIERS is {text!r}; set it to masked (who is who stands in a file of this user's),"
+            " group (in a file that its group may read too) or clear (wherever it belongs)"
         )
-    return text == "clear"
+    return text
 
 
 def _count(name: str, text: str | None, *, least: int) -> int:

@@ -254,7 +254,7 @@ def _compare(connection: duckdb.DuckDBPyConnection, masks: Masks, *of: str) -> M
         columns = {"published": _columns(connection, *of)}
         if not columns["published"]:
             return MartResult(shown, problem="the published version does not have it")
-        return _counted(connection, shown, places, columns["published"], lambda: [])
+        return _counted(connection, shown, places, columns["published"], lambda: list(masks.key_of((schema, name))))
     columns = {side: _columns(connection, side, schema, name) for side in ("published", "warehouse")}
     if not columns["published"] or not columns["warehouse"]:
         side = "the published version" if not columns["published"] else "the rebuild"

@@ -73,7 +73,7 @@ def build_publish_asset(
         try:
             masked: list[MaskedColumn] = []
             key: Key | None = None
-            if not settings.publishes_identifiers:
+            if not settings.publishes_clear:
                 masked, silent = masks_of(load_manifest(manifest_path), project)
                 key = load_key(settings.warehouse_dir)
                 if silent:
@@ -95,6 +95,7 @@ def build_publish_asset(
                 memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
                 mode=settings.published_mode,
+                group_reads_identities=settings.published_identifiers == "group",
             )
             if privacy.is_pending(settings):
                 if build.run_id != context.run.run_id:

@@ -58,7 +58,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 class House:
     """A folder with a landing folder, a project and a warehouse; lines arrive with consecutive pointers."""
 
-    def __init__(self, root: Path, server: Server, secrets: dict[str, str] | None = None) -> None:
+    def __init__(self, root: Path, server: Server | None, secrets: dict[str, str] | None = None) -> None:
+        """server: None where nobody calls run."""
         self.root, self.server, self.secrets = root, server, secrets or {}
         self.landing, self.warehouse = root / "landing", root / "warehouse"
         self.lines = 0
@@ -69,16 +70,22 @@ class House:
         write_log(self.landing, self.lines, count)
         self.lines += count
 
-    def run(self, moment: str = "none", **environment: str) -> int:
-        places = {
+    @property
+    def places(self) -> dict[str, str]:
+        return {
             "MTW_LANDING_DIR": str(self.landing), "MTW_WAREHOUSE_DIR": str(self.warehouse),
             "MTW_DBT_PROJECT_DIR": str(self.root / "project"),
         }  # fmt: skip
+
+    def run(self, moment: str = "none", **environment: str) -> int:
         outcome = self.root / "outcome"
         for path in self.root.glob("outcome*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert self.server is not None
         return self.server(
-            moment, outcome, *(f"{name}={value}" for name, value in {**places, **self.secrets, **environment}.items())
+            moment,
+            outcome,
+            *(f"{name}={value}" for name, value in {**self.places, **self.secrets, **environment}.items()),
         )
 
     def failure(self, of: str = "") -> str:

@@ -1,6 +1,7 @@
 """`mtw doctor`: each thing that is wrong is found, and nothing is found where nothing is."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from log_ingest.erasure import erase
 from log_ingest.ingest import ingest
 from orchestration.doctor import Finding, diagnose
+from orchestration.identifiers import load_key
 from orchestration.permissions import UMASK
 from orchestration.settings import Settings
 from tests.robin import ROBIN, write_all
@@ -70,6 +72,13 @@ def test_what_is_wrong_is_found(settings: Settings, topic: str, spoil: Callable[
 def test_a_zone_that_is_none(settings: Settings) -> None:
     assert "Mars/Olympus" in wrong(replace(settings, time_zone="Mars/Olympus"))["time zone"]
     assert "(6)" in wrong(replace(settings, server_time_zones="5=Europe/Paris,6=Mars/Olympus"))["time zone"]
+
+
+def test_the_key_of_pseudonyms(settings: Settings) -> None:
+    load_key(settings.warehouse_dir)
+    assert wrong(settings) == {}
+    (settings.warehouse_dir / "pseudonym.key").chmod(0o640)
+    assert re.search("pseudonym.key may be read by others .* chmod 600", wrong(settings)["permissions"])
 
 
 def test_the_key_of_erasures(settings: Settings) -> None:

@@ -49,6 +49,10 @@ def _published(demo: Demo) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(str(demo.published), read_only=True)
 
 
+def _quoted(rows: list[tuple]) -> str:
+    return ", ".join(repr(row[0]) for row in rows)
+
+
 def _words(demo: Demo, recipients: list[int]) -> set[str]:
     """What tells the recipients, by the published facts and the landed rows."""
     chosen = ", ".join(map(str, recipients))
@@ -61,11 +65,9 @@ def _words(demo: Demo, recipients: list[int]) -> set[str]:
         "select visitor_id from core.fct_tracking_events where source <> 'esp_event' and visitor_id is not null"
         f" group by visitor_id having bool_and(recipient_id in ({chosen}))"
     )
-    visitors = [row[0] for row in demo.query(own)]
-    clear = demo.clear(f"select clear_value from pseudonyms where pseudonym in ({', '.join(map(repr, visitors))})")
-    assert len(clear) == len(visitors) > 0
-    # Neither who they were, nor what stood for them in earlier versions.
-    words |= {row[0] for row in clear} | set(visitors)
+    clear = demo.clear(f"select clear_value from pseudonyms where pseudonym in ({_quoted(demo.query(own))})")
+    assert len(clear) == len(demo.query(own)) > 0
+    words |= {row[0] for row in clear}
     of_messages = f"message_id in ({', '.join(map(str, messages))})"
     words |= {
         row[0]
@@ -146,6 +148,12 @@ def _erase_and_kill(landing: Path, warehouse: Path, recipients: list[int]) -> No
 def test_nothing_of_them_is_left_in_any_byte(erased: Erased) -> None:
     assert places_of(erased.before.warehouse / "published", set(sorted(erased.words)[:3])), "the search finds them"
     assert places_of(erased.after.warehouse, erased.words) == []
+    # Neither what stood for them in the versions before.
+    theirs = f"in ({', '.join(map(repr, sorted(erased.words)))})"
+    pseudonyms = {row[0] for row in erased.before.clear(f"select pseudonym from pseudonyms where clear_value {theirs}")}
+    some = set(sorted(pseudonyms)[:10])
+    assert places_of(erased.before.published.parent, some)
+    assert places_of(erased.after.warehouse / "published", some) == []
 
 
 def test_older_versions_are_gone(erased: Erased) -> None:

@@ -230,7 +230,7 @@ def test_clear_names_are_shown_in_the_log_of_a_delivery(demo: Demo, page: Page) 
         row[0] for row in demo.clear(f"select recipient_label from core.dim_recipients where recipient_id in ({ids})")
     ]
     assert len(labels) > 3
-    asked = {"delivery_id": str(delivery_id), "delivery_part": "log"}
+    asked = {"delivery_id": str(delivery_id), "part": "log"}
     masked = shown(page("delivery", **asked))
     assert not any(html.escape(label) in masked for label in labels)
     open_ = shown(page("delivery", **asked, MTW_SHOW_PERSONAL_DATA="1"))
