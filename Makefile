@@ -35,8 +35,9 @@ $(SPARK_STAMP): requirements-spark.lock pyproject.toml | $(STAMP)
 demo: env
 	@$(BIN)/mtw demo
 
-# Where all tests have to run (CI), those of Spark have to as well.
+# Where all tests have to run (CI), those of Spark have to as well, and the lock is audited where there is a service to ask.
 test: env $(if $(MTW_TESTS_REQUIRE_ALL),env-spark) lint
+	@$(if $(MTW_TESTS_REQUIRE_ALL),$(MAKE) --no-print-directory audit AUDIT=if-possible)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds
@@ -74,11 +75,12 @@ dist: env  # wheel and sdist in dist/; the wheel is built from the sdist, so tha
 
 # In an environment of its own: what it brings along makes every start of Dagster and dbt take a second longer.
 CYCLONEDX_VERSION := 7.5.0
+SBOM := dist/sbom.cdx.json
 sbom: env  # what requirements.lock holds, tools of development among it, as CycloneDX
-	@mkdir -p dist
+	@mkdir -p $(dir $(SBOM))
 	@PYTHONWARNINGS=ignore $(BIN)/uv tool run --quiet --from cyclonedx-bom==$(CYCLONEDX_VERSION) cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
-		--spec-version 1.6 --output-format JSON --output-file dist/sbom.cdx.json requirements.lock
-	@echo dist/sbom.cdx.json
+		--validate --spec-version 1.6 --output-format JSON --output-file $(SBOM) requirements.lock
+	@echo $(SBOM)
 
 # Asks an advisory service on the network. AUDIT=if-possible, for CI behind a mirror: without an answer it says so and goes on.
 PIP_AUDIT_VERSION := 2.10.1

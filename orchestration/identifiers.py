@@ -29,6 +29,7 @@ from typing import Any
 
 import duckdb
 
+from log_ingest.frozen import PREFIX
 from log_ingest.sqltext import identifier, literal
 from log_ingest.subject import PSEUDONYM_FROM
 from log_ingest.suppression import Key
@@ -260,7 +261,7 @@ class Masks:
             connection.execute(
                 f"create or replace temp table {identifier(self._known)} as"  # noqa: S608 (quoted)
                 f" select distinct {_digest('clear_value')} as pseudonym, clear_value"
-                f" from ({read or 'select null::varchar as clear_value'}) where clear_value <> ''"
+                f" from ({read or 'select null::varchar as clear_value'}) where {_is_told('clear_value')}"
             )
 
     def mask_of(self, table: Table, column: str) -> str | None:
@@ -330,7 +331,8 @@ class Masks:
     def _value(self, at: int, column: MaskedColumn) -> str:
         clear = f"original.{identifier(column.column)}"
         if column.mask == PSEUDONYM:
-            return f"case when {clear} <> '' then coalesce(known_{at}.pseudonym, {_digest(clear)}) else {clear} end"
+            pseudonym = f"coalesce(known_{at}.pseudonym, {_digest(clear)})"
+            return f"case when {_is_told(clear)} then {pseudonym} else {clear} end"
         if column.mask == LINK:
             return f"link_{at}.source_url"
         if column.mask == RECIPIENT:
@@ -347,6 +349,11 @@ def _each(columns: Iterable[MaskedColumn]) -> list[tuple[int, MaskedColumn]]:
 
 def _digest(clear: str) -> str:
     return f"mark_of({literal(_KIND)}, {clear})"
+
+
+def _is_told(clear: str) -> str:
+    """Whether a value tells a person: what is left of those of purged deliveries is a digest already."""
+    return f"{clear} <> '' and not starts_with({clear}, {literal(PREFIX)})"
 
 
 def _told(schema: str, name: str) -> str:

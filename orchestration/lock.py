@@ -61,6 +61,11 @@ class PipelineLock:
             raise
         self._descriptor = descriptor
 
+    def keep_over_exec(self) -> None:
+        """Hold it too in the program that this process becomes: until that ends."""
+        assert self._descriptor is not None
+        os.set_inheritable(self._descriptor, True)
+
     def release(self) -> None:
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)

@@ -94,7 +94,9 @@ def _failure(events: Sequence[dg.DagsterEvent], failed_checks: list[FailedCheck]
             return event.step_key or "", _line(f"step {event.step_key} failed: {error}")
     for event in reversed(events):
         if event.is_job_failure:
-            return "", _line(_innermost(event.job_failure_data.error) or event.message or "the run failed")
+            # Without data where Dagster found that the run's process had ended.
+            told = getattr(event.event_specific_data, "error", None)
+            return "", _line(_innermost(told) or event.message or "the run failed")
     return "", "the run failed; its log is in the Dagster UI (mtw serve)"
 
 

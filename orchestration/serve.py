@@ -20,6 +20,7 @@ import click
 from orchestration.access import Access, AccessError, allowed
 from orchestration.dbt import prepare_manifest
 from orchestration.home import prepare_dagster_home
+from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.settings import PACKAGES_DIR, PROJECT_DIR, Settings
 
 WORKSPACE = PROJECT_DIR / "workspace.yaml"
@@ -77,6 +78,8 @@ def become(settings: Settings, only: str, host: str, port: int, pages_port: int,
         web = webserver_command(access.dagster_host, port, workspace)
         command, folder = web if only == "webserver" else daemon_command(workspace), PROJECT_DIR
         prepare_dagster_home(settings)
+        if only == "daemon":
+            _only_daemon(settings).keep_over_exec()
     settings.export()
     if only != "reports" and workspace == WORKSPACE:
         prepare_manifest(settings)
@@ -89,10 +92,12 @@ def serve(settings: Settings, host: str, port: int, pages_port: int, workspace: 
     """Serve until a signal comes (returns 0) or a child ends by itself (the others are stopped; returns 1).
 
     Raises DbtError where the models cannot be read: better now than as an error page; AccessError where the host
-    needs a login that is not set up; SettingsError where Dagster's storage cannot be used.
+    needs a login that is not set up; SettingsError where Dagster's storage cannot be used; PipelineLocked where another
+    daemon is at work on its records.
     """
     access = allowed(settings, host)
     prepare_dagster_home(settings)
+    held = _only_daemon(settings)
     settings.export()
     if workspace == WORKSPACE:
         prepare_manifest(settings)
@@ -134,6 +139,7 @@ def serve(settings: Settings, host: str, port: int, pages_port: int, workspace: 
             ended = next((child for child in children if child.poll() is not None), None)
     finally:
         _stop(children)
+        held.release()
     if ended is not None and not stopping:
         arguments = [str(argument) for argument in ended.args]  # type: ignore[union-attr]
         name = "the report pages" if "streamlit" in arguments else Path(arguments[0]).name
@@ -142,6 +148,22 @@ def serve(settings: Settings, host: str, port: int, pages_port: int, workspace: 
         click.echo(f"mtw: {name} ended with exit code {ended.returncode}{hint}", err=True)
         return 1
     return 0
+
+
+def _only_daemon(settings: Settings) -> PipelineLock:
+    """Dagster starts a run twice where two daemons share their records, and takes the run that works for a failed one.
+
+    Raises PipelineLocked.
+    """
+    lock = PipelineLock(settings.dagster_home / "daemon.lock")
+    try:
+        lock.acquire()
+    except PipelineLocked as error:
+        raise PipelineLocked(
+            f"a Dagster daemon is at work on {settings.dagster_home} ({error}); stop that mtw serve, or give this one a"
+            " DAGSTER_HOME of its own"
+        ) from error
+    return lock
 
 
 def _in_url(host: str) -> str:

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster import DagsterRunStatus
 
 from orchestration import publish
 from orchestration.home import prepare_dagster_home
+from orchestration.lock import holder
 from orchestration.outcome import outcome_of
 from orchestration.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, mtw
 from tests.faults.test_run_faults import House
 from tests.faults.two_schedulers import GATE, RUNS
 from tests.invariants import assert_accounted
 
-_PATIENCE_SECONDS = 300
+_PATIENCE_SECONDS = 480
 
 
 class Scheduler:
@@ -116,18 +116,39 @@ def test_one_runs_and_the_other_says_who_does(house: House, tmp_path: Path) -> N
     assert_nothing_doubled(house)
 
 
-def test_two_that_share_their_records_run_one_after_the_other(house: House, tmp_path: Path) -> None:
-    """What happens when `mtw serve` is started twice."""
-    gate, home = tmp_path / "gate", tmp_path / "home"
-    gate.mkdir()
-    schedulers = [Scheduler(house, home, gate, wanted=1) for _ in range(2)]
-    try:
-        wait_for(lambda: len(found := runs(home)) > 0 and all(run.is_finished for run, _ in found), schedulers)
-    finally:
-        for scheduler in schedulers:
-            scheduler.stop()
-    ended = runs(home)
-    assert DagsterRunStatus.SUCCESS in {run.status for run, _ in ended}
-    for run, failure in ended:
-        assert run.is_success or "locked by pid " in failure, failure
-    assert_nothing_doubled(house)
+def test_two_on_the_same_records_are_refused(house: House, tmp_path: Path) -> None:
+    """Dagster would start each run twice, and take for failed the one that works."""
+    (tmp_path / "nothing.py").write_text("import dagster as dg\n\ndefs = dg.Definitions()\n")
+    workspace = tmp_path / "workspace.yaml"
+    workspace.write_text("load_from: [{python_file: nothing.py}]\n")
+    lock = house.warehouse / "dagster" / "daemon.lock"
+    environment = {key: text for key, text in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
+    serve = ["serve", "--only", "daemon", "--workspace", str(workspace)]
+    with subprocess.Popen(
+        [str(Path(sys.executable).with_name("mtw")), *serve],
+        env=environment | house.places,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as first:
+        try:
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            # It holds the lock as the program that it has become.
+            while b"dagster-daemon" not in Path(f"/proc/{first.pid}/cmdline").read_bytes():
+                assert first.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+            found = holder(lock)
+            assert found is not None and found.pid == first.pid
+            second = mtw(*serve, landing=house.landing, warehouse=house.warehouse)
+            assert (second.returncode, second.stdout) == (1, "")
+            (line,) = second.stderr.splitlines()
+            assert f"a Dagster daemon is at work on {lock.parent} (locked by pid {first.pid} since 20" in line
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+    assert holder(lock) is None
+
+
+def test_a_run_that_dagster_gave_up_has_a_reason() -> None:
+    """The event that it writes of such a run says nothing but a sentence."""
+    event = dg.DagsterEvent("PIPELINE_FAILURE", "pipeline", message="This run has been marked as failed.")
+    assert outcome_of("run", False, [event]).failure == "This run has been marked as failed."

@@ -19,7 +19,7 @@ from orchestration.definitions import build_defs
 from orchestration.permissions import restrict
 
 GATE, RUNS = "GATE_OF_TEST", "RUNS_OF_TEST"
-_PATIENCE_SECONDS = 180
+_PATIENCE_SECONDS = 300
 _lock = resources._patiently_locked
 
 

@@ -181,7 +181,9 @@ def test_verify_compares_masks_and_clear_values(demo: Demo, tmp_path: Path) -> N
     assert differing == {"core.fct_clicks", f"{IDENTITIES}.core.dim_recipients"}, done.stdout
     assert sum(line.rstrip().endswith(" equal") for line in done.stdout.splitlines()) > 60
     # Differing rows are named by their keys, not by whom they tell.
-    assert re.search(r"identities.core.dim_recipients: only rebuilt: recipient_id=[0-9]+\s*$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"identities.core.dim_recipients: only rebuilt: recipient_id=[0-9]+\s*$", done.stdout, re.MULTILINE
+    )
 
 
 # -- on a handful of rows

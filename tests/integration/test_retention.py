@@ -18,9 +18,11 @@ from log_ingest.ledger import Ledger
 from log_ingest.sample import write_sample
 from log_ingest.status import collect
 from orchestration import build_state, jobs, privacy, retention
+from orchestration.dbt import load_manifest
 from orchestration.explain import NotThere, explained
 from orchestration.explain_output import disagreements
-from orchestration.model_sql import meta_tables, prepare_sql
+from orchestration.identifiers import load_key
+from orchestration.model_sql import masks_of, meta_tables, prepare_sql
 from orchestration.publish import current, publish
 from orchestration.settings import Settings
 from orchestration.verify import verify
@@ -59,13 +61,17 @@ class House:
         build_marts(self.landing, self.warehouse, tests=tests)
         with Ledger(self.settings.ledger_path, read_only=True) as ledger:
             batch_id = ledger.last_batch_id()
+        manifest = self.warehouse / "dbt-target" / "manifest.json"
+        project = prepare_sql(self.settings, manifest)
         publish(
             self.settings.working_database,
             self.settings.published_dir,
             run_id=f"run-{batch_id}",
             batch_id=batch_id,
             build_digest=build_state.build_digest(self.settings),
-            extra=meta_tables(prepare_sql(self.settings, self.warehouse / "dbt-target" / "manifest.json")),
+            extra=meta_tables(project),
+            masked=masks_of(load_manifest(manifest), project)[0],
+            key=load_key(self.warehouse),
         )
         if privacy.is_pending(self.settings):
             privacy.finish(self.settings)
@@ -244,7 +250,8 @@ def test_late_lines_change_kept_deliveries_alone_and_a_rebuild_agrees(
     assert house.query(rows.format("<>")) == after.query(rows.format("<>"))
     opens = f"select total_open_count from reports.rpt_tracking_indicators where delivery_id = {kept}"
     assert house.query(opens)[0][0] == after.query(opens)[0][0] + 1
-    assert house.query(f"select count(*) from core.fct_tracking_events where visitor_id = '{someone}'") == [(1,)]
+    _, pseudonym = load_key(house.warehouse).mark("person", someone)
+    assert house.query(f"select count(*) from core.fct_tracking_events where visitor_id = '{pseudonym}'") == [(1,)]
     # Nothing is due any more.
     assert house.purge().report.purge is None
     # Built anew from landed and frozen rows, all marts are the same.
