@@ -80,6 +80,9 @@ def make_current(warehouse: Path, number: int) -> None:
 
 def make_hostile(path: Path, delivery_id: int, recipient_id: int) -> None:
     """Put hostile texts wherever a page shows data of one delivery and one recipient, and a hostile mail."""
+    with duckdb.connect(str(path.with_name("identities.duckdb"))) as con:
+        clear = "update core.dim_recipients set recipient_label = $1, email = $1 where recipient_id = $2"
+        assert con.execute(clear, [HOSTILE, recipient_id]).fetchall() == [(1,)]
     with duckdb.connect(str(path)) as con:
         for table, columns, where in TEXTS:
             values = {"text": HOSTILE}
