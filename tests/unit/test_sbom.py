@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import ROOT, unless_required
 
-
 UV = ROOT / ".venv" / "bin" / "uv"
 TOOL = ["tool", "run", "--quiet", "--from"]
 _VERSION = re.search(r"^CYCLONEDX_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
