@@ -304,6 +304,7 @@ class Masks:
     def write(self, path: Path, run_id: str) -> None:
         """The identities file."""
         self._db.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
+        path.chmod(0o600)  # before anything is in it
         for (schema, name), query in self.identities().items():
             self._db.execute(f"create schema if not exists identities.{identifier(schema)}")
             place = f"identities.{identifier(schema)}.{identifier(name)}"
