@@ -71,13 +71,15 @@ def wait_for(what: Callable[[], bool], schedulers: list[Scheduler]) -> None:
 
 def runs(home: Path) -> list[tuple[dg.DagsterRun, str]]:
     """The runs of a DAGSTER_HOME, oldest first, with the line that each failed with."""
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        found = []
-        for run in reversed(instance.get_runs()):
-            events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
-            failure = outcome_of(run.run_id, run.is_success, events).failure if run.is_failure else ""
-            found.append((run, failure))
-        return found
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DAGSTER_HOME", str(home))  # as its dagster.yaml reads it
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            found = []
+            for run in reversed(instance.get_runs()):
+                events = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+                failure = outcome_of(run.run_id, run.is_success, events).failure if run.is_failure else ""
+                found.append((run, failure))
+            return found
 
 
 @pytest.fixture
