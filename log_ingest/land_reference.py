@@ -24,7 +24,8 @@ class RowLander:
 
     known_parts: where a source is read again and again, its landed parts (ledger paths): a row that says what the
     newest landed row of its key from this source says is not landed again. known_bad: likewise, digests of set-aside
-    rows. is_read_again: a row of an erased recipient is counted once, however often it is read.
+    rows. is_read_again: a row of an erased recipient is counted once, however often it is read, and one of purged
+    delivery logs is no news.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class RowLander:
         self.marks: set[tuple[str, str]] = set()
         """What the commit has to add to the ledger's marks: messages of erased recipients that were new to us."""
         self.new_messages: set[str] = set()
+        self.late_count = 0
+        """Suppressed rows that are of purged delivery logs."""
         self._is_read_again = is_read_again
         self._aside = AsideRows(entity.name)
 
@@ -80,6 +83,16 @@ class RowLander:
             suppressed, again = self._find_suppressed(self._landing.suppression, "unsuppressed_block")
             identical += again
             parsed = "select * from unsuppressed_block where line_number not in (select line_number from erased_rows)"
+        if self._entity.name == "messages" and self._landing.late_lines and self._landing.late_lines.has_purged_logs:
+            copy = self.unit.copy
+            con.execute(f"create or replace temp table untimely_block as {parsed}")
+            late = self._find_late("untimely_block")
+            if self._is_read_again:
+                identical += late
+            else:
+                suppressed += late
+                self.late_count += late
+            parsed = "select * from untimely_block where line_number not in (select line_number from late_rows)"
         path = self.unit.new_path(self._entity.name)
         accepted = copy(reference_rows.accepted_sql(self._entity, parsed), path)
         bad = list(block.bad)
@@ -151,6 +164,15 @@ class RowLander:
         self.marks |= {suppression.key.mark(MESSAGE, message) for message in new}
         again = sum(self._is_known_mark(ROW, row_hash) for _, row_hash, _ in found)
         return len(found) - again, again
+
+    def _find_late(self, rows: str) -> int:
+        """Fill late_rows with the lines of messages of deliveries whose logs were purged; returns how many."""
+        con = self._landing.con
+        con.execute(
+            f"create or replace temp table late_rows as select line_number from {rows}"
+            " where reason is null and delivery_id in (select delivery_id from purged_logs)"
+        )
+        return con.execute("select count(*) from late_rows").fetchall()[0][0]
 
     def _is_known_mark(self, kind: str, value: str) -> bool:
         """Of a table that is read again and again: whether the row was suppressed, and counted, before."""

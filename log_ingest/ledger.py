@@ -118,7 +118,7 @@ class Tally:
     """Control totals in lines. lines = accepted + duplicate + quarantined + blank + not_tracking + suppressed.
 
     not_tracking: requests in a web server's log that are no tracking hits. suppressed: of erased recipients, or of
-    purged deliveries. Accepted lines that were purged since are still accepted ones here: see Ledger.purged_lines.
+    purged deliveries. Lines that were purged since still count here as what they were: see Ledger.purged_of.
     """
 
     lines: int = 0
@@ -206,9 +206,11 @@ class Commit:
     erased_lines: dict[int, int] = field(default_factory=dict)
     """By file: further lines whose bytes are not all kept."""
     erasure: "Erasure | None" = None
-    purge: "Purge | None" = None
+    purges: "list[Purge]" = field(default_factory=list)
     purged_lines: dict[int, int] = field(default_factory=dict)
     """By file: further accepted lines that are purged."""
+    purged_set_aside: dict[tuple[int, str], int] = field(default_factory=dict)
+    """By file and disposition: further lines set aside that are purged."""
     purged_rows: dict[int, int] = field(default_factory=dict)
     """By earlier batch: accepted rows that its parts no longer hold."""
     late_lines: dict[int, int] = field(default_factory=dict)
@@ -228,7 +230,10 @@ class Erasure:
 
 @dataclass(frozen=True)
 class PurgedDelivery:
-    """A delivery and what was purged of it. Times: UTC, ISO 8601."""
+    """A delivery and what one purge took of it. Times: UTC, ISO 8601.
+
+    event_count, first and last: of its tracking events; of delivery logs, of its messages; none of statistics.
+    """
 
     delivery_id: int
     expired_at: str
@@ -239,7 +244,10 @@ class PurgedDelivery:
 
 @dataclass(frozen=True)
 class Purge:
-    """What a purge did. refusals: by digest of a visitor, since when they refuse web tracking."""
+    """What a purge took of one kind (log_ingest.retention). line_count: lines and rows of the landed sources.
+
+    refusals: by digest of a visitor, since when they refuse web tracking.
+    """
 
     purge_id: str
     kind: str
@@ -248,7 +256,7 @@ class Purge:
     kept_days: int
     line_count: int
     deliveries: list[PurgedDelivery]
-    refusals: dict[str, str]
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
 class Ledger:
@@ -469,19 +477,26 @@ class Ledger:
         """All purges, oldest first, with delivery_count."""
         return self._db.execute(
             "select purges.*, (select count(*) from purged_deliveries where purged_deliveries.purge_id ="
-            " purges.purge_id) as delivery_count from purges order by purged_at, purge_id"
+            " purges.purge_id) as delivery_count from purges order by purged_at, kind, purge_id"
         ).fetchall()
 
-    def purged_deliveries(self) -> list[sqlite3.Row]:
-        """Every delivery whose lines are gone, with its purge, by id."""
+    def purged_deliveries(self, kind: str | None = None) -> list[sqlite3.Row]:
+        """Every delivery of which something is gone, of a kind or of any, with its purge, by id and kind."""
+        of_kind, values = ("", []) if kind is None else (" where kind = ?", [kind])
         return self._db.execute(
             "select purged_deliveries.*, kind, purged_at, kept_days from purged_deliveries join purges using (purge_id)"
-            " order by delivery_id"
+            f"{of_kind} order by delivery_id, kind",
+            values,
         ).fetchall()
 
-    def purged_lines(self) -> dict[int, int]:
-        """By file: accepted lines that were purged since."""
-        return self._purged("lines")
+    def purged_of(self) -> dict[int, dict[str, int]]:
+        """By file: lines that were purged since, by what had become of them ("accepted", "quarantined" …)."""
+        found: dict[int, dict[str, int]] = {}
+        for file_id, lines in self._purged("lines").items():
+            found.setdefault(file_id, {})["accepted"] = lines
+        for file_id, disposition, lines in self._db.execute("select file_id, disposition, lines from purged_set_aside"):
+            found.setdefault(file_id, {})[disposition] = lines
+        return found
 
     def late_lines(self) -> dict[int, int]:
         """By file: suppressed lines that were of purged deliveries."""
@@ -496,7 +511,7 @@ class Ledger:
         return dict(tuple(row) for row in rows)
 
     def _write_purge(self, commit: Commit) -> None:
-        if purge := commit.purge:
+        for purge in commit.purges:
             self._db.execute(
                 "insert into purges values (?, ?, ?, ?, ?, ?)",
                 [purge.purge_id, purge.kind, purge.purged_at, purge.run_id, purge.kept_days, purge.line_count],
@@ -505,7 +520,7 @@ class Ledger:
                 "insert into purged_deliveries values (?, ?, ?, ?, ?, ?)",
                 [
                     (
-                        *(entry.delivery_id, purge.purge_id, entry.expired_at, entry.event_count),
+                        *(purge.purge_id, entry.delivery_id, entry.expired_at, entry.event_count),
                         *(entry.first_event_at, entry.last_event_at),
                     )
                     for entry in purge.deliveries
@@ -529,6 +544,11 @@ class Ledger:
                 f"update purged_lines set {column} = {column} + ? where file_id = ?",
                 [(count, file_id) for file_id, count in counts.items()],
             )
+        self._db.executemany(
+            "insert into purged_set_aside values (?, ?, ?) on conflict (file_id, disposition) do update set"
+            " lines = purged_set_aside.lines + excluded.lines",
+            [(*place, count) for place, count in commit.purged_set_aside.items()],
+        )
 
     # -- pointers
 

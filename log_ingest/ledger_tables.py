@@ -32,15 +32,14 @@ def write_ledger_tables(landing: Landing, ledger: Ledger) -> None:
 
 
 def _files(ledger: Ledger) -> list[dict[str, object]]:
-    purged = ledger.purged_lines()
+    purged = ledger.purged_of()
     return [
         {
             "source": row["source"],
             "file_id": row["file_id"],
             "source_file": row["name"],
-            **{f"{name}_count": row[name] for name in TALLY_COLUMNS},
-            "accepted_count": row["accepted"] - purged.get(row["file_id"], 0),
-            "purged_count": purged.get(row["file_id"], 0),
+            **{f"{name}_count": row[name] - purged.get(row["file_id"], {}).get(name, 0) for name in TALLY_COLUMNS},
+            "purged_count": sum(purged.get(row["file_id"], {}).values()),
             "content_bytes": row["content_bytes"],
             "held_bytes": row["held_bytes"],
             "copy_count": row["copy_count"],

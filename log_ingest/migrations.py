@@ -101,6 +101,33 @@ create table refusals (
 ) strict;
 """,
     ),
+    Migration(
+        5,
+        "purges of several kinds, and of lines set aside",
+        """
+-- Deliveries of which something is gone, and is not taken in again: what, the kind of the purge says.
+create table purged_deliveries_by_purge (
+    purge_id text not null references purges (purge_id),
+    delivery_id integer not null,
+    expired_at text not null,
+    event_count integer not null,
+    first_event_at text,
+    last_event_at text,
+    primary key (purge_id, delivery_id)
+) strict;
+insert into purged_deliveries_by_purge
+select purge_id, delivery_id, expired_at, event_count, first_event_at, last_event_at from purged_deliveries;
+drop table purged_deliveries;
+alter table purged_deliveries_by_purge rename to purged_deliveries;
+-- Of a file's lines that were set aside, those that were purged since, by what had become of them.
+create table purged_set_aside (
+    file_id integer not null references contents (file_id),
+    disposition text not null,
+    lines integer not null,
+    primary key (file_id, disposition)
+) strict;
+""",
+    ),
 )
 
 FORMAT = MIGRATIONS[-1].to_format

@@ -13,7 +13,7 @@ from log_ingest.pointers import Gap
 @dataclass(frozen=True)
 class SourceStatus:
     """All that was ever taken of one source: control totals as in ledger.Tally, but that lines which were purged since
-    are no longer among the accepted ones.
+    are no longer among those that they were.
     """
 
     source: str
@@ -37,17 +37,18 @@ class Status:
 
     sources: list[SourceStatus] = field(default_factory=list)
     contents: list[Content] = field(default_factory=list)
+    """As in SourceStatus, without what was purged."""
     gaps: list[Gap] = field(default_factory=list)
     held_files: list[tuple[str, int]] = field(default_factory=list)
     """Path and bytes behind its last line end."""
     problem_files: list[tuple[str, str]] = field(default_factory=list)
     """Path and what is wrong."""
     purged_lines: dict[int, int] = field(default_factory=dict)
-    """By file: lines that were accepted and have been purged since."""
+    """By file: lines that have been purged since."""
     late_lines: int = 0
     """Suppressed lines that were of purged deliveries."""
     purges: list[dict[str, str | int]] = field(default_factory=list)
-    """Purges, oldest first: purged_at, kept_days, delivery_count, line_count."""
+    """Purges, oldest first: purged_at, kind, kept_days, delivery_count, line_count."""
     last_batch_id: int = 0
     last_run: dict[str, str | None] | None = None
 
@@ -61,17 +62,19 @@ def collect(warehouse_dir: Path) -> Status:
         copies = ledger.copies()
         last_run = ledger.last_run()
         contents = ledger.contents()
-        purged: Counter[str] = Counter()
-        by_file = ledger.purged_lines()
+        purged: dict[str, Counter[str]] = {}
+        by_file = ledger.purged_of()
         for content in contents:
-            purged[content.source] += by_file.get(content.file_id, 0)
+            purged.setdefault(content.source, Counter()).update(by_file.get(content.file_id, {}))
+            for disposition, lines in by_file.get(content.file_id, {}).items():
+                setattr(content.tally, disposition, getattr(content.tally, disposition) - lines)
         return Status(
             sources=[_source(dict(row), copies, purged) for row in ledger.totals()],
             contents=contents,
             gaps=ledger.gaps(),
             held_files=[(content.name, content.held_bytes) for content in contents if content.held_bytes],
             problem_files=ledger.problems(),
-            purged_lines=by_file,
+            purged_lines={file_id: sum(lines.values()) for file_id, lines in by_file.items()},
             late_lines=sum(ledger.late_lines().values()),
             purges=[dict(row) for row in ledger.purges()],
             last_batch_id=ledger.last_batch_id(),
@@ -79,7 +82,7 @@ def collect(warehouse_dir: Path) -> Status:
         )
 
 
-def _source(row: dict[str, Any], copies: dict[str, int], purged: Counter[str]) -> SourceStatus:
-    source = row["source"]
-    accepted = row["accepted"] - purged[source]
-    return SourceStatus(**{**row, "accepted": accepted, "purged": purged[source], "copies": copies.get(source, 0)})
+def _source(row: dict[str, Any], copies: dict[str, int], purged: dict[str, Counter[str]]) -> SourceStatus:
+    gone = purged.get(row["source"], Counter())
+    left = {name: row[name] - lines for name, lines in gone.items()}
+    return SourceStatus(**{**row, **left, "purged": gone.total(), "copies": copies.get(row["source"], 0)})

@@ -124,6 +124,7 @@ class ReferenceIntake:
             paths=[PathState(self.entity.name, file.name, file.fingerprint, "origin", content.file_id)],
             takings={content.file_id: tally} if lander.unit.parts else {},
             marks=lander.marks,
+            late_lines={content.file_id: lander.late_count} if lander.late_count else {},
         )
         batch_id = self._landing.commit(lander.unit, commit)
         if batch_id is not None:

@@ -377,8 +377,9 @@ def _status(settings: "Settings", *, files: bool) -> None:
         if len(found.problem_files) > 20:
             out.print(f"… and {len(found.problem_files) - 20} more")
     if found.purges:
-        rows = [(p["purged_at"], p["kept_days"], p["delivery_count"], p["line_count"]) for p in found.purges[-10:]]
-        out.print(view.table("Purges of tracking events", ("at", "days kept", "deliveries", "lines"), rows))
+        names = ("purged_at", "kind", "kept_days", "delivery_count", "line_count")
+        rows = [tuple(purge[name] for name in names) for purge in found.purges[-10:]]
+        out.print(view.table("Purges", ("at", "kind", "days kept", "deliveries", "lines"), rows))
         if found.late_lines:
             out.print(f"{found.late_lines:,} lines of purged deliveries came since and were suppressed.")
     facts = _last_run_facts(settings) + _published_facts(settings)
@@ -416,7 +417,7 @@ def file_rows(found: object) -> list[tuple[object, ...]]:
     """Control totals of each content, under the path it came by: see FILES_HEADER."""
     return [
         (
-            *(content.name, content.tally.lines, content.tally.accepted - found.purged_lines.get(content.file_id, 0)),  # type: ignore[attr-defined]
+            *(content.name, content.tally.lines, content.tally.accepted),
             *(content.tally.duplicate, content.tally.quarantined, content.tally.not_tracking, content.tally.blank),
             *(content.tally.suppressed, found.purged_lines.get(content.file_id, 0)),  # type: ignore[attr-defined]
             *(content.held_bytes, content.content_bytes),
@@ -607,9 +608,11 @@ def erase(recipients: tuple[int, ...], further: tuple[int, ...], dry_run: bool, 
 @click.option("--dry-run", is_flag=True, help="Say what would be purged; write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Let Dagster and dbt write their logs to the terminal.")
 def purge(dry_run: bool, verbose: bool) -> None:
-    """Purge tracking events of deliveries that MTW_KEEP_TRACKING_DAYS keeps no longer; reports stay as they are.
+    """Purge what is kept no longer of deliveries that expired: tracking events (MTW_KEEP_TRACKING_DAYS), messages and
+    what became of them (MTW_KEEP_DELIVERY_LOGS_DAYS), and last their rows in reports (MTW_KEEP_STATISTICS_DAYS).
 
-    Lines of theirs that arrive later are suppressed. The landing folder is not ours: its files stay.
+    Until that last one, no number of a report changes. Lines set aside go with the tracking events, by the day they
+    were taken in. Lines that arrive later are suppressed. The landing folder is not ours: its files stay.
     """
     with _one_line_errors():
         from orchestration import console as view
@@ -617,36 +620,57 @@ def purge(dry_run: bool, verbose: bool) -> None:
 
         settings = _settings()
         out = _console()
-        if settings.keep_tracking_days is None:
-            out.print("MTW_KEEP_TRACKING_DAYS is not set: tracking events are kept for ever, nothing is purged.")
+        try:
+            periods = retention.Periods.of(settings)
+        except retention.WrongPeriods as error:
+            fail(str(error), 2)
+        if not periods.days:
+            out.print("MTW_KEEP_TRACKING_DAYS is not set: everything is kept for ever, nothing is purged.")
             return
         if not settings.ledger_path.exists():
             fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
         done = retention.purge(settings, dry_run=dry_run)
-        title = f"{'To be purged' if dry_run else 'Purged'}: expired more than {done.kept_days} days ago"
-        out.print(view.table(title, PURGE_HEADER, purge_rows(done)))
-        rows = [(str(e.delivery_id), e.expired_at, e.event_count) for e in done.report.deliveries[:20]]
-        if rows:
-            out.print(view.table("", ("delivery", "expired at", "events"), rows))
-        if len(done.report.deliveries) > len(rows):
-            out.print(f"… and {len(done.report.deliveries) - len(rows)} more deliveries")
+        out.print(view.table("To be purged" if dry_run else "Purged", PURGE_HEADER, purge_rows(done)))
+        deliveries = purged_delivery_rows(done)
+        if deliveries:
+            out.print(view.table("", PURGED_DELIVERY_HEADER, deliveries[:20]))
+        if len(deliveries) > 20:
+            out.print(f"… and {len(deliveries) - 20} more deliveries")
         if done.held_back:
             shown = ", ".join(map(str, done.held_back[:20]))
             out.print(view.shown(f"Kept, because events of their messages name deliveries that are kept: {shown}", 400))
-        if not dry_run and privacy.is_pending(settings):
+        if done.report.purges or (not dry_run and privacy.is_pending(settings)):
             _run(settings, verbose=verbose)
 
 
-PURGE_HEADER = ("kind", "deliveries", "events", "bytes", "oldest event", "newest event")
+PURGE_HEADER = ("kind", "days kept", "deliveries", "rows", "bytes", "oldest event", "newest event")
 
 
 def purge_rows(done: "Purge") -> list[tuple[object, ...]]:
-    """What a purge takes away, by kind: see PURGE_HEADER."""
-    report = done.report
-    firsts = [entry.first_event_at for entry in report.deliveries if entry.first_event_at]
-    lasts = [entry.last_event_at for entry in report.deliveries if entry.last_event_at]
-    counts = (len(report.deliveries), sum(report.lines.values()), sum(report.bytes.values()))
-    return [("tracking", *counts, min(firsts, default=None), max(lasts, default=None))]
+    """What a purge takes away, by kind: see PURGE_HEADER. Of delivery logs, messages are the events."""
+    rows: list[tuple[object, ...]] = []
+    for kind, taken in done.report.taken.items():
+        if kind in done.kept_days:
+            firsts = [entry.first_event_at for entry in taken.deliveries if entry.first_event_at]
+            lasts = [entry.last_event_at for entry in taken.deliveries if entry.last_event_at]
+            counts = (done.kept_days[kind], len(taken.deliveries), taken.lines.total(), taken.bytes.total())
+            rows.append((kind, *counts, min(firsts, default=None), max(lasts, default=None)))
+    return rows
+
+
+PURGED_DELIVERY_HEADER = ("delivery", "expired at", "tracking events", "messages", "what goes")
+
+
+def purged_delivery_rows(done: "Purge") -> list[tuple[object, ...]]:
+    """Each delivery that a purge takes something of: see PURGED_DELIVERY_HEADER."""
+    found: dict[int, tuple[str, dict[str, int]]] = {}
+    for kind, taken in done.report.taken.items():
+        for entry in taken.deliveries:
+            found.setdefault(entry.delivery_id, (entry.expired_at, {}))[1][kind] = entry.event_count
+    return [
+        (str(delivery), expired_at, counts.get("tracking", 0), counts.get("delivery_logs", 0), ", ".join(counts))
+        for delivery, (expired_at, counts) in found.items()
+    ]
 
 
 @main.command()

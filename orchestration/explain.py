@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest.catalog import REFERENCE_ENTITIES
+from log_ingest.frozen import DELIVERY_LOGS, STATISTICS
 from log_ingest.raw_lines import key_sql, landed_rows, line_sources, line_sql, reference_row_sql
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
@@ -157,11 +158,11 @@ class _Explainer:
             self._edges.setdefault((edge.table, column), []).append(edge)
         self._catalogue = self._by_name("indicator_catalogue")
         self._counts = self._by_name("indicator_counts")
-        self._purges: dict[int, datetime] = (
-            dict(self._rows("select delivery_id, purged_at from meta.purges"))
-            if ("meta", "purges") in self._columns
-            else {}
-        )
+        self._purges: dict[int, dict[str, datetime]] = {}
+        """By delivery and kind: when that was purged of it."""
+        if ("meta", "purges") in self._columns:
+            for delivery, kind, purged_at in self._rows("select delivery_id, kind, purged_at from meta.purges"):
+                self._purges.setdefault(delivery, {})[kind] = purged_at
 
     def explain(self, target: str, keys: Mapping[str, str]) -> Explanation:
         table, column = self._find(target)
@@ -223,7 +224,8 @@ class _Explainer:
         found = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
         if not found:
             said = ", ".join(f"{name} {value}" for name, value in known.items()) or "no rows"
-            if "event_key" in columns and (purged := self._purges.get(known.get("delivery_id"))):  # type: ignore[call-overload]
+            purged = self._purges.get(known.get("delivery_id"), {})  # type: ignore[call-overload]
+            if purged and ({"event_key", "message_id"} & columns.keys() or STATISTICS in purged):
                 raise NotThere(f"{_purged_on(purged)}: {table[1]} has no row for {said} any more")
             raise NotThere(f"{table[1]} of the published version has no row for {said}")
         is_of_events = "event_key" in columns
@@ -357,11 +359,11 @@ class _Explainer:
 
     def _why_purged(self, keys: Mapping[str, object]) -> str:
         if "delivery_id" in keys:
-            purged_at = self._purges.get(keys["delivery_id"])  # type: ignore[call-overload]
-            return _purged_on(purged_at) if purged_at else ""
+            purged = self._purges.get(keys["delivery_id"])  # type: ignore[call-overload]
+            return _purged_on(purged) if purged else ""
         if not self._purges:
             return ""
-        last = max(self._purges.values())
+        last = max(moment for purged in self._purges.values() for moment in purged.values())
         return f"lines of purged deliveries count in it, of which the last were purged on {last:%Y-%m-%d}"
 
     def _events(self, table: Table, keys: Mapping[str, object], column: str = "") -> Part:
@@ -525,8 +527,12 @@ class _Explainer:
         return str(rows[0][0]) if rows else ""
 
 
-def _purged_on(moment: datetime) -> str:
-    return f"the tracking events of this delivery were purged on {moment:%Y-%m-%d}, its reports stay as they were"
+def _purged_on(purged: Mapping[str, datetime]) -> str:
+    """purged: by kind, when."""
+    if STATISTICS in purged:
+        return f"the statistics of this delivery were purged on {purged[STATISTICS]:%Y-%m-%d}"
+    what = "tracking events and messages" if DELIVERY_LOGS in purged else "tracking events"
+    return f"the {what} of this delivery were purged on {max(purged.values()):%Y-%m-%d}, its reports stay as they were"
 
 
 def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, list[object]]:

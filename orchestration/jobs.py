@@ -79,8 +79,8 @@ def build_retention_job(settings: Settings) -> dg.JobDefinition:
     """Purges what the settings keep no longer, then runs the pipeline, as `mtw purge` does."""
 
     @dg.op(
-        description="Purge tracking events of deliveries that are kept no longer (MTW_KEEP_TRACKING_DAYS); no report"
-        " changes. Then the pipeline builds and publishes anew.",
+        description="Purge what is kept no longer of deliveries that expired (MTW_KEEP_TRACKING_DAYS,"
+        " MTW_KEEP_DELIVERY_LOGS_DAYS, MTW_KEEP_STATISTICS_DAYS). Then the pipeline builds and publishes anew.",
         # Of a warehouse at work: it will be free again.
         retry_policy=dg.RetryPolicy(max_retries=3, delay=900),
     )
@@ -102,20 +102,21 @@ def build_retention_job(settings: Settings) -> dg.JobDefinition:
             raise dg.Failure(str(error), allow_retries=True) from error
         except (IngestError, PublishError, DbtError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        if done.kept_days is None:
+        if not done.kept_days:
             context.log.info("MTW_KEEP_TRACKING_DAYS is not set: nothing is ever purged")
             return
-        report = done.report
-        context.log.info("purged %d lines of %d deliveries", sum(report.lines.values()), len(report.deliveries))
-        context.add_output_metadata(
-            {
-                "deliveries": len(report.deliveries),
-                "lines": sum(report.lines.values()),
-                "bytes": sum(report.bytes.values()),
-                "held_back": len(done.held_back),
+        metadata = {"held_back": len(done.held_back)}
+        for kind in done.kept_days:
+            taken = done.report.taken[kind]
+            rows = taken.lines.total()
+            context.log.info("purged of %s: %d rows, %d deliveries", kind, rows, len(taken.deliveries))
+            metadata |= {
+                f"{kind}_deliveries": len(taken.deliveries),
+                f"{kind}_rows": rows,
+                f"{kind}_bytes": taken.bytes.total(),
             }
-        )
-        if privacy.is_pending(settings):
+        context.add_output_metadata(metadata)
+        if done.report.purges or privacy.is_pending(settings):
             _run_pipeline(settings)
 
     @dg.job(

@@ -17,8 +17,9 @@ import duckdb
 from log_ingest.sqltext import identifier, literal
 from log_ingest.subject import PSEUDONYM_FROM
 
-NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, OTHER = (
-    *("new events", "late data", "reference change", "ruleset", "models", "removed data", "erasure", "other"),
+NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, RETENTION, OTHER = (
+    *("new events", "late data", "reference change", "ruleset", "models", "removed data", "erasure", "retention"),
+    "other",
 )
 
 _TRACED = {"occurred_at", "message_id", "url_id", "visitor_id", "is_machine"}

@@ -7,6 +7,9 @@ published file says (meta.indicator_counts, meta.column_lineage), or tracing cou
 A number of a delivery that was already published is restated when it changes for any other reason than time going
 on: events that happened after the former version's data_through_at are growth, and a change that only they explain is
 not recorded. Causes are found per number, not per delivery. Of a delivery that is gone, numbers other than 0 are.
+
+A delivery whose statistics were purged has one row, without its numbers, which would otherwise outlive the purge here:
+it says why roll-ups fell.
 """
 
 import re
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from log_ingest.frozen import STATISTICS
 from log_ingest.sqltext import identifier, literal
 from orchestration.identifiers import Masks, former_version
 from orchestration.restatement_causes import (
@@ -28,6 +32,7 @@ from orchestration.restatement_causes import (
     OTHER,
     REFERENCE,
     REMOVED,
+    RETENTION,
     RULESET,
     Causes,
     Count,
@@ -47,8 +52,11 @@ KEPT = timedelta(days=731)
 KEPT_ROWS = 1_000_000
 """At most so many restatements stay, the newest ones."""
 
-REASONS = (LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, OTHER, NEW_EVENTS)
+REASONS = (LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, RETENTION, OTHER, NEW_EVENTS)
 """In the order in which several are named."""
+
+EVERY_INDICATOR = "*"
+"""The indicator of a delivery whose numbers are all gone with its statistics."""
 
 COMMENT = (
     "Grain: one row per restated number: delivery, indicator and the version that changed it. Numbers that grew by"
@@ -58,7 +66,11 @@ COMMENT = (
 COLUMNS = {
     "delivery_id": ("bigint", "Delivery whose number changed."),
     "delivery_label": ("varchar", "Its label in the new version; in the former one where it is gone."),
-    "indicator": ("varchar", "Column of reports.rpt_tracking_indicators."),
+    "indicator": (
+        "varchar",
+        "Column of reports.rpt_tracking_indicators; * for all of them, where the statistics of the delivery were"
+        " purged: roll-ups hold it no longer.",
+    ),
     "old_value": ("double", "Value in the version published before; NULL where it had none."),
     "new_value": ("double", "Value from this version on; NULL where it has none."),
     "restated_at": ("timestamp", "When the new version was published (UTC)."),
@@ -68,8 +80,8 @@ COLUMNS = {
         "varchar",
         "Every cause that applies, comma-separated: late data (events before the former data_through_at that arrived"
         " since), reference change (messages, links or deliveries), ruleset (machine rules), models (SQL), removed"
-        " data, erasure (of recipients; it should change no number), other; and new events where they had a part beside"
-        " one of these.",
+        " data, erasure (of recipients; it should change no number), retention (its statistics were purged), other; and"
+        " new events where they had a part beside one of these.",
     ),
     "detail": (
         "varchar",
@@ -99,6 +111,9 @@ def record(
                 f"insert into {target} select {names} from former.meta.restatements where restated_at >= ?",
                 [publication.published_at - KEPT],
             )
+            # What was once said of their numbers goes with them.
+            purged = _without_statistics(connection)
+            connection.execute(f"delete from {target} where reason <> '{RETENTION}' and delivery_id in ({purged})")
         if all(has(connection, database, "reports", MART) for database in ("former", "marts")):
             _Comparison(connection, source, publication).record(target)
         newest = "restated_at desc, delivery_id, indicator"
@@ -117,6 +132,7 @@ class _Comparison:
 
     def record(self, target: str) -> None:
         """Add what the new version restates."""
+        self._record_purged(target)
         changed = self._changed_numbers()
         if not changed:
             return
@@ -152,6 +168,16 @@ class _Comparison:
         if rows:
             self._db.executemany(f"insert into {target} values ({', '.join('?' * len(COLUMNS))})", rows)
 
+    def _record_purged(self, target: str) -> None:
+        """One row for each delivery whose statistics were purged since."""
+        publication, purged = self._publication, _without_statistics(self._db)
+        self._db.execute(
+            f"insert into {target} select delivery_id, delivery_label, ?, null, null, ?, ?, ?, ?,"
+            f" 'its statistics were purged' from former.reports.{MART} where delivery_id in ({purged})"
+            " order by delivery_id",
+            [EVERY_INDICATOR, publication.published_at, publication.version, publication.run_id, RETENTION],
+        )
+
     def _changed_numbers(self) -> Changed:
         """Every number that differs; the deliveries go into the temp table restated_scope."""
         kinds = self._rows(
@@ -167,6 +193,7 @@ class _Comparison:
                 f"select old.delivery_id, cast(old.{column} as double), cast(new.{column} as double)"
                 f" from former.reports.{MART} as old left join marts.reports.{MART} as new using (delivery_id)"
                 f" where old.{column} is distinct from new.{column}"
+                f" and delivery_id not in ({_without_statistics(self._db)})"
             ):
                 found[delivery_id, name] = old, new
         self._db.execute("create or replace temp table restated_scope (delivery_id bigint)")
@@ -272,6 +299,13 @@ class _Comparison:
 
     def _rows(self, sql: str) -> list[tuple]:
         return self._db.execute(sql).fetchall()
+
+
+def _without_statistics(connection: duckdb.DuckDBPyConnection) -> str:
+    """SQL of the deliveries whose statistics were purged."""
+    if not has(connection, "marts", "meta", "purges"):
+        return "select 0 where false"
+    return f"select delivery_id from marts.meta.purges where kind = {literal(STATISTICS)}"
 
 
 def _through(

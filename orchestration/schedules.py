@@ -65,7 +65,7 @@ _PLANS = (
         "nightly_retention",
         RETENTION,
         "35 4 * * *",
-        "Events of deliveries that are kept no longer (MTW_KEEP_TRACKING_DAYS) are purged; without it nothing is.",
+        "What is kept no longer of deliveries (MTW_KEEP_TRACKING_DAYS and others) is purged; without it nothing is.",
         busy=(*WRITERS, RETENTION),
     ),
     _Plan(

@@ -120,6 +120,10 @@ class Settings:
     """Published data older than this is told of; 0: never."""
     keep_tracking_days: int | None = None
     """How long tracking events stay after their delivery's validity has ended; for ever where None."""
+    keep_delivery_logs_days: int | None = None
+    """Likewise, messages and what became of them."""
+    keep_statistics_days: int | None = None
+    """Likewise, what reports say of a delivery."""
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may hold in memory while it builds and publishes; more than that goes to disk for the moment."""
     kept_runs: int = KEPT_RUNS
@@ -253,6 +257,8 @@ class Settings:
             smtp_url=_secret_url("MTW_SMTP_URL", text("MTW_SMTP_URL"), ("smtp", "smtps")) or cls.smtp_url,
             alert_stale_hours=_hours("MTW_ALERT_STALE_HOURS", text("MTW_ALERT_STALE_HOURS", "26") or ""),
             keep_tracking_days=_days("MTW_KEEP_TRACKING_DAYS", text("MTW_KEEP_TRACKING_DAYS")),
+            keep_delivery_logs_days=_days("MTW_KEEP_DELIVERY_LOGS_DAYS", text("MTW_KEEP_DELIVERY_LOGS_DAYS")),
+            keep_statistics_days=_days("MTW_KEEP_STATISTICS_DAYS", text("MTW_KEEP_STATISTICS_DAYS")),
             memory_limit=memory_limit,
             published_mode=_published_mode(text("MTW_PUBLISHED_MODE")),
             published_identifiers=_published_identifiers(text("MTW_PUBLISHED_IDENTIFIERS", "masked") or ""),
@@ -361,7 +367,9 @@ class Settings:
             "MTW_ALERT_SENDER": self.alert_sender,
             "MTW_SMTP_URL": self.smtp_url,
             "MTW_ALERT_STALE_HOURS": f"{self.alert_stale_hours:g}",
-            "MTW_KEEP_TRACKING_DAYS": "" if self.keep_tracking_days is None else str(self.keep_tracking_days),
+            "MTW_KEEP_TRACKING_DAYS": str(self.keep_tracking_days or ""),
+            "MTW_KEEP_DELIVERY_LOGS_DAYS": str(self.keep_delivery_logs_days or ""),
+            "MTW_KEEP_STATISTICS_DAYS": str(self.keep_statistics_days or ""),
             "MTW_MEMORY_LIMIT": self.memory_limit,
             "MTW_PUBLISHED_MODE": "" if self.published_mode is None else f"{self.published_mode:04o}",
             "MTW_PUBLISHED_IDENTIFIERS": self.published_identifiers,

@@ -26,6 +26,7 @@ facts as (
     from {{ ref('fct_tracking_events') }} as events
     left join {{ ref('purges') }} as purges
         on events.delivery_id = purges.delivery_id
+            and purges.kind = 'tracking'
     where events.attribution is not null
 )
 

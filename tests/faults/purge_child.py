@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from log_ingest.retention import purge_tracking
+from log_ingest.retention import purge
 from tests.faults.ingest_child import interrupt
-from tests.purges import due
+from tests.purges import due_of_all_kinds
 
 
 def main() -> None:
@@ -19,9 +19,9 @@ def main() -> None:
         warehouse = Path(name)
         child = os.fork()
         if child == 0:
-            wanted = due(warehouse, warehouse.with_suffix(".duckdb"))
+            wanted = due_of_all_kinds(warehouse, warehouse.with_suffix(".duckdb"))
             interrupt(int(at), lambda: os.kill(os.getpid(), signal.SIGKILL))
-            purge_tracking(warehouse, wanted, run_id=f"killed-{at}")
+            purge(warehouse, wanted, run_id=f"killed-{at}")
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

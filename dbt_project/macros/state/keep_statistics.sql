@@ -6,22 +6,29 @@
     ) }}
 {%- endmacro %}
 
-{# Post-hook of models with `meta: {retention: statistics}`: the rows of a purged delivery are those that were published
-   when its events were purged (docs/retention.md), whatever the remaining rows give. Inside the transaction of the
-   model, as record_mark. Of an incremental model only deliveries that this run computed anew: a purge itself makes
-   all be built from scratch. #}
+{# Post-hook of models with `meta: {retention: …}`: the rows of a purged delivery are those that were published
+   when what they count was purged (docs/retention.md), whatever the remaining rows give; none where its statistics are
+   purged too. `statistics`: from the purge of its events on; `log_statistics`: from that of its messages on. Inside the
+   transaction of the model, as record_mark. Of an incremental model only deliveries that this run computed anew: a
+   purge itself makes all be built from scratch. #}
 {% macro keep_statistics() -%}
     {%- if not execute
         or model.config.materialized not in ['table', 'incremental']
-        or model.config.get('meta', {}).get('retention') != 'statistics'
+        or model.config.get('meta', {}).get('retention') not in kept_from()
         or 'delivery_id' not in model.columns -%}
         {{ return('') }}
     {%- endif -%}
-    {{ return(adapter.dispatch('keep_statistics')(landed_location())) }}
+    {{ return(adapter.dispatch('keep_statistics')(landed_location(), kept_from()[model.config.meta.retention])) }}
 {%- endmacro %}
 
-{% macro default__keep_statistics(landed) -%}
-    {%- set purged = "select delivery_id from read_parquet('" ~ landed ~ "/ledger_purges.parquet')" -%}
+{# From which kind of purge on rows are kept, by meta.retention. As KEPT_FROM in orchestration/retention.py. #}
+{% macro kept_from() -%}
+    {{ return({'statistics': 'tracking', 'log_statistics': 'delivery_logs'}) }}
+{%- endmacro %}
+
+{% macro default__keep_statistics(landed, kind) -%}
+    {%- set purged = "select delivery_id from read_parquet('" ~ landed ~ "/ledger_purges.parquet') where kind = '"
+        ~ kind ~ "'" -%}
     {%- if run_query('select count(*) from (' ~ purged ~ ')').rows[0][0] | int == 0 -%}
         {{ return('') }}
     {%- endif -%}
@@ -56,6 +63,6 @@
 
 {# One statement cannot replace rows of a plain Parquet table there: the engine has no purges, and its start_run() refuses
    a warehouse that had one. #}
-{% macro spark__keep_statistics(landed) -%}
+{% macro spark__keep_statistics(landed, kind) -%}
     {{ return('') }}
 {%- endmacro %}

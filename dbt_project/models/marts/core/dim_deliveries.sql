@@ -43,11 +43,25 @@ members as (
     select delivery_id from {{ ref('stg_landed__purges') }}
 ),
 
+-- Of a delivery whose messages were purged, the purge knows when the first of them was sent.
+sent as (
+    select
+        delivery_id,
+        event_at
+    from messages
+    union all
+    select
+        delivery_id,
+        first_event_at as event_at
+    from {{ ref('stg_landed__purges') }}
+    where kind = 'delivery_logs'
+),
+
 first_messages as (
     select
         delivery_id,
         min(event_at) as first_event_at
-    from messages
+    from sent
     group by delivery_id
 )
 

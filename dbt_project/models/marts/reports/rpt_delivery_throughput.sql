@@ -1,15 +1,7 @@
 with
 
--- Sent, failed or handed to the provider. Neither what analysis took out nor what waits or was cancelled.
-messages as (
-    select
-        delivery_id,
-        {{ start_of('hour', 'event_at') }} as bucket_at,
-        status,
-        is_seed
-    from {{ ref('fct_messages') }}
-    where status in (1, 2, 3, 4, 5)
-        and event_at is not null
+counted as (
+    select * from {{ ref('agg_message_hours') }}
 ),
 
 deliveries as (
@@ -17,17 +9,6 @@ deliveries as (
         delivery_id,
         message_size_bytes
     from {{ ref('dim_deliveries') }}
-),
-
-counted as (
-    select
-        bucket_at,
-        delivery_id,
-        count(*) as message_count,
-        count(*) filter (where {{ is_delivered() }}) as success_count,
-        count(*) filter (where status = 2) as error_count
-    from messages
-    group by bucket_at, delivery_id
 ),
 
 sized as (
