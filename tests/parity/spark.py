@@ -31,10 +31,14 @@ FOR_TINY_DATA = {
     # Compiling a query takes longer than interpreting it over a few rows.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.memory": "1200m",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.extraJavaOptions": f"{JAVA_FOR_SHORT_RUNS} -Dderby.stream.error.file=/dev/null",
 }
+
+WITHOUT_HIVE = {"spark.sql.catalogImplementation": "in-memory"}
+"""Tables are known as long as the session lasts. Hive's catalog takes a third of the time of small statements."""
 
 
 def require_spark() -> None:
