@@ -31,6 +31,7 @@ CORES_USED_BY_DUCKDB = 1.3
 """Of the two: CPU by wall seconds of the runs that nothing else disturbed (those with the note "quiet")."""
 USED_OF_CLUSTER = 0.5
 """Assumed, not measured: the part of a cluster's cores that work while it builds."""
+ENGINES = ("duckdb", "spark")
 HOUR, DAY = 3600.0, 86400.0
 
 
@@ -103,6 +104,18 @@ def cpu_line(runs: Iterable[Run], engine: str) -> Line:
     return line_through((run.events, run.cpu_seconds) for run in first_runs(runs, engine))
 
 
+def modelled(runs: Iterable[Run]) -> list[str]:
+    """The engines of which two sizes were measured; of others nothing can be said of other sizes."""
+    found = list(runs)
+    return [engine for engine in ENGINES if len({run.events for run in first_runs(found, engine)}) > 1]
+
+
+def dearest_line(runs: Iterable[Run], engine: str) -> Line:
+    """At the cost of an event in the largest run: less bold than cpu_line where larger runs cost more."""
+    largest = first_runs(runs, engine)[-1]
+    return Line(0.0, largest.cpu_seconds / largest.events)
+
+
 def publish_seconds_each(runs: Iterable[Run]) -> float:
     """Wall seconds of publishing for each event that is kept, of the largest run that nothing else disturbed."""
     quiet = [run for run in first_runs(runs, "duckdb") if run.note.startswith("quiet")]
@@ -130,7 +143,8 @@ def measured_table(runs: Iterable[Run]) -> str:
         header,
         (
             (
-                *(run.engine, f"{run.events:,}", run.kind, f"{run.cpu_seconds:,.0f}", f"{run.wall_seconds:,.0f}"),
+                *(run.engine, f"{run.events:,}", run.kind, f"{run.cpu_seconds:,.0f}"),
+                f"{run.wall_seconds:,.0f}" if run.wall_seconds else "",
                 *(
                     f"{size:,}" if size else ""
                     for size in (run.peak_mb, run.landed_mb, run.working_mb, run.published_mb)
@@ -144,7 +158,7 @@ def measured_table(runs: Iterable[Run]) -> str:
 
 def lines_table(runs: list[Run]) -> str:
     rows = []
-    for engine in ("duckdb", "spark"):
+    for engine in modelled(runs):
         line, points = cpu_line(runs, engine), first_runs(runs, engine)
         worst = max(abs(line.at(run.events) / run.cpu_seconds - 1) for run in points)
         rows.append(
@@ -161,7 +175,8 @@ def lines_table(runs: list[Run]) -> str:
 
 
 def sizes_table(runs: list[Run]) -> str:
-    duckdb, spark = cpu_line(runs, "duckdb"), cpu_line(runs, "spark")
+    duckdb = cpu_line(runs, "duckdb")
+    spark = cpu_line(runs, "spark") if "spark" in modelled(runs) else None
     largest = first_runs(runs, "duckdb")[-1].events
     rows = []
     for events in SIZES:
@@ -173,26 +188,35 @@ def sizes_table(runs: list[Run]) -> str:
                 _cpu(duckdb.at(events)),
                 _wall(wall),
                 "yes" if wall <= HOUR else "in a day" if wall <= DAY else "no",
-                _cpu(spark.at(events)),
-                f"{math.ceil(spark.at(events) / HOUR / USED_OF_CLUSTER):,}",
+                *(
+                    (_cpu(spark.at(events)), f"{math.ceil(spark.at(events) / HOUR / USED_OF_CLUSTER):,}")
+                    if spark
+                    else ()
+                ),
             )
         )
     header = (
         *("events a day", "the model is", "DuckDB: CPU", f"DuckDB: wall on {CORES_OF_MACHINE} cores", "in an hour?"),
-        *("Spark: CPU", "Spark: cores to build them in an hour"),
+        *(("Spark: CPU", "Spark: cores to build them in an hour") if spark else ()),
     )
     return _table(header, rows)
 
 
 def limits_table(runs: list[Run]) -> str:
-    line = cpu_line(runs, "duckdb")
-    wall = Line(line.fixed / CORES_USED_BY_DUCKDB, line.each / CORES_USED_BY_DUCKDB)
+    cpu = CORES_USED_BY_DUCKDB
+
+    def within(seconds: float) -> str:
+        events = [
+            line.events_within(seconds * cpu) for line in (dearest_line(runs, "duckdb"), cpu_line(runs, "duckdb"))
+        ]
+        return " to ".join(f"{count / 1e6:,.0f}" for count in sorted(events)) + " million events a day"
+
     # Runs that hold all sizes of the disk; the largest is the one in which fixed parts weigh least.
     sized = [run for run in first_runs(runs, "duckdb") if run.landed_mb and run.working_mb and run.published_mb][-1]
     each = (sized.landed_mb + sized.working_mb + sized.published_mb) * 1e6 / sized.events
     rows = (
-        ("a first build of a day's events takes an hour", f"{_millions(wall.events_within(HOUR))} events a day"),
-        ("it takes the whole day", f"{_millions(wall.events_within(DAY))} events a day"),
+        ("a first build of a day's events takes an hour", within(HOUR)),
+        ("it takes the whole day", within(DAY)),
         (
             "publishing alone takes an hour, at every run: each version is written as a whole",
             f"{_millions(HOUR / publish_seconds_each(runs))} events kept",
@@ -230,14 +254,18 @@ def picture(runs: list[Run]) -> str:
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "scale"}):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_title("CPU of a first build by its events: measured (points), and a straight line through them")
-        for engine, colour in zip(("duckdb", "spark"), COLOURS, strict=False):
-            line, points = cpu_line(runs, engine), first_runs(runs, engine)
-            places = [10 ** (at / 10) for at in range(40, 101)]
-            inside = [place for place in places if place <= points[-1].events]
-            beyond = [place for place in places if place >= points[-1].events]
-            axes.plot(inside, [line.at(x) / HOUR for x in inside], color=colour)
-            axes.plot(beyond, [line.at(x) / HOUR for x in beyond], color=colour, linestyle=":")
+        axes.set_title("CPU of a first run by its events: points were measured, lines are the model")
+        for engine, colour in zip(ENGINES, COLOURS, strict=False):
+            points = first_runs(runs, engine)
+            if not points:
+                continue
+            if engine in modelled(runs):
+                line = cpu_line(runs, engine)
+                places = [10 ** (at / 10) for at in range(40, 101)]
+                inside = [place for place in places if place <= points[-1].events]
+                beyond = [place for place in places if place >= points[-1].events]
+                axes.plot(inside, [line.at(x) / HOUR for x in inside], color=colour)
+                axes.plot(beyond, [line.at(x) / HOUR for x in beyond], color=colour, linestyle=":")
             axes.plot(
                 [run.events for run in points], [run.cpu_seconds / HOUR for run in points],
                 color=colour, marker="o", markersize=4, linestyle="", label=engine,
@@ -247,6 +275,8 @@ def picture(runs: list[Run]) -> str:
             axes.text(1e4, hours * 1.1, f"{label} of two cores, as DuckDB uses them", color="#666666", fontsize=7)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(lambda events, _: _short(events))
+        axes.yaxis.set_major_formatter(lambda hours, _: f"{hours:g}")
         axes.set_xlabel("events")
         axes.set_ylabel("CPU hours")
         axes.legend(loc="lower right")
@@ -267,6 +297,13 @@ def _cpu(seconds: float) -> str:
 
 def _wall(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:,.0f} h"
+
+
+def _short(events: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if events >= size:
+            return f"{events / size:g} {letter}"
+    return f"{events:g}"
 
 
 def _millions(count: float) -> str:
