@@ -1,18 +1,24 @@
-"""What a whole warehouse costs by its size, on each engine; and what that says of sizes not measured.
+"""What a whole warehouse costs by its size, on each engine.
 
-Usage: python -m benchmarks.engines [--events N ...] [--share 0.01] [--engine duckdb ...]. For each size: a sample, the
-first run, a run with nothing new, a run with a share of new events; by stage, with peak memory and disk. Then the line
-through the sizes measured, and what it gives for larger ones.
-Belongs here: whole runs by size. Does not: ingest next to its peers (__main__).
+Usage: python -m benchmarks.engines [--events N ...] [--engine duckdb] [--first-only] [--share 0.01] [--append FILE]
+For each size: a sample, the first run, a run with nothing new, a run with a share of new events; by stage, with peak
+memory and disk. Spark: by .venv-spark/bin/python. Do not edit the checkout meanwhile: a run that finds other models
+builds all anew.
+
+CPU seconds are those of all processes, Java among them, and are what to rely on where other work runs beside; wall
+seconds are not. Belongs here: whole runs by size. Does not: what they say of other sizes (scale.py), ingest next to its
+peers (__main__).
 """
 
 import argparse
+import csv
+import json
 import shutil
 import sqlite3
 import sys
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +28,14 @@ from benchmarks.measure import Cost, run
 
 MTW = str(Path(sys.executable).with_name("mtw"))
 STAGES = {"ingest": "ingest", "check_landed_rows": "landed checks", "models": "models", "published__marts": "publish"}
-LARGER = (100_000_000, 1_000_000_000, 10_000_000_000)
+FIELDS = (
+    *("measured_on", "engine", "events", "run", "cpu_seconds", "wall_seconds"),
+    *(f"{stage.replace(' ', '_')}_seconds" for stage in STAGES.values()),
+    *("peak_mb", "landing_mb", "landed_mb", "working_mb", "published_mb", "note"),
+)
+"""Columns of the file of measured runs (scale.py reads it)."""
+SPARK_CONF = {"spark.sql.shuffle.partitions": "8"}
+"""Spark's own 200 suit a cluster."""
 
 
 @dataclass(frozen=True)
@@ -85,64 +98,57 @@ def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in files if path.is_file() and not path.is_symlink()) / 1e6
 
 
-def size(console: Console, base: Path, engine: str, events: int, share: float) -> tuple[int, Measured]:
-    """Measure one size; prints its rows. Returns the events and the first run."""
+def size(
+    console: Console, base: Path, engine: str, events: int, share: float, *, first_only: bool
+) -> list[list[object]]:
+    """Measure one size; prints its rows. Returns them in the order of FIELDS, without date and note."""
     landing, warehouse = base / f"landing-{events}", base / f"warehouse-{engine}-{events}"
     if not landing.exists():
         run([MTW, "sample", "--events", str(events), str(landing)])
     settings = {
         "MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "MTW_ENGINE": engine,
+        "MTW_SPARK_CONF": json.dumps(SPARK_CONF),
     }  # fmt: skip
     kept = base / f"kept-{events}"
-    new_lines = split_off(landing, kept, share)
-    first = measured(settings)
-    nothing = measured(settings)
-    give_back(landing, kept)
-    little = measured(settings)
-    shutil.rmtree(kept, ignore_errors=True)
+    new_lines = 0 if first_only else split_off(landing, kept, share)
+    runs = {"first": measured(settings)}
+    if not first_only:
+        runs["nothing new"] = measured(settings)
+        give_back(landing, kept)
+        runs["a little new"] = measured(settings)
+        shutil.rmtree(kept)
+    versions = sum(1 for _ in (warehouse / "published" / "versions").iterdir())
+    disk = [round(megabytes(place)) for place in (landing, warehouse / "landed", warehouse / "work")]
+    disk.append(round(megabytes(warehouse / "published") / versions))
     table = Table(title=f"{engine}: {events:,} events, {new_lines:,} of them new in the last run", title_justify="left")
-    for name in ("run", "wall s", "CPU s", *STAGES.values(), "models / ingest", "peak MB", "next to the first"):
+    for name in ("run", "CPU s", "wall s", *STAGES.values(), "models / ingest", "peak MB", "CPU next to the first"):
         table.add_column(name, justify="left" if name == "run" else "right")
-    spread = first.cost.wall_seconds - nothing.cost.wall_seconds
-    for name, found in (("first", first), ("nothing new", nothing), ("a little new", little)):
-        part = (found.cost.wall_seconds - nothing.cost.wall_seconds) / spread
+    rows = []
+    for name, found in runs.items():
+        stages = [round(found.stage(stage), 1) for stage in STAGES.values()]
         build = found.stage("models") / found.stage("ingest") if found.stage("ingest") else 0
+        peak = round(found.cost.peak_bytes / 1e6)
+        cpu, wall = round(found.cost.cpu_seconds, 1), round(found.cost.wall_seconds, 1)
         table.add_row(
-            *(name, f"{found.cost.wall_seconds:.1f}", f"{found.cost.cpu_seconds:.1f}"),
-            *(f"{found.stage(stage):.1f}" for stage in STAGES.values()),
-            *(f"{build:.2f}" if build else "", f"{found.cost.peak_bytes / 1e6:.0f}", f"{part:.2f}"),
+            *(name, str(cpu), str(wall), *(str(stage) for stage in stages), f"{build:.2f}" if build else ""),
+            *(str(peak), f"{found.cost.cpu_seconds / runs['first'].cost.cpu_seconds:.2f}"),
         )
+        rows.append([engine, events, name, cpu, wall, *stages, peak, *disk])
     console.print(table)
-    disk = {
-        "landing": megabytes(landing),
-        "landed": megabytes(warehouse / "landed"),
-        "working": megabytes(warehouse / "work"),
-        "published": megabytes(warehouse / "published"),
-    }
-    console.print("disk MB: " + ", ".join(f"{name} {value:,.0f}" for name, value in disk.items()) + "\n")
+    names = ("landing", "landed", "working", "a published version")
+    console.print("disk MB: " + ", ".join(f"{name} {value:,}" for name, value in zip(names, disk, strict=True)) + "\n")
     shutil.rmtree(warehouse)
-    return events, first
+    return rows
 
 
-def line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Least squares: the fixed part and the part for each event."""
-    count = len(points)
-    mean_x, mean_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
-    return mean_y - slope * mean_x, slope
-
-
-def show_larger(console: Console, engine: str, found: list[tuple[int, Measured]]) -> None:
-    """What a straight line through the sizes measured gives for larger ones: only as good as that assumption."""
-    table = Table(title=f"{engine}: a line through what was measured (nothing below was run)", title_justify="left")
-    for name in ("stage", "fixed s", "s / M events", *(f"{events:,} events" for events in LARGER)):
-        table.add_column(name, justify="left" if name == "stage" else "right")
-    for stage in STAGES.values():
-        fixed, each = line_through([(events, run_.stage(stage)) for events, run_ in found])
-        table.add_row(
-            stage, f"{fixed:.1f}", f"{each * 1e6:.2f}", *(f"{(fixed + each * n) / 3600:.1f} h" for n in LARGER)
-        )
-    console.print(table)
+def append(path: Path, rows: list[list[object]], note: str) -> None:
+    """note: what else there is to know, such as what else the machine did."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        if is_new:
+            writer.writerow(FIELDS)
+        writer.writerows([date.today().isoformat(), *row, note] for row in rows)
 
 
 def main() -> None:
@@ -151,17 +157,20 @@ def main() -> None:
     parser.add_argument(
         "--share", type=float, default=0.01, help="of the plain logs' lines that arrive in the last run"
     )
-    parser.add_argument("--engine", nargs="+", default=["duckdb"])
+    parser.add_argument("--engine", choices=("duckdb", "spark"), default="duckdb")
+    parser.add_argument("--first-only", action="store_true", help="only the first run of each size")
     parser.add_argument("--folder", type=Path, help="where samples are made; kept there")
+    parser.add_argument("--append", type=Path, help="a CSV file of measured runs, such as benchmarks/engines.csv")
+    parser.add_argument("--note", default="", help="for that file: what else the machine did")
     arguments = parser.parse_args()
     console = Console(width=150)
     with tempfile.TemporaryDirectory(prefix="mtw-engines-") as folder:
         base = arguments.folder or Path(folder)
         base.mkdir(parents=True, exist_ok=True)
-        for engine in arguments.engine:
-            found = [size(console, base, engine, events, arguments.share) for events in sorted(arguments.events)]
-            if len(found) > 1:
-                show_larger(console, engine, found)
+        for events in sorted(arguments.events):
+            rows = size(console, base, arguments.engine, events, arguments.share, first_only=arguments.first_only)
+            if arguments.append:
+                append(arguments.append, rows, arguments.note)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 Belongs here: what differs between engines outside the SQL: what has to be there before a build, and how what was built
 becomes the DuckDB file that checks, publishing and highlights read. Does not: SQL (dbt_project/macros), settings.
 
-On DuckDB that file is dbt's own database. Spark writes every mart as Parquet at the end of a build
-(macros/spark/export.sql); the file then holds views of these, with the comments of the manifest.
+On DuckDB that file is dbt's own database. On Spark it holds views of Parquet files, with the comments of the manifest:
+the files of the tables themselves; of views, and of tables in another format, those that a build writes at its end
+(macros/spark/export.sql).
 """
 
 import contextlib
@@ -22,6 +23,9 @@ from orchestration.publish import SCHEMAS
 from orchestration.settings import Settings
 
 OLDEST_JAVA = 17
+
+PART_COLUMN = "mtw_part"
+"""What incremental tables are partitioned by: part_column() in macros/spark/places.sql."""
 
 FOLDERS = ("staging", "intermediate", *SCHEMAS, "state", "export", "managed")
 """What lies in MTW_SPARK_WAREHOUSE_DIR."""
@@ -98,16 +102,28 @@ def discard_tables(settings: Settings) -> None:
 
 
 def _add_view(connection: duckdb.DuckDBPyConnection, settings: Settings, node: Mapping[str, Any]) -> None:
-    folder = settings.spark_warehouse_dir / "export" / node["schema"] / node["alias"]
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
+    materialized = node["config"]["materialized"]
+    is_exported = materialized == "view" or settings.spark_file_format != "parquet"
+    place = settings.spark_warehouse_dir / "export" if is_exported else settings.spark_warehouse_dir
+    folder = place / node["schema"] / node["alias"]
+    is_divided = materialized == "incremental" and not is_exported
+    files = sorted(folder.glob(f"{PART_COLUMN}=*/*.parquet" if is_divided else "*.parquet"))
+    if files:
+        listed = ", ".join(literal(_without_globs(path)) for path in files)
+        query = f"select * from read_parquet([{listed}], hive_partitioning = false)"  # noqa: S608 (quoted)
+    elif is_divided and folder.is_dir():
+        # A table without rows has no parts. Its contract says what columns it has.
+        typed = ", ".join(
+            f"cast(null as {column['data_type']}) as {identifier(name)}" for name, column in node["columns"].items()
+        )
+        query = f"select {typed} where false"
+    else:
         raise EngineError(
             f"{node['schema']}.{node['alias']} is not in {folder}; is MTW_SPARK_WAREHOUSE_DIR the same storage for"
             " Spark and for this machine?"
         )
     view = f"built.{identifier(node['schema'])}.{identifier(node['alias'])}"
-    listed = ", ".join(literal(_without_globs(path)) for path in files)
-    connection.execute(f"create view {view} as select * from read_parquet([{listed}])")  # noqa: S608 (quoted)
+    connection.execute(f"create view {view} as {query}")
     connection.execute(f"comment on view {view} is {literal(node.get('description') or '')}")
     columns = {name for (name, *_) in connection.execute(f"describe {view}").fetchall()}
     for name, column in node["columns"].items():

@@ -39,15 +39,23 @@ def warehouse(tmp_path: Path) -> Path:
 
 
 def mtw(
-    *arguments: str, landing: Location, warehouse: Path, timeout: float = 600, settings: dict[str, str] | None = None
+    *arguments: str,
+    landing: Location,
+    warehouse: Path,
+    timeout: float = 600,
+    settings: dict[str, str] | None = None,
+    python: Path = Path(sys.executable),
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would, in a process of its own, with nothing of this machine's settings."""
+    """Run the command line as a user would, in a process of its own, with nothing of this machine's settings.
+
+    python: of the environment whose command it is.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
     environment |= {"MTW_LANDING_DIR": str(landing), "MTW_WAREHOUSE_DIR": str(warehouse), "COLUMNS": "160"}
     environment["MTW_RETRY_SECONDS"] = "0"  # a fault that is injected does not pass by itself
     environment |= settings or {}
     return subprocess.run(
-        [str(Path(sys.executable).with_name("mtw")), *arguments],
+        [str(python.with_name("mtw")), *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,

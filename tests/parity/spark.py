@@ -20,6 +20,10 @@ from tests.parity.spark_child import ANSWER
 
 PYTHON = ROOT / ".venv-spark" / "bin" / "python"
 
+JAVA_FOR_SHORT_RUNS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+"""The quick compiler alone would get 48 MB for its code. A build of all models fills these, and from then on Java
+interprets."""
+
 FOR_TINY_DATA = {
     "spark.sql.shuffle.partitions": "1",
     "spark.default.parallelism": "1",
@@ -27,10 +31,14 @@ FOR_TINY_DATA = {
     # Compiling a query takes longer than interpreting it over a few rows.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.memory": "1200m",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dderby.stream.error.file=/dev/null",
+    "spark.driver.extraJavaOptions": f"{JAVA_FOR_SHORT_RUNS} -Dderby.stream.error.file=/dev/null",
 }
+
+WITHOUT_HIVE = {"spark.sql.catalogImplementation": "in-memory"}
+"""Tables are known as long as the session lasts. Hive's catalog takes a third of the time of small statements."""
 
 
 def require_spark() -> None:

@@ -17,7 +17,7 @@ from orchestration.settings import Settings
 from tests.marts import build_marts
 from tests.parity.arrivals import Arrivals
 from tests.parity.cluster import Cluster
-from tests.parity.spark import FOR_TINY_DATA, differing, require_spark, settings_of, spark_builds
+from tests.parity.spark import FOR_TINY_DATA, JAVA_FOR_SHORT_RUNS, differing, require_spark, settings_of, spark_builds
 
 pytestmark = pytest.mark.skipif(not os.environ.get("MTW_TESTS_CLUSTER"), reason="a cluster is started by: make parity")
 
@@ -30,7 +30,7 @@ ON_TWO_WORKERS = FOR_TINY_DATA | {
     "spark.executor.memory": "640m",
     "spark.executor.cores": "1",
     "spark.cores.max": "2",
-    "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "spark.executor.extraJavaOptions": JAVA_FOR_SHORT_RUNS,
     "spark.locality.wait": "0",
 }
 MODELS = ("--resource-type", "model", "--resource-type", "seed")

@@ -12,7 +12,16 @@ from orchestration.model_sql import prepare_sql
 from tests.marts import build_marts
 from tests.parity.arrivals import Arrivals
 from tests.parity.lineage import edges_on_spark, raw_fields
-from tests.parity.spark import SparkBuilds, differing, require_spark, row_count, settings_of, spark_builds
+from tests.parity.spark import (
+    FOR_TINY_DATA,
+    WITHOUT_HIVE,
+    SparkBuilds,
+    differing,
+    require_spark,
+    row_count,
+    settings_of,
+    spark_builds,
+)
 
 EVENTS = 1_000
 
@@ -29,7 +38,8 @@ def arrivals(tmp_path_factory: pytest.TempPathFactory) -> Arrivals:
 
 @pytest.fixture(scope="module")
 def builds(arrivals: Arrivals) -> Iterator[SparkBuilds]:
-    with spark_builds(settings_of(arrivals.landing.with_name("warehouse"), project=arrivals.project)) as started:
+    warehouse = arrivals.landing.with_name("warehouse")
+    with spark_builds(settings_of(warehouse, project=arrivals.project, conf=FOR_TINY_DATA | WITHOUT_HIVE)) as started:
         yield started
 
 

@@ -16,10 +16,13 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(landing_dir=tmp_path / "landing", warehouse_dir=tmp_path / "ware[1]house's", engine="spark")
 
 
-def node(name: str, *, schema: str = "core", description: str = "", **columns: str) -> dict[str, object]:
-    described = {column: {"description": text} for column, text in columns.items()}
+def node(
+    name: str, *, schema: str = "core", kind: str = "table", description: str = "", **columns: str
+) -> dict[str, object]:
+    described = {column: {"description": text, "data_type": "bigint"} for column, text in columns.items()}
     return {
         "resource_type": "model",
+        "config": {"materialized": kind},
         "schema": schema,
         "alias": name,
         "description": description,
@@ -27,24 +30,29 @@ def node(name: str, *, schema: str = "core", description: str = "", **columns: s
     }
 
 
-def export(settings: Settings, name: str, query: str, *, part: int = 0) -> None:
-    folder = settings.spark_warehouse_dir / "export" / "core" / name
+def write(settings: Settings, place: str, query: str, *, part: int = 0) -> None:
+    """place: below the folder of Spark's tables."""
+    folder = settings.spark_warehouse_dir / place
     folder.mkdir(parents=True, exist_ok=True)
     target = str(folder / f"part-{part}.parquet").replace("'", "''")
     with duckdb.connect() as connection:
         connection.execute(f"copy ({query}) to '{target}' (format parquet)")
 
 
+def collect(settings: Settings, nodes: dict[str, object]) -> None:
+    settings.working_database.parent.mkdir(parents=True, exist_ok=True)
+    Spark().collect(settings, {"nodes": nodes})
+
+
 def test_marts_are_collected_with_their_comments(settings: Settings) -> None:
-    export(settings, "dim_things", "select 1::bigint as thing_id, 'it''s' as label")
-    export(settings, "dim_things", "select 2::bigint as thing_id, 'two' as label", part=1)
+    write(settings, "core/dim_things", "select 1::bigint as thing_id, 'it''s' as label")
+    write(settings, "core/dim_things", "select 2::bigint as thing_id, 'two' as label", part=1)
     nodes = {
         "a": node("dim_things", description="Grain: a thing. It's here.", thing_id="Its key.", gone="No column."),
         "b": node("int_things", schema="intermediate"),
         "c": {"resource_type": "test", "schema": "core"},
     }
-    settings.working_database.parent.mkdir(parents=True, exist_ok=True)
-    Spark().collect(settings, {"nodes": nodes})
+    collect(settings, nodes)
     with duckdb.connect(str(settings.working_database), read_only=True) as connection:
         assert relations(connection, "warehouse") == [("core", "dim_things")]
         assert connection.execute("from core.dim_things order by 1").fetchall() == [(1, "it's"), (2, "two")]
@@ -53,6 +61,38 @@ def test_marts_are_collected_with_their_comments(settings: Settings) -> None:
         ]
         comments = connection.execute("select column_name, comment from duckdb_columns()").fetchall()
         assert ("thing_id", "Its key.") in comments
+
+
+def test_of_a_table_in_parts_the_parts_are_read_and_nothing_else(settings: Settings) -> None:
+    for day in ("2024-05-01", "2024-05-02"):
+        write(settings, f"core/fct_things/mtw_part={day}", f"select date '{day}' as day")
+    # What a build that died was writing.
+    write(settings, "core/fct_things/.spark-staging-1/mtw_part=2024-05-03", "select date '2024-05-03' as day")
+    (settings.spark_warehouse_dir / "core" / "agg_things").mkdir()
+    collect(
+        settings,
+        {
+            "a": node("fct_things", kind="incremental"),
+            "b": node("agg_things", kind="incremental", thing_count="A count."),
+        },
+    )
+    with duckdb.connect(str(settings.working_database), read_only=True) as connection:
+        assert [str(day) for (day,) in connection.execute("from core.fct_things order by 1").fetchall()] == [
+            "2024-05-01",
+            "2024-05-02",
+        ]
+        described = [(name, kind) for name, kind, *_ in connection.execute("describe core.agg_things").fetchall()]
+        assert described == [("thing_count", "BIGINT")]
+        assert connection.execute("from core.agg_things").fetchall() == []
+
+
+def test_views_and_tables_in_another_format_are_read_where_a_build_wrote_them_out(settings: Settings) -> None:
+    write(settings, "export/core/things", "select 1 as thing_id")
+    write(settings, "core/things/mtw_part=0", "select 2 as thing_id")
+    for kind, file_format in (("view", "parquet"), ("incremental", "iceberg")):
+        collect(replace(settings, spark_file_format=file_format), {"a": node("things", kind=kind)})
+        with duckdb.connect(str(settings.working_database), read_only=True) as connection:
+            assert connection.execute("from core.things").fetchall() == [(1,)]
 
 
 def test_a_mart_that_spark_did_not_write_is_named_and_the_former_file_stays(settings: Settings) -> None:
@@ -69,7 +109,7 @@ def test_each_engine_has_a_working_database_of_its_own(settings: Settings) -> No
 
 
 def test_only_our_own_folders_are_discarded(settings: Settings) -> None:
-    export(settings, "dim_things", "select 1 as thing_id")
+    write(settings, "core/dim_things", "select 1 as thing_id")
     other = settings.spark_warehouse_dir / "somebody-elses"
     other.mkdir()
     discard_tables(settings)

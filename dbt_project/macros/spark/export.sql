@@ -1,5 +1,6 @@
-{# What publishing reads: every mart as Parquet, one folder each, whatever format Spark keeps it in. The last thing that a
-   build does, where nothing of it failed. On DuckDB the marts are read where they are. #}
+{# What publishing reads: every mart as Parquet. Tables that Spark keeps as Parquet are read where they lie
+   (orchestration/engine.py), as DuckDB's are; views, and tables in another format, are written to a folder each: the last thing
+   that a build does, where nothing of it failed. #}
 {% macro export_marts(results) -%}
     {{ return(adapter.dispatch('export_marts')(results)) }}
 {%- endmacro %}
@@ -16,7 +17,8 @@
         {{ return('') }}
     {%- endfor -%}
     {%- for node in graph.nodes.values()
-        if node.resource_type in ['model', 'seed'] and node.schema in ['core', 'reports', 'meta'] -%}
+        if node.resource_type in ['model', 'seed'] and node.schema in ['core', 'reports', 'meta']
+            and (node.config.materialized == 'view' or spark_file_format() != 'parquet') -%}
         {%- set columns = [] -%}
         {%- for column in adapter.get_columns_in_relation(api.Relation.create(schema=node.schema, identifier=node.alias))
             if column.column != part_column() -%}

@@ -4,6 +4,7 @@
 {% materialization incremental, adapter='spark' %}
     {%- set target_relation = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
+    {%- set sql = spark_keep_what_is_read_often(sql) -%}
     {%- set rows -%}
         select
             *,
@@ -22,6 +23,7 @@
     {%- else -%}
         {%- do spark_replace_scope(target_relation, rows) -%}
     {%- endif -%}
+    {%- do spark_forget_what_was_kept() -%}
     {{ run_hooks(post_hooks) }}
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}

@@ -1,20 +1,21 @@
 {# The schema `state` (macros/state/run_state.sql) on an engine without transactions.
 
    A mark is a view that gives one row: it is replaced in one step, and models that end together write nothing to the same
-   table. What a run touched is a partition of a table that one model alone writes. So that a run may die anywhere:
+   table. A model that was never built has none. What a run touched is a partition of a table that one model alone writes. So
+   that a run may die anywhere:
 
    1. what will be touched is noted, which costs a repetition at most;
    2. the mark says that the rows are unfinished, which makes the next run build the model from scratch;
    3. the rows are replaced;
    4. the mark says what they hold. #}
 
-{% macro state_models(materializations) -%}
-    {%- set names = [] -%}
-    {%- for node in graph.nodes.values()
-        if node.resource_type == 'model' and node.config.materialized in materializations -%}
-        {%- do names.append(node.name) -%}
-    {%- endfor -%}
-    {{ return(names) }}
+{# By what dbt remembers of the schema: a statement costs Spark more than DuckDB. #}
+{% macro is_in_state(name) -%}
+    {{ return(adapter.get_relation(none, 'state', name) is not none) }}
+{%- endmacro %}
+
+{% macro now_in_state(name, type) -%}
+    {%- do adapter.cache_added(api.Relation.create(schema='state', identifier=name, type=type)) -%}
 {%- endmacro %}
 
 {% macro spark__start_run() -%}
@@ -28,18 +29,8 @@
             'deliveries of this warehouse were purged, whose statistics only DuckDB keeps; build with MTW_ENGINE=duckdb'
         ) }}
     {%- endif -%}
-    {%- set existing = [] -%}
-    {%- for row in run_query('show tables in state').rows -%}
-        {%- do existing.append(row[1]) -%}
-    {%- endfor -%}
-    {%- for name in state_models(['table', 'incremental']) if 'mark__' ~ name not in existing -%}
-        {%- do run_query(no_mark(name)) -%}
-    {%- endfor -%}
-    {%- for name in state_models(['incremental']) if 'touched__' ~ name not in existing -%}
-        {%- do new_log(name) -%}
-    {%- endfor -%}
     {%- set former = 0 -%}
-    {%- if 'run_window' in existing -%}
+    {%- if is_in_state('run_window') -%}
         {%- set former = run_query('select run_number from state.run_window').rows[0][0] | int -%}
     {%- endif -%}
     {%- set ceiling = run_query(
@@ -50,7 +41,7 @@
         ~ ceiling ~ " as bigint) as ceiling_batch_id, '" ~ invocation_id ~ "' as invocation_id, cast('"
         ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S.%f') ~ "' as timestamp) as started_at"
     ) -%}
-    {%- do adapter.cache_added(api.Relation.create(schema='state', identifier='run_window', type='view')) -%}
+    {%- do now_in_state('run_window', 'view') -%}
     {{ return('') }}
 {%- endmacro %}
 
@@ -60,6 +51,7 @@
         'create table state.touched__' ~ model_name ~ ' (delivery_id bigint, run_number bigint) using parquet'
         ~ ' partitioned by (run_number) location ' ~ spark_literal(spark_folder() ~ '/state/touched__' ~ model_name)
     ) -%}
+    {%- do now_in_state('touched__' ~ model_name, 'table') -%}
 {%- endmacro %}
 
 {% macro no_mark(model_name) -%}
@@ -72,7 +64,7 @@
 
 {% macro spark__marks_of(models) -%}
     {%- set views = [] -%}
-    {%- for name in models -%}
+    {%- for name in models if is_in_state('mark__' ~ name) -%}
         {%- do views.append('select * from state.mark__' ~ name) -%}
     {%- endfor -%}
     {{ return('(' ~ (views or [no_mark('').partition(' as ')[2]]) | join(' union all ') ~ ') as marks') }}
@@ -81,7 +73,7 @@
 {% macro spark__touched_by(models) -%}
     {#- Nothing can be asked for here: orchestration/remake.py says so. -#}
     {%- set tables = ['select cast(0 as bigint) as delivery_id, cast(0 as bigint) as run_number where false'] -%}
-    {%- for name in models if name != asked_for() -%}
+    {%- for name in models if is_in_state('touched__' ~ name) -%}
         {%- do tables.append('select delivery_id, run_number from state.touched__' ~ name) -%}
     {%- endfor -%}
     {{ return('(' ~ tables | join(' union all ') ~ ') as touched') }}
@@ -89,7 +81,9 @@
 
 {# The rows of this model are about to be replaced. What is not ended is no basis for anything. #}
 {% macro unmark() -%}
-    {%- do run_query(no_mark(this.identifier)) -%}
+    {%- if is_in_state('mark__' ~ this.identifier) -%}
+        {%- do run_query(no_mark(this.identifier)) -%}
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro spark__write_mark(keeps_rows, rebuilt_run, upstreams, tables) -%}
@@ -106,5 +100,6 @@
         ~ ' as bigint) as run_number, cast(' ~ rebuilt_run ~ " as bigint) as rebuilt_run, '" ~ own_fingerprint()
         ~ "' as fingerprint, current_timestamp() as recorded_at"
     ) -%}
+    {%- do now_in_state('mark__' ~ this.identifier, 'view') -%}
     {{ return('') }}
 {%- endmacro %}

@@ -3,7 +3,10 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'makes_again': true, 'part': event_day()},
+        meta={
+            'touches': 'delivery_id', 'makes_again': true, 'part': event_day(),
+            'read_often': ['arrived', 'base', 'typed', 'clicks', 'judged'],
+        },
     )
 }}
 
