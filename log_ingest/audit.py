@@ -14,7 +14,7 @@ from log_ingest.storage import Location
 def damaged_parts(landed_dir: Location, ledger: Ledger, *, after: int = 0) -> list[tuple[str, str]]:
     """Parts of batches after a batch id that are missing, unreadable or changed: path below landed/, what is wrong."""
     found = []
-    place = landed_place(landed_dir, ledger.path.parent)
+    place = landed_place(landed_dir)
     for row in ledger.parts(after=after):
         try:
             with place.open(row["path"]) as stream:

@@ -1,11 +1,13 @@
 """One ingest: everything new in the landing folder, source after source, into landed Parquet and the ledger.
 
 Belongs here: the order of sources and the report. Does not: how one source is taken (take_lines, take_reference).
-The caller holds the warehouse's lock.
+The caller holds the warehouse's lock. Lines of a shared ledger may be taken in by several processes at once
+(workers); all that follows is this one's alone.
 """
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,21 +15,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import duckdb
 
 from log_ingest import content_links, user_agents
-from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES, REFERENCE_SUFFIXES
+from log_ingest.catalog import REFERENCE_ENTITIES, REFERENCE_SUFFIXES
 from log_ingest.errors import IngestError, StorageError
-from log_ingest.files import LandingFile, LandingPlace
+from log_ingest.files import LandingPlace
 from log_ingest.formats.line_format import ParseSettings
-from log_ingest.formats.registry import LINE_FORMATS
-from log_ingest.identify import Siblings
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
+from log_ingest.ledger_database import LedgerPlace, PostgresUrl
 from log_ingest.ledger_tables import write_ledger_tables
+from log_ingest.line_work import LineWork
 from log_ingest.platform.take_tables import PlatformSource, take_platform
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
 from log_ingest.storage import Location, reason
-from log_ingest.take_lines import LineIntake
 from log_ingest.take_reference import ReferenceIntake
+from log_ingest.workers import Job, Workers
 
 LEDGER_NAME = "ledger.sqlite"
 SEAL_AFTER = timedelta(hours=6)
@@ -46,6 +48,9 @@ def ingest(
     seal_after: timedelta = SEAL_AFTER,
     accepts_drift: bool = False,
     platform: PlatformSource | None = None,
+    ledger_at: LedgerPlace | None = None,
+    worker_count: int = 1,
+    let_workers_in: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> IngestReport:
     """Take in what is new below landing_dir. Running again with nothing new changes nothing.
 
@@ -53,6 +58,8 @@ def ingest(
     sources: names of the catalogue, all where None. server_time_zones: server character to IANA zone.
     accepts_drift: take in files whose lines as a whole no longer have the known format, instead of holding them.
     platform: the database that reference rows are read from, besides the files.
+    ledger_at: where the ledger is, None: in the warehouse. worker_count: processes that take in lines, this one among
+    them; more than one need a ledger in PostgreSQL. let_workers_in: entered while others may take in lines, too.
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
     place = LandingPlace.open(landing_dir)
@@ -60,12 +67,22 @@ def ingest(
     progress = progress or NullProgress()
     report = IngestReport(run_id)
     try:
-        with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
+        with Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
             ledger.start_run(run_id)
             landing = Landing(warehouse_dir, ledger, landed_dir)
             try:
                 settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones)
-                _take_all(place, landing, ledger, report, sources, progress, settings, seal_after, accepts_drift)
+                work = LineWork(place, landing, ledger, settings, seal_after, sources, accepts_drift)
+                if isinstance(ledger_at, PostgresUrl):
+                    job = Job(
+                        *(landing_dir, warehouse_dir, landed_dir, ledger_at, run_id, settings, seal_after),
+                        *(tuple(sources) if sources is not None else None, accepts_drift),
+                    )
+                    with let_workers_in(), Workers(job, worker_count - 1, report, progress) as workers:
+                        work.take_beside(report, workers.progress, to_the_end=True)
+                else:
+                    work.take_alone(report, progress)
+                _take_rest(place, landing, ledger, report, sources, progress, settings.ingested_at)
                 if platform is not None:
                     # After the files: a database that cannot be reached holds up nothing.
                     take_platform(
@@ -106,65 +123,31 @@ def ingest(
     return report
 
 
-def _take_all(
+def _take_rest(
     place: LandingPlace,
     landing: Landing,
     ledger: Ledger,
     report: IngestReport,
     sources: Collection[str] | None,
     progress: Progress,
-    settings: ParseSettings,
-    seal_after: timedelta,
-    accepts_drift: bool,
+    now: datetime,
 ) -> None:
-    now = settings.ingested_at
-    for source in LINE_SOURCES:
-        if sources is not None and source.name not in sources:
-            continue
-        files = _found(place, source.folder, source.suffixes, report)
-        progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))
-        lines = LineIntake(
-            source,
-            LINE_FORMATS[source.name],
-            landing,
-            ledger,
-            run_id=report.run_id,
-            settings=settings,
-            seal_after=seal_after,
-            progress=progress,
-            accepts_drift=accepts_drift,
-        )
-        siblings = Siblings(files)
-        for file in files:
-            lines.take(file, siblings)
-        lines.finish()
-        _note(report, source.name, lines)
-        progress.finish(source.name)
     batch_id = user_agents.land_new(landing, ledger, run_id=report.run_id, ingested_at=now)
     if batch_id is not None:
         report.batch_ids.append(batch_id)
     for entity in REFERENCE_ENTITIES:
         if sources is not None and entity.name not in sources:
             continue
-        files = _found(place, entity.folder, REFERENCE_SUFFIXES, report)
+        files, problems = place.discover(entity.folder, REFERENCE_SUFFIXES)
+        report.problems += problems
         progress.start(entity.name, sum(file.fingerprint.size for file in files), len(files))
         rows = ReferenceIntake(entity, landing, ledger, run_id=report.run_id, ingested_at=now, progress=progress)
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
             rows.take(file)
-        _note(report, entity.name, rows)
+        report.totals[entity.name] = rows.totals
+        report.batch_ids += rows.batch_ids
+        report.problems += rows.problems
         progress.finish(entity.name)
-
-
-def _found(place: LandingPlace, folder: str, suffixes: tuple[str, ...], report: IngestReport) -> list[LandingFile]:
-    files, problems = place.discover(folder, suffixes)
-    report.problems += problems
-    return files
-
-
-def _note(report: IngestReport, source: str, intake: LineIntake | ReferenceIntake) -> None:
-    report.totals[source] = intake.totals
-    report.batch_ids += intake.batch_ids
-    report.problems += intake.problems
 
 
 def _checked_zones(zones: Mapping[str, str]) -> dict[str, str]:

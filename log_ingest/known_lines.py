@@ -1,6 +1,7 @@
 """Which lines were seen before, whatever file they came in, and which pointers of a server were.
 
-Belongs here: the comparison of a part with earlier ones, only where they can overlap; runs of pointers.
+Belongs here: the comparison of a part with earlier ones, only where they can overlap; runs of pointers. In a shared
+ledger others commit batches meanwhile: a batch is compared with those once more before it is committed.
 Does not: what makes two lines the same (the format's identity), files (identify).
 """
 
@@ -15,6 +16,7 @@ from log_ingest.formats.line_format import LineFormat
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import Commit, Ledger
 from log_ingest.pointers import PointerIndex, PointerRun, runs_of
+from log_ingest.raw_lines import line_sql
 from log_ingest.sqltext import literal
 
 EVERYWHERE = ""
@@ -29,8 +31,21 @@ class Repeats:
     lines: list[tuple[int, int]] = field(default_factory=list)
 
 
+@dataclass
+class Overtaken:
+    """What others have landed while a batch was made, and was taken out of it. rows: how many; lines: those of which no
+    row is left, as rows (file_id, source_file, line_number, byte_offset, terminator, text), text NULL where it is not
+    kept.
+    """
+
+    rows: int = 0
+    lines: list[tuple[int, str, int, int, str, str | None]] = field(default_factory=list)
+
+
 class KnownLines:
-    """The lines of one source, landed or in the batch at hand. Call drop_repeats, then note, for each part."""
+    """The lines of one source, landed or in the batch at hand. Call begin for each batch; drop_repeats, then note, for
+    each part; drop_overtaken and close_batch at the end of the batch.
+    """
 
     def __init__(self, source: str, line_format: LineFormat, landing: Landing, ledger: Ledger) -> None:
         self._source, self._format = source, line_format
@@ -38,6 +53,14 @@ class KnownLines:
         self._pointers: dict[str, PointerIndex] = {}
         self._extents: dict[str, tuple[int, int]] = {}
         self._runs: dict[str, list[PointerRun]] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """A batch begins: what others have committed by now is known to it."""
+        self._batch_runs: dict[str, list[PointerRun]] = {}
+        if self._ledger.is_shared:
+            self._compared_through = self._ledger.last_batch_id()
+            self._pointers = {}
 
     def drop_repeats(self, unit: Unit, path: Path) -> Repeats:
         """Take out of a part the lines that came before: in it, in this batch or in any landed part."""
@@ -73,17 +96,76 @@ class KnownLines:
         extents = dict(self._extents) if path is not None else {}
         for server, of_server in runs.items():
             self._index(server).add(of_server)
+            if self._ledger.is_shared:
+                self._batch_runs.setdefault(server, []).extend(of_server)
             extents[server] = min(run.first for run in of_server), max(run.last for run in of_server)
         for scope, (first, last) in extents.items():
             low, high = commit.extents.get(scope, (first, last))
             commit.extents[scope] = min(first, low), max(last, high)
         self._extents, self._runs = {}, {}
 
+    def drop_overtaken(self, unit: Unit, commit: Commit) -> Overtaken:
+        """Take out of the batch's parts what others have landed since it began, or since the last call."""
+        found, through = Overtaken(), self._compared_through
+        self._compared_through = self._ledger.last_batch_id()
+        if self._compared_through == through:
+            return found
+        paths: set[str] = set()
+        for scope, (first, last) in commit.extents.items():
+            paths.update(self._ledger.parts_within(self._source, scope, first, last, after=through))
+        # The pointers that others have seen, without those of this batch.
+        self._pointers = {}
+        later = [str(self._landing.root / path) for path in sorted(paths)]
+        for place in reversed(range(len(unit.parts) if later else 0)):
+            if unit.parts[place][0] == self._source:
+                self._drop_from(unit, place, later, commit, found)
+        self._runs = {}
+        return found
+
+    def _drop_from(self, unit: Unit, place: int, later: list[str], commit: Commit, found: Overtaken) -> None:
+        source, part = unit.parts[place]
+        path = unit.folder / source / part.path
+        if self._format.has_pointers:
+            _, suspects = self._by_pointer(f"read_parquet({literal(str(path))})")
+            self._con.register("suspects", suspects)
+            is_suspect = "(server, pointer) in (select (server, pointer) from suspects)"
+        else:
+            first, last = commit.extents[EVERYWHERE]
+            is_suspect = f"epoch_us(occurred_at) between {first} and {last}"
+        before = path.with_suffix(".before")
+        before.hardlink_to(path)
+        repeats = self._rewritten(unit, path, later, is_suspect)
+        if repeats.row_count:
+            found.rows += repeats.row_count
+            found.lines += self._lines_in(before, repeats.lines)
+            unit.renew(place, part.row_count - repeats.row_count)
+        before.unlink()
+        if self._format.has_pointers:
+            self._con.unregister("suspects")
+
+    def _lines_in(self, path: Path, wanted: list[tuple[int, int]]) -> list[tuple]:
+        """These lines (file_id, line_number) of a part, as Overtaken has them."""
+        self._con.execute("create or replace temp table wanted_lines (file_id bigint, line_number bigint)")
+        self._con.execute(
+            "insert into wanted_lines select unnest(?::bigint[]), unnest(?::bigint[])",
+            [[file_id for file_id, _ in wanted], [line_number for _, line_number in wanted]],
+        )
+        return self._con.execute(
+            "select file_id, any_value(source_file), line_number, any_value(byte_offset), any_value(terminator),"
+            f" any_value({line_sql(self._source)}) from read_parquet({literal(str(path))})"
+            " semi join wanted_lines using (file_id, line_number) group by file_id, line_number order by 1, 3"
+        ).fetchall()
+
     def close_batch(self, commit: Commit) -> None:
         """Give the batch the merged runs that its pointers have altered."""
-        if self._format.has_pointers:
-            for server, (first, last) in commit.extents.items():
-                commit.pointer_runs[server] = self._index(server).around(first, last)
+        if not self._format.has_pointers:
+            return
+        if self._ledger.is_shared:
+            self._pointers = {}
+            for server, runs in self._batch_runs.items():
+                self._index(server).add(runs)
+        for server, (first, last) in commit.extents.items():
+            commit.pointer_runs[server] = self._index(server).around(first, last)
 
     def _by_pointer(self, part: str) -> tuple[dict[str, tuple[int, int]], pa.Table]:
         """What a part may have in common with others (server to first and last pointer), and the lines that may be

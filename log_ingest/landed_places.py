@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 OWNER_FILE = "owner.txt"
 OWNER_FACT = "landed_owner"
+_WORKER = "worker-"
 _BATCH = re.compile(f"(?:{'|'.join((*LANDED_SCHEMAS, FROZEN))})/batch_id=([0-9]+)/.+", re.DOTALL)
 
 
@@ -63,14 +64,16 @@ class LandedPlace(Protocol):
     def remove(self, path: str) -> None: ...
 
 
-def landed_place(landed: Location, warehouse_dir: Path) -> LandedPlace:
-    """The place of a location. Raises IngestError where its name cannot be used."""
+def landed_place(landed: Location, warehouse_dir: Path | None = None) -> LandedPlace:
+    """The place of a location. warehouse_dir: may be left out by who only reads. Raises IngestError where its name
+    cannot be used.
+    """
     if any(character in str(landed) for character in GLOB_CHARACTERS):
         raise IngestError(f"{landed}: a landed location may not contain any of {GLOB_CHARACTERS}; move it")
     if isinstance(landed, ObjectUrl):
         from log_ingest.object_store import ObjectStore
 
-        return ObjectPlace(ObjectStore(landed), warehouse_dir / "work" / "landing")
+        return ObjectPlace(ObjectStore(landed), (warehouse_dir or Path()) / "work" / "landing")
     return FolderPlace(landed)
 
 
@@ -89,33 +92,50 @@ def claim(place: LandedPlace, ledger: Ledger) -> None:
         return
     if mark:
         raise IngestError(
-            f"{place.root} belongs to another warehouse than {ledger.path}; set MTW_LANDED_DIR to a place of its own,"
+            f"{place.root} belongs to another warehouse than {ledger.place}; set MTW_LANDED_DIR to a place of its own,"
             " or bring back the ledger that goes with it"
         )
     newest = ledger.parts()[-1:]
     if newest and not place.has(newest[0]["path"]):
         raise IngestError(
-            f"{place.root} does not hold the batches of {ledger.path}; copy the landed files there, or set"
+            f"{place.root} does not hold the batches of {ledger.place}; copy the landed files there, or set"
             " MTW_LANDED_DIR back to where they are"
         )
     if not newest and next(place.batch_paths(), None) is not None:
         raise IngestError(
-            f"{place.root} holds batches that {ledger.path} does not know; set MTW_LANDED_DIR to an empty place, or"
+            f"{place.root} holds batches that {ledger.place} does not know; set MTW_LANDED_DIR to an empty place, or"
             " bring back the ledger that goes with it"
         )
     own = own or uuid4().hex
     ledger.set_fact(OWNER_FACT, own)
-    place.temp.mkdir(parents=True, exist_ok=True)
-    draft = place.temp / uuid4().hex
+    temp = temp_of(place, ledger)
+    temp.mkdir(parents=True, exist_ok=True)
+    draft = temp / uuid4().hex
     draft.write_text(f"{own}\n")
     place.take(draft, OWNER_FILE)
 
 
+def temp_of(place: LandedPlace, ledger: Ledger) -> Path:
+    """Where this process writes files first: a folder of its own where others may be at work."""
+    return place.temp / f"{_WORKER}{ledger.worker_id}" if ledger.is_shared else place.temp
+
+
 def clear(place: LandedPlace, ledger: Ledger) -> None:
-    """Remove temp files, and what a run that died next to its ledger row left: files of batches that do not exist,
-    files that took the place of others or gave it up, and puts that were still on their way.
+    """Remove temp files of processes that ended, and what one left that died next to its ledger row."""
+    if not ledger.is_shared:
+        shutil.rmtree(place.temp, ignore_errors=True)
+    elif place.temp.is_dir():
+        alive = {f"{_WORKER}{number}" for number in ledger.workers()}
+        for path in place.temp.iterdir():
+            if path.name not in alive:
+                shutil.rmtree(path, ignore_errors=True)
+    sweep(place, ledger)
+
+
+def sweep(place: LandedPlace, ledger: Ledger) -> None:
+    """Remove files of batches that do not exist, files that took the place of others or gave it up, and puts that were
+    still on their way. In a shared ledger: while nobody else is committing.
     """
-    shutil.rmtree(place.temp, ignore_errors=True)
     known = {part["path"] for part in ledger.parts()}
     for path in [path for path in place.batch_paths() if path not in known]:
         place.remove(path)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import BATCHES_SCHEMA, EMPTY_BATCH, LANDED_SCHEMAS
-from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place
+from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place, sweep, temp_of
 from log_ingest.late_lines import LateLines
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
@@ -37,12 +37,14 @@ class Landing:
         own = warehouse_dir / "landed"
         self.place = landed_place(landed or own, warehouse_dir)
         self.root = self.place.root
-        self._temp = self.place.temp
+        self._temp = temp_of(self.place, ledger)
         self._ledger = ledger
-        if self.root != own or ledger.fact(OWNER_FACT):
-            claim(self.place, ledger)
-        clear(self.place, ledger)
-        self._write_base_files()
+        with ledger.committing():
+            # A ledger in the same folder needs no mark to be told from others.
+            if self.root != own or ledger.is_shared or ledger.fact(OWNER_FACT):
+                claim(self.place, ledger)
+            clear(self.place, ledger)
+            self._write_base_files()
         self.con = duckdb.connect(":memory:")
         self.con.execute("set TimeZone = 'UTC'")
         self.con.execute("set preserve_insertion_order = true")
@@ -58,6 +60,8 @@ class Landing:
 
     def close(self) -> None:
         self.con.close()
+        if self._ledger.is_shared:
+            shutil.rmtree(self._temp, ignore_errors=True)
 
     def new_unit(self) -> "Unit":
         """A place for the parts of one batch to come."""
@@ -70,9 +74,15 @@ class Landing:
 
     def commit(self, unit: "Unit", commit: Commit) -> int | None:
         """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""
+        with self._ledger.committing():
+            return self._commit(unit, commit)
+
+    def _commit(self, unit: "Unit", commit: Commit) -> int | None:
         batch_id = None
         if unit.parts or unit.replacements:
             batch_id = self._ledger.last_batch_id() + 1
+            if self._ledger.begin_batch(batch_id):
+                sweep(self.place, self._ledger)
             commit.replaced = unit.place_replacements(batch_id)
             for source in sorted({source for source, _ in unit.parts}):
                 self.place.take_batch(unit.folder / source, f"{source}/batch_id={batch_id}")
@@ -130,10 +140,11 @@ class Unit:
         self.parts: list[tuple[str, Part]] = []
         self.replacements: dict[str, Part] = {}
         self._landing = landing
+        self._emptied = 0
 
     def new_path(self, source: str) -> Path:
         """Where the next part of a source goes; call add once it is written."""
-        path = self.folder / source / f"part-{len(self.parts)}.parquet"
+        path = self.folder / source / f"part-{len(self.parts) + self._emptied}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -163,6 +174,18 @@ class Unit:
             return
         fsync(path)
         self.parts.append((source, Part(path.name, _digest(path), row_count)))
+
+    def renew(self, place: int, row_count: int) -> None:
+        """Take in that rows were taken out of the part at this place of `parts`; without rows it is no part."""
+        source, part = self.parts[place]
+        path = self.folder / source / part.path
+        if row_count:
+            fsync(path)
+            self.parts[place] = (source, Part(part.path, _digest(path), row_count))
+        else:
+            del self.parts[place]
+            self._emptied += 1
+            path.unlink()
 
     def replace(self, part: str, path: Path, row_count: int) -> None:
         """Let a written part take the place of one that exists (its ledger path), in the same batch."""

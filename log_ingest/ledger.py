@@ -1,20 +1,22 @@
 """The ledger: which contents and files were taken in, in which batch, with which totals and digests.
 
-Belongs here: the SQLite schema, its transactions and its questions. Does not: reading files, writing Parquet.
-What is not in the ledger does not exist: a commit is one SQLite transaction, made after the Parquet is on disk.
+Belongs here: the schema, its transactions and its questions. Does not: reading files, writing Parquet, what SQLite and
+PostgreSQL have not in common (ledger_database).
+What is not in the ledger does not exist: a commit is one transaction, made after the Parquet is on disk.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
-from log_ingest import migrations
+from log_ingest import ledger_database, migrations
 from log_ingest.errors import IngestError
 from log_ingest.files import Fingerprint
+from log_ingest.ledger_database import AT_WORK, COMMITTING, SCHEMA, LedgerPlace, PostgresDatabase, Row
 from log_ingest.pointers import Gap, PointerIndex, PointerRun
 
 # Format 2. Whatever came later is a step in log_ingest.migrations, which every new ledger goes through as well.
@@ -108,6 +110,21 @@ create table pointer_runs (
 ) strict;
 """
 
+# What only a ledger has that several processes write to.
+_SHARED_SCHEMA = """
+create sequence file_ids;
+create sequence worker_ids as integer cycle;
+-- What a process is taking in, so that no other one does: paths, and beginnings of contents.
+create table claims (
+    source text not null,
+    what text not null,
+    worker_id integer not null,
+    primary key (source, what)
+) strict;
+"""
+
+_BEGUN = "begun_batch"
+"""The fact that names the batch whose files are being put in place."""
 
 SALT = "salt"
 """The fact that digests of persons in frozen rows are made with."""
@@ -130,7 +147,7 @@ class Tally:
     suppressed: int = 0
 
     @classmethod
-    def of_row(cls, row: sqlite3.Row) -> "Tally":
+    def of_row(cls, row: Row) -> "Tally":
         return cls(*(row[name] for name in TALLY_COLUMNS))
 
     def values(self) -> list[int]:
@@ -259,38 +276,57 @@ class Purge:
     refusals: dict[str, str] = field(default_factory=dict)
 
 
-class Ledger:
-    """The open ledger of one warehouse. Use as a context manager. Only one writer at a time (the run's lock)."""
+def exists(place: LedgerPlace) -> bool:
+    """Whether there is a ledger. Raises IngestError where a database cannot be asked."""
+    if isinstance(place, Path):
+        return place.exists()
+    with closing(ledger_database.connect(place, read_only=True)) as db:
+        return ledger_database.has_table(db, "facts")
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
+
+class Ledger:
+    """The open ledger of one warehouse. Use as a context manager.
+
+    In SQLite there is only one writer at a time (the run's lock). is_shared: in PostgreSQL, where others may take lines
+    in at the same time; then what is read of it may be another thing a moment later, but for who is `committing`.
+    """
+
+    def __init__(self, place: LedgerPlace, *, read_only: bool = False) -> None:
+        self.place = place
+        self._worker_id: int | None = None
+        self._commits_held = 0
         try:
-            if read_only:
-                self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._db = sqlite3.connect(path, isolation_level=None)
-                self._db.execute("pragma journal_mode = wal")
-                self._db.execute("pragma synchronous = full")
-            self._db.execute("pragma foreign_keys = on")
-            self._db.row_factory = sqlite3.Row
-            self._open(read_only)
+            self._db = ledger_database.connect(place, read_only=read_only)
+            try:
+                with self.committing() if not read_only else nullcontext():
+                    self._open(read_only)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
-            raise IngestError(f"the ledger {path} cannot be used ({error}); restore it from a backup") from error
+            raise IngestError(f"the ledger {place} cannot be used ({error}); restore it from a backup") from error
+
+    @property
+    def is_shared(self) -> bool:
+        return isinstance(self._db, PostgresDatabase)
 
     def _open(self, read_only: bool) -> None:
         found = migrations.stored_format(self._db)
         if found is None:
             if read_only:
-                raise IngestError(f"{self.path} is not a ledger; run: mtw run")
+                raise IngestError(f"{self.place} is not a ledger; run: mtw run")
             with self._transaction():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
+                if self.is_shared:
+                    self._db.execute(f"create schema if not exists {SCHEMA}")
+                ledger_database.create(self._db, _SCHEMA)
+                if self.is_shared:
+                    ledger_database.create(self._db, _SHARED_SCHEMA)
                 migrations.apply(self._db, migrations.OLDEST_FORMAT)
             return
-        migrations.check(found, self.path, read_only=read_only)
+        migrations.check(found, self.place, read_only=read_only)
         if found < migrations.FORMAT:
-            migrations.keep(self._db, self.path, found)
+            if isinstance(self.place, Path) and isinstance(self._db, sqlite3.Connection):
+                migrations.keep(self._db, self.place, found)
             with self._transaction():
                 migrations.apply(self._db, found)
 
@@ -302,13 +338,77 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("begin immediate")
+        self._db.execute("begin" if self.is_shared else "begin immediate")
         try:
             yield
         except BaseException:
-            self._db.execute("rollback")
+            with suppress(IngestError):  # where the connection is gone, so is the transaction
+                self._db.execute("rollback")
             raise
         self._db.execute("commit")
+
+    # -- beside others, in a shared ledger
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Nobody else adds a batch, or touches what is landed, meanwhile. May be entered again by who is inside."""
+        if not isinstance(self._db, PostgresDatabase):
+            yield
+            return
+        if not self._commits_held:
+            self._db.lock(COMMITTING, seconds=None)
+        self._commits_held += 1
+        try:
+            yield
+        finally:
+            self._commits_held -= 1
+            if not self._commits_held:
+                self._db.unlock(COMMITTING)
+
+    @property
+    def worker_id(self) -> int:
+        """The number by which this process is known as at work, from the first use on and until the ledger closes."""
+        assert isinstance(self._db, PostgresDatabase)
+        if self._worker_id is None:
+            number = self._db.execute("select nextval('worker_ids')").fetchone()[0]
+            self._db.lock(AT_WORK, number)
+            self._worker_id = number
+        return self._worker_id
+
+    def workers(self) -> set[int]:
+        """Who is at work now: their numbers. A process that died is none of them."""
+        return self._db.lock_numbers(AT_WORK) if isinstance(self._db, PostgresDatabase) else set()
+
+    def claim(self, source: str, wanted: Collection[str]) -> set[str]:
+        """Claim these for this process; returns which of them it has now, those that it had before among them.
+
+        What a process claimed that is not at work any more is free.
+        """
+        self._db.execute("delete from claims where worker_id <> all(?::bigint[])", [sorted(self.workers())])
+        # All in one order: two who claim at once never wait for each other.
+        self._db.execute(
+            "insert into claims select ?, unnest(?::text[]), ? on conflict do nothing",
+            [source, sorted(wanted), self.worker_id],
+        )
+        found = self._db.execute("select what from claims where source = ? and worker_id = ?", [source, self.worker_id])
+        return {row[0] for row in found} & set(wanted)
+
+    def give_back(self, source: str, claimed: Collection[str]) -> None:
+        """Others may have these."""
+        self._db.execute(
+            "delete from claims where source = ? and what = any(?::text[]) and worker_id = ?",
+            [source, sorted(claimed), self.worker_id],
+        )
+
+    def begin_batch(self, batch_id: int) -> bool:
+        """Note that files of a batch are about to be put in place. True where somebody began so and did not come to
+        the commit: then there are files of a batch that does not exist.
+        """
+        if not self.is_shared:
+            return False  # who opens the landed rows looks for them
+        is_left = bool(self.fact(_BEGUN))
+        self.set_fact(_BEGUN, str(batch_id))
+        return is_left
 
     # -- small facts and runs
 
@@ -317,7 +417,9 @@ class Ledger:
         return row["value"] if row else default
 
     def set_fact(self, name: str, value: str) -> None:
-        self._db.execute("insert or replace into facts values (?, ?)", [name, value])
+        self._db.execute(
+            "insert into facts values (?, ?) on conflict (name) do update set value = excluded.value", [name, value]
+        )
 
     def facts_like(self, beginning: str) -> list[tuple[str, str]]:
         """Name and value of the facts whose names begin so."""
@@ -327,12 +429,16 @@ class Ledger:
         return [tuple(row) for row in rows]
 
     def start_run(self, run_id: str) -> None:
-        self._db.execute("insert or replace into runs values (?, ?, null, null)", [run_id, _now()])
+        self._db.execute(
+            "insert into runs values (?, ?, null, null) on conflict (run_id) do update set"
+            " started_at = excluded.started_at, finished_at = null, outcome = null",
+            [run_id, _now()],
+        )
 
     def finish_run(self, run_id: str, outcome: str) -> None:
         self._db.execute("update runs set finished_at = ?, outcome = ? where run_id = ?", [_now(), outcome, run_id])
 
-    def last_run(self) -> sqlite3.Row | None:
+    def last_run(self) -> Row | None:
         return self._db.execute("select * from runs order by started_at desc limit 1").fetchone()
 
     # -- what is known of files
@@ -363,7 +469,24 @@ class Ledger:
         )
         return [_content(row) for row in rows]
 
+    def held_files(self, source: str) -> set[int]:
+        """The contents of a source that hold bytes behind their last line end."""
+        rows = self._db.execute("select file_id from contents where source = ? and held_bytes > 0", [source])
+        return {row[0] for row in rows}
+
+    def path_states(self, source: str, names: Collection[str]) -> dict[str, PathState]:
+        """What is known of these paths."""
+        rows = self._db.execute(
+            f"select * from paths where source = ? and name in ({_marks(len(names))})", [source, *names]
+        )
+        return {row["name"]: _path_state(row) for row in rows}
+
     def next_file_id(self) -> int:
+        """A number for a content. In a shared ledger nobody else gets the same; otherwise, until it is committed, the
+        next call gives it again.
+        """
+        if self.is_shared:
+            return self._db.execute("select nextval('file_ids')").fetchone()[0]
         return self._db.execute("select coalesce(max(file_id), 0) + 1 from contents").fetchone()[0]
 
     def note_paths(self, paths: Iterable[PathState]) -> None:
@@ -384,15 +507,16 @@ class Ledger:
     def batch_ids(self) -> set[int]:
         return {row[0] for row in self._db.execute("select batch_id from batches")}
 
-    def batches(self) -> list[sqlite3.Row]:
+    def batches(self) -> list[Row]:
         return self._db.execute("select * from batches order by batch_id").fetchall()
 
-    def parts(self, *, source: str | None = None, after: int = 0) -> list[sqlite3.Row]:
+    def parts(self, *, source: str | None = None, after: int = 0) -> list[Row]:
         """The parts of all batches of a source after a batch id, in order."""
+        of_source, values = ("", []) if source is None else (" and source = ?", [source])
         return self._db.execute(
             "select parts.*, source from parts join batches using (batch_id)"
-            " where batch_id > ? and (? is null or source = ?) order by batch_id, path",
-            [after, source, source],
+            f" where batch_id > ?{of_source} order by batch_id, path",
+            [after, *values],
         ).fetchall()
 
     def commit(self, batch_id: int | None, commit: Commit) -> None:
@@ -436,6 +560,8 @@ class Ledger:
                 self.set_fact(name, value)
             self._write_erasure(commit)
             self._write_purge(commit)
+            if self.is_shared:
+                self._db.execute("delete from facts where name = ?", [_BEGUN])
 
     # -- erasures
 
@@ -457,9 +583,10 @@ class Ledger:
         return self._db.execute("select 1 from suppression_marks limit 1").fetchone() is not None
 
     def _write_erasure(self, commit: Commit) -> None:
-        self._db.executemany("insert or ignore into suppression_marks values (?, ?)", sorted(commit.marks))
+        self._db.executemany("insert into suppression_marks values (?, ?) on conflict do nothing", sorted(commit.marks))
         self._db.executemany(
-            "insert into erased_lines values (?, ?) on conflict (file_id) do update set lines = lines + excluded.lines",
+            "insert into erased_lines values (?, ?) on conflict (file_id) do update set"
+            " lines = erased_lines.lines + excluded.lines",
             list(commit.erased_lines.items()),
         )
         if erasure := commit.erasure:
@@ -473,14 +600,14 @@ class Ledger:
 
     # -- purges
 
-    def purges(self) -> list[sqlite3.Row]:
+    def purges(self) -> list[Row]:
         """All purges, oldest first, with delivery_count."""
         return self._db.execute(
             "select purges.*, (select count(*) from purged_deliveries where purged_deliveries.purge_id ="
             " purges.purge_id) as delivery_count from purges order by purged_at, kind, purge_id"
         ).fetchall()
 
-    def purged_deliveries(self, kind: str | None = None) -> list[sqlite3.Row]:
+    def purged_deliveries(self, kind: str | None = None) -> list[Row]:
         """Every delivery of which something is gone, of a kind or of any, with its purge, by id and kind."""
         of_kind, values = ("", []) if kind is None else (" where kind = ?", [kind])
         return self._db.execute(
@@ -528,7 +655,8 @@ class Ledger:
             )
             self._db.executemany(
                 "insert into refusals values (?, ?) on conflict (person_key) do update set"
-                " refused_at = min(refused_at, excluded.refused_at)",
+                " refused_at = case when excluded.refused_at < refusals.refused_at then excluded.refused_at"
+                " else refusals.refused_at end",
                 list(purge.refusals.items()),
             )
         self._db.executemany(
@@ -568,41 +696,43 @@ class Ledger:
     def servers(self) -> list[str]:
         return [row[0] for row in self._db.execute("select distinct server from pointer_runs order by 1")]
 
-    def parts_within(self, source: str, scope: str, first: int, last: int) -> list[str]:
-        """Landed parts of a line source whose batches may hold lines of the scope at positions first..last."""
+    def parts_within(self, source: str, scope: str, first: int, last: int, *, after: int = 0) -> list[str]:
+        """Landed parts of a line source whose batches may hold lines of the scope at positions first..last. after: a
+        batch id; only those of later batches.
+        """
         rows = self._db.execute(
-            "select path from parts join batch_extents using (batch_id)"
-            " where source = ? and scope = ? and first_position <= ? and last_position >= ? and path like ? || '/%'",
-            [source, scope, last, first, source],
+            "select path from parts join batch_extents using (batch_id) where source = ? and scope = ?"
+            " and first_position <= ? and last_position >= ? and path like ? and batch_id > ?",
+            [source, scope, last, first, f"{source}/%", after],
         )
         return [row[0] for row in rows]
 
     # -- totals, for status
 
-    def totals(self) -> list[sqlite3.Row]:
+    def totals(self) -> list[Row]:
         """Per source: contents and their lines."""
-        sums = ", ".join(f"sum({name}) as {name}" for name in (*TALLY_COLUMNS, "held_bytes"))
+        sums = ", ".join(f"cast(sum({name}) as bigint) as {name}" for name in (*TALLY_COLUMNS, "held_bytes"))
         return self._db.execute(
-            f"select source, count(*) as files, {sums}, sum(content_bytes) as bytes from contents"
+            f"select source, count(*) as files, {sums}, cast(sum(content_bytes) as bigint) as bytes from contents"
             " group by source order by source"
         ).fetchall()
 
     def copies(self) -> dict[str, int]:
         """Per source: paths that hold a content already known under another path."""
         rows = self._db.execute("select source, count(*) from paths where role = 'copy' group by source")
-        return dict(row for row in rows.fetchall())
+        return {row["source"]: row[1] for row in rows}
 
     def contents(self) -> list[Content]:
         return [_content(row) for row in self._db.execute("select * from contents order by file_id")]
 
-    def files(self) -> list[sqlite3.Row]:
+    def files(self) -> list[Row]:
         """Every content with its totals and copy_count: further paths that hold the same."""
         return self._db.execute(
             "select contents.*, (select count(*) from paths where paths.file_id = contents.file_id"
             " and role = 'copy') as copy_count from contents order by file_id"
         ).fetchall()
 
-    def problem_rows(self) -> list[sqlite3.Row]:
+    def problem_rows(self) -> list[Row]:
         """Paths that could not be read: source, name, problem, changed_at."""
         return self._db.execute("select * from paths where role = 'problem' order by source, name").fetchall()
 
@@ -618,7 +748,9 @@ class Ledger:
         return names
 
     def is_whole(self) -> bool:
-        """False where the file is damaged or rows belong to none."""
+        """False where the file is damaged or rows belong to none. A server looks after that by itself."""
+        if self.is_shared:
+            return True
         is_sound = self._db.execute("pragma integrity_check").fetchone()[0] == "ok"
         return is_sound and self._db.execute("pragma foreign_key_check").fetchone() is None
 
@@ -635,7 +767,7 @@ class Ledger:
         """The latest moment (UTC) at which anything was committed or begun, by the clock of then."""
         row = self._db.execute(
             "select max(at) from"
-            " (select max(committed_at) as at from batches union all select max(started_at) from runs)"
+            " (select max(committed_at) as at from batches union all select max(started_at) from runs) as times"
         ).fetchone()
         return datetime.fromisoformat(row[0]) if row[0] else None
 
@@ -669,8 +801,8 @@ class Ledger:
             "insert into paths values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " on conflict (source, name) do update set file_id = excluded.file_id, role = excluded.role,"
             " problem = excluded.problem, seen_at = excluded.seen_at,"
-            " changed_at = iif(paths.size = excluded.size and paths.mtime_ns = excluded.mtime_ns,"
-            " paths.changed_at, excluded.changed_at),"
+            " changed_at = case when paths.size = excluded.size and paths.mtime_ns = excluded.mtime_ns"
+            " then paths.changed_at else excluded.changed_at end,"
             " size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode",
             [
                 (
@@ -701,13 +833,13 @@ class Ledger:
         )
 
 
-def _path_state(row: sqlite3.Row) -> PathState:
+def _path_state(row: Row) -> PathState:
     fingerprint = Fingerprint(row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"])
     changed_at = datetime.fromisoformat(row["changed_at"])
     return PathState(row["source"], row["name"], fingerprint, row["role"], row["file_id"], row["problem"], changed_at)
 
 
-def _content(row: sqlite3.Row) -> Content:
+def _content(row: Row) -> Content:
     return Content(
         source=row["source"],
         name=row["name"],

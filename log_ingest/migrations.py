@@ -5,7 +5,8 @@ the tables mean (ledger). What follows from the landed rows has no format: model
 them.
 
 A new format is a new last entry of MIGRATIONS, never a change of an older one; a new ledger goes through all of them.
-Steps run under the pipeline's lock, all in one transaction: a ledger has its old format or the new one.
+Steps run under the pipeline's lock, all in one transaction: a ledger has its old format or the new one. A ledger in
+PostgreSQL begins with the newest format and takes the same steps; its copy from before is what its backup holds.
 """
 
 import os
@@ -16,7 +17,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from log_ingest import ledger_database
 from log_ingest.errors import IngestError
+from log_ingest.ledger_database import Database, LedgerPlace
 
 OLDEST_FORMAT = 2
 """The oldest format that can be brought up to date. It is also what the ledger's own schema makes."""
@@ -134,20 +137,20 @@ FORMAT = MIGRATIONS[-1].to_format
 """What this program reads and writes."""
 
 
-def format_of(ledger: Path) -> int | None:
-    """The format of a ledger's file, without changing it; None where it is none. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as db:
+def format_of(ledger: LedgerPlace) -> int | None:
+    """The format of a ledger, without changing it; None where it is none. Raises sqlite3.Error, IngestError."""
+    with closing(ledger_database.connect(ledger, read_only=True)) as db:
         return stored_format(db)
 
 
-def stored_format(db: sqlite3.Connection) -> int | None:
-    if not db.execute("select 1 from sqlite_master where name = 'facts'").fetchone():
+def stored_format(db: Database) -> int | None:
+    if not ledger_database.has_table(db, "facts"):
         return None
     row = db.execute("select value from facts where name = 'format_version'").fetchone()
     return int(row[0]) if row and str(row[0]).isdigit() else 0
 
 
-def check(found: int, ledger: Path, *, read_only: bool) -> None:
+def check(found: int, ledger: LedgerPlace, *, read_only: bool) -> None:
     """Raises IngestError where this program cannot work with a ledger of that format."""
     if found > FORMAT:
         raise IngestError(
@@ -182,16 +185,18 @@ def keep(db: sqlite3.Connection, ledger: Path, found: int) -> None:
     draft.replace(target)
 
 
-def apply(db: sqlite3.Connection, found: int) -> None:
+def apply(db: Database, found: int) -> None:
     """All steps from a format to FORMAT, within the transaction that the caller has begun."""
     for migration in MIGRATIONS:
         if migration.to_format > found:
-            for statement in migration.statements.split(";\n"):
-                if statement.strip():
-                    db.execute(statement)
-    db.execute("insert or replace into facts values ('format_version', ?)", [str(FORMAT)])
+            ledger_database.create(db, migration.statements)
     db.execute(
-        "insert or replace into format_history values (?, ?, ?)",
+        "insert into facts values ('format_version', ?) on conflict (name) do update set value = excluded.value",
+        [str(FORMAT)],
+    )
+    db.execute(
+        "insert into format_history values (?, ?, ?) on conflict (format) do update set since = excluded.since,"
+        " release = excluded.release",
         [FORMAT, datetime.now(UTC).isoformat(timespec="seconds"), _release()],
     )
 

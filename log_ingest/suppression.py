@@ -123,7 +123,7 @@ class Suppression:
         self._kinds = {kind for kind, _ in self._marks}
         if key.check_mark() not in self._marks:
             raise IngestError(
-                f"{ledger.path.with_name(KEY_NAME)} is not the key of {ledger.path}; restore it from a backup:"
+                f"{KEY_NAME} in the warehouse folder is not the key of {ledger.place}; restore it from a backup:"
                 f" {_WHY_IT_IS_NEEDED}"
             )
         key.define_in(con)

@@ -7,7 +7,7 @@ Does not: the format's patterns (formats), what a file is (identify), lines seen
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from log_ingest.catalog import LineSource
 from log_ingest.errors import UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
 from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
-from log_ingest.framing import Block, Framer, text_array, unfit
+from log_ingest.framing import TERMINATORS, Block, Framer, text_array, unfit
 from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import COPY_OPTIONS, Landing, Unit
@@ -41,6 +41,10 @@ DRIFT_BYTES = 64 * 1024
 """The beginning of a new file that shows whether its format is the known one."""
 
 
+class BatchOvertaken(Exception):
+    """Another process has taken more of a content that this batch goes on with: the batch has to be made anew."""
+
+
 @dataclass(frozen=True)
 class _Placed:
     """A block with its file and the number of its first line among the rows of the part."""
@@ -51,7 +55,11 @@ class _Placed:
 
 
 class LineIntake:
-    """Takes in the files of one line source in one run. Call take for each file, then finish."""
+    """Takes in the files of one line source in one run. Call take for each file, then finish.
+
+    In a shared ledger both may raise BatchOvertaken: call discard, then take the files again that were taken since
+    commit_count last rose.
+    """
 
     def __init__(
         self,
@@ -70,12 +78,14 @@ class LineIntake:
         self.totals = SourceTotals()
         self.batch_ids: list[int] = []
         self.problems: list[str] = []
+        self.commit_count = 0
         self._format = line_format
         self._landing, self._ledger, self._con = landing, ledger, landing.con
         self._run_id, self._settings = run_id, settings
         self._seal_after, self._progress, self._accepts_drift = seal_after, progress, accepts_drift
         self._next_file_id = ledger.next_file_id()
         self._known = KnownLines(source.name, line_format, landing, ledger)
+        self._found: dict[int, object] = {}
         self._start_batch()
         self._start_part()
 
@@ -83,16 +93,13 @@ class LineIntake:
 
     def take(self, file: LandingFile, siblings: Siblings) -> None:
         """Take what is new in one file; a file that cannot be read whole is reported, and the run goes on."""
-        self.totals.files_seen += 1
         state = known_state(file, self.source.name, self._ledger)
         if state is not None and state.role == "problem" and self._accepts_drift:
             state = None  # it may be held for its format alone
-        if state is not None and not self._can_seal(file, state, siblings):
-            self.totals.files_skipped += 1
-            if state.problem:
-                self.problems.append(state.problem)
-            self._progress.advance(self.source.name, file.fingerprint.size, 0, 1)
+        if state is not None and not self.can_seal(file, state, siblings):
+            self.skip(file, state)
             return
+        self.totals.files_seen += 1
         try:
             identity = identify(file, self.source.name, self._ledger, self._by_head)
             sealed = is_sealed(file, siblings, state, self._seal_after)
@@ -109,7 +116,15 @@ class LineIntake:
             self._finish_part()
             self._commit_batch()
 
-    def _can_seal(self, file: LandingFile, state: PathState, siblings: Siblings) -> bool:
+    def skip(self, file: LandingFile, state: PathState) -> None:
+        """Account for a file that is as it was when it was last opened."""
+        self.totals.files_seen += 1
+        self.totals.files_skipped += 1
+        if state.problem:
+            self.problems.append(state.problem)
+        self._progress.advance(self.source.name, file.fingerprint.size, 0, 1)
+
+    def can_seal(self, file: LandingFile, state: PathState, siblings: Siblings) -> bool:
         """True where an unchanged file holds a last line that can be sealed now."""
         if state.role == "problem" or state.file_id is None:
             return False
@@ -127,6 +142,8 @@ class LineIntake:
     def _take_identified(self, file: LandingFile, identity: Identity, sealed: bool, siblings: Siblings) -> None:
         content = identity.content
         role = "origin"
+        if content.file_id and content.file_id not in self._contents:
+            self._found.setdefault(content.file_id, _progress_of(content))
         # A copy whose original is gone was renamed: its last line, if it has no end yet, is sealed here.
         if identity.verdict == "copy" and not (content.held_bytes and self._is_left(content, siblings)):
             role = "copy"
@@ -135,7 +152,7 @@ class LineIntake:
             if not self._accepts_drift:
                 self._check_drift(file)
             content.file_id = self._next_file_id
-            self._next_file_id += 1
+            self._next_file_id = self._ledger.next_file_id() if self._ledger.is_shared else content.file_id + 1
             self.totals.files_new += 1
         if identity.verdict in ("new", "grown") or (role == "origin" and sealed and content.held_bytes):
             self._read(file, content, identity.size, sealed)
@@ -401,6 +418,18 @@ class LineIntake:
         self._batch_bytes = 0
         self._contents: dict[int, Content] = {}
         self._by_head: dict[str, dict[int, Content]] = {}
+        self._known.begin()
+        self._before = replace(self.totals), len(self.problems)
+
+    def discard(self) -> None:
+        """Forget the batch at hand, as if its files had not been taken yet."""
+        self._unit.discard()
+        totals, problem_count = self._before
+        vars(self.totals).update(vars(totals))
+        del self.problems[problem_count:]
+        self._found = {}
+        self._start_batch()
+        self._start_part()
 
     def _remember(self, content: Content) -> None:
         former = self._contents.get(content.file_id)
@@ -413,6 +442,38 @@ class LineIntake:
         return self._commit.takings.setdefault(content.file_id, Tally())
 
     def _commit_batch(self) -> None:
+        if self._ledger.is_shared:
+            self._drop_overtaken()  # as much as can be done while others may commit
+        with self._ledger.committing():
+            if self._ledger.is_shared:
+                self._drop_overtaken()
+                self._check_contents()
+            self._close_batch()
+        self.commit_count += 1
+        self._start_batch()
+
+    def _drop_overtaken(self) -> None:
+        """Take out of the batch, as duplicates, what others have landed since it was compared."""
+        overtaken = self._known.drop_overtaken(self._unit, self._commit)
+        self._commit.accepted_count -= overtaken.rows
+        for file_id, source_file, line_number, offset, terminator, text in overtaken.lines:
+            tally = self._commit.takings[file_id]
+            tally.accepted -= 1
+            if text is None:  # a part of it was of an erased recipient, and the text went with that
+                tally.suppressed += 1
+                continue
+            code = TERMINATORS.index(terminator)
+            self._aside.rows.append(
+                Aside(file_id, source_file, line_number, offset, "duplicate", text.encode(), terminator=code)
+            )
+
+    def _check_contents(self) -> None:
+        """Raises BatchOvertaken where a content is no longer as it was found."""
+        for file_id in self._contents:
+            if file_id in self._found and _progress_of(self._ledger.content(file_id)) != self._found[file_id]:
+                raise BatchOvertaken
+
+    def _close_batch(self) -> None:
         if self._landing.suppression is not None:
             self._aside.rows = self._landing.suppression.keep_aside(self._aside.rows, self._commit, self.source.name)
         for aside in self._aside.rows:
@@ -431,13 +492,18 @@ class LineIntake:
         batch_id = self._landing.commit(self._unit, self._commit)
         if batch_id is not None:
             self.batch_ids.append(batch_id)
-        self._start_batch()
+        self._found = {file_id: _progress_of(content) for file_id, content in self._contents.items()}
 
     def finish(self) -> None:
         """Write what is left."""
         self._finish_part()
         if self._contents or self._commit.paths:
             self._commit_batch()
+
+
+def _progress_of(content: Content) -> tuple[object, ...]:
+    """How far a content was taken in."""
+    return content.framed_bytes, content.framed_digest, content.held_bytes, *content.tally.values()
 
 
 _LINE_BITS = 40
