@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from log_ingest.ingest import LEDGER_NAME
-from log_ingest.ledger import Content, Ledger
+from log_ingest.ledger import Content, Ledger, exists
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.pointers import Gap
 
 
@@ -53,12 +54,14 @@ class Status:
     last_run: dict[str, str | None] | None = None
 
 
-def collect(warehouse_dir: Path) -> Status:
-    """Read the status without changing anything. Raises IngestError where the ledger is damaged."""
-    path = warehouse_dir / LEDGER_NAME
-    if not path.exists():
+def collect(warehouse_dir: Path, *, ledger_at: LedgerPlace | None = None) -> Status:
+    """Read the status without changing anything. ledger_at: as ingest was given. Raises IngestError where the ledger is
+    damaged.
+    """
+    place = ledger_at or warehouse_dir / LEDGER_NAME
+    if not exists(place):
         return Status()
-    with Ledger(path, read_only=True) as ledger:
+    with Ledger(place, read_only=True) as ledger:
         copies = ledger.copies()
         last_run = ledger.last_run()
         contents = ledger.contents()

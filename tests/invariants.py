@@ -1,6 +1,6 @@
 """The invariants that hold after every ingest, whatever was fed to it. Each raises AssertionError with the file.
 
-`at` is where the landed rows are, None: in the warehouse folder.
+`at` is where the landed rows are, `ledger_at` where the ledger is, None: in the warehouse folder.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.formats.trackinglogd import Trackinglogd
 from log_ingest.ingest import LEDGER_NAME, ingest
 from log_ingest.ledger import Ledger
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.object_store import ObjectStore
 from log_ingest.storage import Location, ObjectUrl, let_read
 
@@ -40,9 +41,9 @@ def query(sql: str, at: Location | None = None) -> list[tuple]:
         return con.execute(sql).fetchall()
 
 
-def assert_accounted(warehouse: Path, at: Location | None = None) -> None:
+def assert_accounted(warehouse: Path, at: Location | None = None, ledger_at: LedgerPlace | None = None) -> None:
     """Invariants 1 and 2: every line has one disposition, and the stored bytes of a log reproduce its digest."""
-    with Ledger(warehouse / LEDGER_NAME, read_only=True) as ledger:
+    with Ledger(ledger_at or warehouse / LEDGER_NAME, read_only=True) as ledger:
         contents = ledger.contents()
         parts = {part["path"]: part["digest"] for part in ledger.parts()}
         erased = ledger.erased_lines()
@@ -96,10 +97,12 @@ def _stored_lines(warehouse: Path, at: Location | None) -> dict[int, list[tuple[
     return found
 
 
-def assert_rerun_changes_nothing(landing: Location, warehouse: Path, at: Location | None = None) -> None:
+def assert_rerun_changes_nothing(
+    landing: Location, warehouse: Path, at: Location | None = None, ledger_at: LedgerPlace | None = None
+) -> None:
     """Invariant 3, for landed data."""
     before = _file_digests(warehouse, at)
-    report = ingest(landing, warehouse, run_id="again", landed_dir=at)
+    report = ingest(landing, warehouse, run_id="again", landed_dir=at, ledger_at=ledger_at)
     assert not report.has_new, report
     assert _file_digests(warehouse, at) == before
 

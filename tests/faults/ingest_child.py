@@ -10,12 +10,12 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from log_ingest import ingest as ingesting
-from log_ingest import ledger
+from log_ingest.ledger_database import PostgresDatabase
 
 STEPS: list[tuple[Any, str]] = [
     (os, "fsync"),
@@ -67,7 +67,18 @@ def interrupt(at: int, action: Callable[[], None], steps: Iterable[tuple[Any, st
         setattr(owner, name, before(getattr(owner, name)))
     Connection.at_step = staticmethod(step)
     connect = sqlite3.connect
-    ledger.sqlite3.connect = lambda *arguments, **keywords: connect(*arguments, factory=Connection, **keywords)  # type: ignore[attr-defined]
+    sqlite3.connect = lambda *arguments, **keywords: connect(*arguments, factory=Connection, **keywords)  # type: ignore
+    execute = PostgresDatabase.execute
+
+    def execute_in_steps(self: PostgresDatabase, statement: str, values: Sequence[object] = ()) -> Any:
+        if statement == "commit":
+            step()
+        done = execute(self, statement, values)
+        if statement == "commit":
+            step()
+        return done
+
+    PostgresDatabase.execute = execute_in_steps  # type: ignore[method-assign]
     return lambda: count
 
 
