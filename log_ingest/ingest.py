@@ -79,7 +79,7 @@ def ingest(
                         *(tuple(sources) if sources is not None else None, accepts_drift),
                     )
                     with let_workers_in(), Workers(job, worker_count - 1, report, progress) as workers:
-                        work.take_beside(report, workers.progress, to_the_end=True)
+                        work.take_beside(report, workers.progress, call_others=workers.start)
                 else:
                     work.take_alone(report, progress)
                 _take_rest(place, landing, ledger, report, sources, progress, settings.ingested_at)

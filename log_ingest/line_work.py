@@ -59,21 +59,25 @@ class LineWork:
         report: IngestReport,
         progress: Progress,
         *,
-        to_the_end: bool,
+        call_others: Callable[[int], None] | None = None,
         gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take in what nobody else takes. to_the_end: come back only when everything is taken, by whomever; else when
-        there is nothing left to claim. gives_way: asked between files, whether to stop where it stands.
+        """Take in what nobody else takes, until there is nothing left to claim.
+
+        call_others: this process is the run's own. It is told how many bytes of files there are to open, for others to
+        help with, and comes back only when everything is taken, by whomever. gives_way: asked now and then, whether to
+        stop where it stands.
         """
         shares = [_Share(*found, self.ledger, self.accepts_drift) for found in self._sources(report, progress)]
-        for share in shares:
-            if to_the_end:
+        if call_others is not None:
+            for share in shares:
                 share.skip_known()
+            call_others(sum(share.left_bytes for share in shares))
         while not gives_way():
             is_left = False
             for share in shares:
                 is_left |= share.take(gives_way)
-            if not (is_left and to_the_end):
+            if not is_left or call_others is None:
                 break
             time.sleep(_PAUSE_SECONDS)
         for share in shares:
@@ -113,6 +117,10 @@ class _Share:
         # Of files whose taking is not committed yet: what was claimed for each.
         self._taken: list[tuple[LandingFile, set[str]]] = []
         self._pending: dict[str, set[str]] = {}
+
+    @property
+    def left_bytes(self) -> int:
+        return sum(file.fingerprint.size for file in self._left)
 
     def skip_known(self) -> None:
         """Account for the files that need not be opened."""

@@ -33,6 +33,9 @@ from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
 from log_ingest.storage import Location, reason
 
+WORTH_A_PROCESS_BYTES = 4 * 1024 * 1024
+"""Of fewer bytes one process makes an end before another is ready to begin."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -64,12 +67,7 @@ def take_turn(
             landing = Landing(job.warehouse_dir, ledger, job.landed_dir)
             try:
                 work = LineWork(place, landing, ledger, job.settings, job.seal_after, job.sources, job.accepts_drift)
-                work.take_beside(
-                    report,
-                    progress or NullProgress(),
-                    to_the_end=False,
-                    gives_way=lambda: is_orphan() or is_waited_for(),
-                )
+                work.take_beside(report, progress or NullProgress(), gives_way=lambda: is_orphan() or is_waited_for())
             finally:
                 landing.close()
     except (duckdb.Error, StorageError) as error:
@@ -92,8 +90,8 @@ def turns(job: Job, *, zones: dict[str, str]) -> Iterator[IngestReport]:
 
 
 class Workers:
-    """Further processes that take in lines while this one does. Leaving the block waits for them and adds what they did
-    to the report. progress: to be used within the block.
+    """Further processes, at most count, that take in lines while this one does. Leaving the block waits for them and
+    adds what they did to the report. progress: to be used within the block.
     """
 
     def __init__(self, job: Job, count: int, report: IngestReport, progress: Progress) -> None:
@@ -102,8 +100,12 @@ class Workers:
         self._processes: list[_Worker] = []
 
     def __enter__(self) -> "Workers":
-        self._processes = [_Worker(self._job, self.progress) for _ in range(self._count)]
         return self
+
+    def start(self, size: int) -> None:
+        """Start as many as are worth the second that it takes. size: of the files to take in, in bytes."""
+        count = min(self._count, size // WORTH_A_PROCESS_BYTES)
+        self._processes = [_Worker(self._job, self.progress) for _ in range(count)]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
