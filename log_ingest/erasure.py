@@ -36,6 +36,7 @@ from log_ingest.frozen import PERSON, person_digest
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import SALT, Commit, Erasure, Ledger
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
@@ -126,6 +127,7 @@ def erase(
     *,
     run_id: str,
     landed_dir: Location | None = None,
+    ledger_at: LedgerPlace | None = None,
     resolved: pa.Table | None = None,
     words: MachineSigns | None = None,
     is_dry: bool = False,
@@ -139,33 +141,20 @@ def erase(
     files cannot be read or written.
     """
     try:
-        return _erased(warehouse_dir, recipients, run_id, landed_dir, resolved, words, is_dry, before_commit)
+        with Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
+            landing = Landing(warehouse_dir, ledger, landed_dir)
+            try:
+                return _Erasure(landing, ledger, recipients, run_id, resolved, words or MachineSigns()).run(
+                    is_dry, before_commit
+                )
+            finally:
+                landing.close()
     except (duckdb.Error, StorageError) as error:
         raise IngestError(f"the erasure failed and changed no landed row: {reason(error)}") from error
     except sqlite3.Error as error:
         raise IngestError(
             f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then erase again"
         ) from error
-
-
-def _erased(
-    warehouse_dir: Path,
-    recipients: Collection[int],
-    run_id: str,
-    landed_dir: Location | None,
-    resolved: pa.Table | None,
-    words: MachineSigns | None,
-    is_dry: bool,
-    before_commit: Callable[[Identifiers], None] | None,
-) -> ErasureReport:
-    with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
-        landing = Landing(warehouse_dir, ledger, landed_dir)
-        try:
-            return _Erasure(landing, ledger, recipients, run_id, resolved, words or MachineSigns()).run(
-                is_dry, before_commit
-            )
-        finally:
-            landing.close()
 
 
 class _Erasure:

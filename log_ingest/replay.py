@@ -19,6 +19,7 @@ from log_ingest.ingest import LEDGER_NAME
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import Landing, Unit
 from log_ingest.ledger import Commit, Ledger, Tally
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.set_aside import DETAILS
 from log_ingest.sqltext import literal
@@ -54,15 +55,16 @@ def replay(
     reason: str | None = None,
     server_time_zones: Mapping[str, str] | None = None,
     landed_dir: Location | None = None,
+    ledger_at: LedgerPlace | None = None,
 ) -> ReplayReport:
     """Read quarantined lines again (all, or those of a source or with a reason code), and held files at the next run.
 
-    landed_dir: as ingest was given. The caller holds the warehouse's lock.
+    landed_dir, ledger_at: as ingest was given. The caller holds the warehouse's lock.
     Raises IngestError where the ledger or the landed folder is unusable.
     """
     report = ReplayReport()
     settings = ParseSettings(datetime.now(UTC).replace(tzinfo=None), dict(server_time_zones or {}))
-    with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
+    with Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
         landing = Landing(warehouse_dir, ledger, landed_dir)
         try:
             for line_source in LINE_SOURCES:

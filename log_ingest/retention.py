@@ -33,6 +33,7 @@ from log_ingest.landed_places import landed_place
 from log_ingest.landing import COPY_OPTIONS, Landing
 from log_ingest.late_lines import LINES_FILE, MESSAGES_FILE, LateLines, landed_messages
 from log_ingest.ledger import SALT, Commit, Ledger, Purge, PurgedDelivery
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, reason
@@ -110,7 +111,13 @@ class PurgeReport:
 
 
 def purge(
-    warehouse_dir: Path, due: Due, *, run_id: str, landed_dir: Location | None = None, is_dry: bool = False
+    warehouse_dir: Path,
+    due: Due,
+    *,
+    run_id: str,
+    landed_dir: Location | None = None,
+    ledger_at: LedgerPlace | None = None,
+    is_dry: bool = False,
 ) -> PurgeReport:
     """Purge what is due. The caller holds the warehouse's lock, has made sure that the published file holds all that
     has landed, and builds everything above anew. A dry run writes nothing.
@@ -118,7 +125,7 @@ def purge(
     Raises IngestError where files cannot be read or written.
     """
     try:
-        with Ledger(warehouse_dir / LEDGER_NAME, read_only=is_dry) as ledger:
+        with Ledger(ledger_at or warehouse_dir / LEDGER_NAME, read_only=is_dry) as ledger:
             if is_dry:
                 return _dry(warehouse_dir, ledger, due, landed_dir)
             landing = Landing(warehouse_dir, ledger, landed_dir)

@@ -14,6 +14,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
+from log_ingest.ledger_database import LedgerPlace
 from log_ingest.sqltext import identifier
 from log_ingest.storage import Location
 from log_ingest.subject import ENTITIES, Subject, line_text
@@ -22,13 +23,15 @@ from log_ingest.suppression import RECIPIENT
 _PROVENANCE = ("source_file", "line_number", "byte_offset", "ingested_at", "file_modified_at")
 
 
-def export(warehouse_dir: Path, recipient: int, *, landed_dir: Location | None = None) -> dict[str, Any]:
+def export(
+    warehouse_dir: Path, recipient: int, *, landed_dir: Location | None = None, ledger_at: LedgerPlace | None = None
+) -> dict[str, Any]:
     """What is held of a recipient: identifiers, and rows by landed source, each with its provenance.
 
     Rows of others whose text mentions the recipient are given by their text alone. Values are those of JSON. The caller
     holds the warehouse's lock. Raises IngestError where the ledger or the landed rows are unusable.
     """
-    with Ledger(warehouse_dir / LEDGER_NAME) as ledger:
+    with Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
         landing = Landing(warehouse_dir, ledger, landed_dir)
         try:
             subject = Subject(landing, ledger, [recipient])

@@ -59,6 +59,7 @@ _SAYS_WHAT_TO_DO = {
     "DbtError",
     "PublishError",
     "IngestError",
+    "LedgerDatabaseError",
     "NotPublishedError",
     "StorageError",
     "PipelineLocked",
@@ -75,6 +76,14 @@ def _settings() -> "Settings":
         return Settings.load()
     except SettingsError as error:
         fail(str(error))
+
+
+def _check_taken_in(settings: "Settings") -> None:
+    """End with one line where there is no ledger yet."""
+    from log_ingest.ledger import exists
+
+    if not exists(settings.ledger):
+        fail(f"nothing was taken in yet ({settings.ledger} does not exist); run: mtw run")
 
 
 def _console() -> "Console":
@@ -343,7 +352,7 @@ def _status(settings: "Settings", *, files: bool) -> None:
     from orchestration.lock import holder
 
     out = _console()
-    found = collect(settings.warehouse_dir)
+    found = collect(settings.warehouse_dir, ledger_at=settings.ledger_url)
     if not found.sources and found.last_batch_id == 0:
         out.print(f"Nothing was taken in yet into {settings.warehouse_dir}. Next: mtw run")
     else:
@@ -525,9 +534,8 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
         names = [line_source.name for line_source in LINE_SOURCES]
         if source is not None and source not in names:
             fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}")
-        if not settings.ledger_path.exists():
-            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
-        with PipelineLock(settings.lock_path):
+        _check_taken_in(settings)
+        with PipelineLock.of(settings):
             report = replay(
                 settings.warehouse_dir,
                 run_id=str(uuid.uuid4()),
@@ -535,6 +543,7 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
                 reason=reason,
                 server_time_zones=settings.zone_by_server(),
                 landed_dir=settings.landed_dir,
+                ledger_at=settings.ledger_url,
             )
         out = _console()
         facts: list[tuple[str, object]] = [
@@ -548,6 +557,32 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
         out.print(view.table("", ("", ""), facts))
         if report.accepted or report.reopened:
             out.print("Next: mtw run")
+
+
+@main.command("ingest-worker")
+@click.option("--once", is_flag=True, help="Take in what is there and nobody else takes, then end.")
+@click.option(
+    "--every", "pause", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Seconds between looks."
+)
+def ingest_worker(once: bool, pause: float) -> None:
+    """Take in lines beside runs and other workers, on this or another machine, until it is ended.
+
+    Needs MTW_LEDGER_URL, and the landing folder and landed rows of the run under the same settings. It never builds or
+    publishes, takes in no reference data, and stands still while a run builds. It may be killed at any moment.
+    """
+    with _one_line_errors():
+        import time
+
+        from orchestration import ingest_worker as worker
+
+        settings = _settings()
+        while True:
+            report = worker.take_turn(settings)
+            for line in worker.told(report):
+                click.echo(line)
+            if once:
+                return
+            time.sleep(pause)
 
 
 RECIPIENT = click.option(
@@ -574,8 +609,7 @@ def erase(recipients: tuple[int, ...], further: tuple[int, ...], dry_run: bool, 
             ids = sorted({privacy.unsigned(number) for number in (*recipients, *further)})
         except ValueError as error:
             fail(str(error), 2)
-        if not settings.ledger_path.exists():
-            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        _check_taken_in(settings)
         report = privacy.erase(settings, ids, is_dry=dry_run)
         out = _console()
         rows = [(name, count) for name, count in report.counts.items() if count]
@@ -627,8 +661,7 @@ def purge(dry_run: bool, verbose: bool) -> None:
         if not periods.days:
             out.print("MTW_KEEP_TRACKING_DAYS is not set: everything is kept for ever, nothing is purged.")
             return
-        if not settings.ledger_path.exists():
-            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        _check_taken_in(settings)
         done = retention.purge(settings, dry_run=dry_run)
         out.print(view.table("To be purged" if dry_run else "Purged", PURGE_HEADER, purge_rows(done)))
         deliveries = purged_delivery_rows(done)
@@ -689,8 +722,7 @@ def export(recipient: int, output: Path | None) -> None:
             number = privacy.unsigned(recipient)
         except ValueError as error:
             fail(str(error), 2)
-        if not settings.ledger_path.exists():
-            fail(f"nothing was taken in yet ({settings.ledger_path} does not exist); run: mtw run")
+        _check_taken_in(settings)
         if output is not None and output.exists():
             fail(f"{output} exists; name a file that does not", 2)
         text = json.dumps(privacy.export(settings, number), ensure_ascii=False, indent=1)
@@ -786,7 +818,13 @@ def demo(events: int, verbose: bool) -> None:
                 f"  {mtw} explain {number}\n"
                 "                            what a number means, and the raw lines that make it\n"
             )
-        out.print(view.table("\nControl totals", STATUS_HEADER, status_rows(collect(settings.warehouse_dir))))
+        out.print(
+            view.table(
+                "\nControl totals",
+                STATUS_HEADER,
+                status_rows(collect(settings.warehouse_dir, ledger_at=settings.ledger_url)),
+            )
+        )
         out.print(
             "\nWhere to look next\n"
             f"  {serving:<26}the Dagster UI on http://127.0.0.1:3000: assets, checks, runs, schedule;\n"

@@ -23,7 +23,8 @@ import duckdb
 from log_ingest import migrations
 from log_ingest.erasure import PENDING
 from log_ingest.errors import IngestError, StorageError
-from log_ingest.ledger import Ledger
+from log_ingest.ledger import Ledger, exists
+from log_ingest.ledger_database import workers_of
 from log_ingest.storage import ObjectUrl
 from log_ingest.suppression import KEY_NAME
 from orchestration import publish
@@ -84,8 +85,8 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     with contextlib.suppress(IngestError, OSError, publish.PublishError):
         publication = publish.current(settings.published_dir)
         seen["the published version"] = publication.published_at.replace(tzinfo=UTC) if publication else None
-        if settings.ledger_path.exists():
-            with Ledger(settings.ledger_path, read_only=True) as ledger:
+        if exists(settings.ledger):
+            with Ledger(settings.ledger, read_only=True) as ledger:
                 seen["a run of this warehouse"] = ledger.newest_time()
     shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     later = {what: at for what, at in seen.items() if at is not None and at > now + CLOCK_TOLERANCE}
@@ -244,34 +245,38 @@ def _dagster_storage(settings: Settings) -> Iterator[Finding]:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    if not settings.ledger_path.exists():
-        yield Finding("ledger", True, "none yet; the first run makes it")
-        return
     try:
-        found = migrations.format_of(settings.ledger_path)
+        if not exists(settings.ledger):
+            yield Finding("ledger", True, "none yet; the first run makes it")
+            return
+        if settings.ledger_url is not None:
+            count = workers_of(settings.ledger_url)
+            beside = f"; {count} processes take part in it now" if count else ""
+            yield Finding("ledger's database", True, f"PostgreSQL, reachable{beside}")
+        found = migrations.format_of(settings.ledger)
         if found is not None and migrations.OLDEST_FORMAT <= found < migrations.FORMAT:
-            kept = migrations.kept_copy(settings.ledger_path, found).name
+            kept = "your dump of it is what you can go back to"
+            if settings.ledger_url is None:
+                kept = f"keeps {migrations.kept_copy(settings.ledger_path, found).name} to go back to"
             yield Finding(
                 "format", True,
-                f"{found}, this program works with {migrations.FORMAT}: the next run brings it up to date and keeps"
-                f" {kept} to go back to ({migrations.GUIDE})",
+                f"{found}, this program works with {migrations.FORMAT}: the next run brings it up to date and"
+                f" {kept} ({migrations.GUIDE})",
             )  # fmt: skip
             return
         if found == migrations.FORMAT:
             yield Finding("format", True, f"{found}, which this program works with")
-        with Ledger(settings.ledger_path, read_only=True) as ledger:
+        with Ledger(settings.ledger, read_only=True) as ledger:
             whole, last = ledger.is_whole(), ledger.last_batch_id()
             unbalanced = ledger.unbalanced() if whole else []
             parts = [row["path"] for row in ledger.parts()] if whole else []
     except sqlite3.Error as error:
-        yield Finding("ledger", False, f"{settings.ledger_path} cannot be read ({error}); restore it from a backup")
+        yield Finding("ledger", False, f"{settings.ledger} cannot be read ({error}); restore it from a backup")
         return
     except (IngestError, OSError) as error:
         yield Finding("ledger", False, str(error))
         return
-    text = (
-        f"whole, last batch {last}" if whole else f"{settings.ledger_path} is damaged; stop runs and restore a backup"
-    )
+    text = f"whole, last batch {last}" if whole else f"{settings.ledger} is damaged; stop runs and restore a backup"
     yield Finding("ledger", whole, text)
     if unbalanced:
         yield Finding(
@@ -293,9 +298,9 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
 
 def _erasure(settings: Settings) -> Iterator[Finding]:
     with contextlib.suppress(IngestError, OSError):
-        if not settings.ledger_path.exists():
+        if not exists(settings.ledger):
             return
-        with Ledger(settings.ledger_path, read_only=True) as ledger:
+        with Ledger(settings.ledger, read_only=True) as ledger:
             erasures, pending, has_marks = ledger.erasures(), ledger.fact(PENDING), ledger.has_marks()
         key = settings.warehouse_dir / KEY_NAME
         if pending:

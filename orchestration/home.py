@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import yaml
 
+from log_ingest.postgres_url import scrubbed
 from orchestration.settings import Settings, SettingsError
 
 SHIPPED = Path(__file__).with_name("dagster.yaml")
@@ -27,7 +28,7 @@ storage:
         env: DAGSTER_HOME
 """
 _POSTGRES = f"""
-# Because {_SETTING} is set. Each of Dagster's processes reads it from its environment: it is written down nowhere.
+# Because {_SETTING}, or MTW_LEDGER_URL, is set. Each of Dagster's processes reads it from its environment: it is written down nowhere.
 storage:
   postgres:
     postgres_url:
@@ -57,7 +58,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
             temporary.replace(path)
     elif settings.dagster_storage_url and not _names_a_storage(found):
         raise SettingsError(
-            f"{_SETTING} is set, but {path} was edited and names no storage: add there what docs/deployment.md shows,"
+            f"{_SETTING} or MTW_LEDGER_URL is set, but {path} was edited and names no storage: add there what docs/deployment.md shows,"
             " or move your changes and remove the file"
         )
     return home
@@ -66,12 +67,18 @@ def prepare_dagster_home(settings: Settings) -> Path:
 def storage_problem(url: str) -> str | None:
     """Why Dagster's PostgreSQL storage cannot be used, as one line without the URL; None where it can."""
     if importlib.util.find_spec("dagster_postgres") is None:
-        return f"{_SETTING} needs dagster-postgres: pip install 'message-tracking-warehouse[postgres]'"
+        return (
+            f"{_SETTING} and MTW_LEDGER_URL need dagster-postgres: pip install 'message-tracking-warehouse[postgres]'"
+            " (or, for Dagster's runs in files beside a ledger in PostgreSQL: MTW_DAGSTER_STORAGE_URL=files)"
+        )
     try:
         psycopg.connect(driverless(url), connect_timeout=_PATIENCE_SECONDS).close()
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        return f"Dagster's storage cannot be reached; check {_SETTING} and the server ({reason})"
+        return (
+            f"Dagster's storage cannot be reached; check {_SETTING} (where it is not set: MTW_LEDGER_URL) and the server"
+            f" ({scrubbed(reason, driverless(url))})"
+        )
     return None
 
 

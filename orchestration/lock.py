@@ -1,15 +1,21 @@
 """The one lock of a warehouse: a kernel lock on a file, so it dies with the process that holds it.
 
-Belongs here: taking it, asking who holds it. Does not: what to do while holding it.
+Where the ledger is in PostgreSQL, other machines may work on it: then that server's locks go with the file's, and die
+with the connection. Belongs here: taking it, asking who holds it. Does not: what to do while holding it.
 """
 
 import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+
+from log_ingest.ledger_database import Gate, PostgresUrl
+from orchestration.settings import Settings
 
 _PATIENCE_SECONDS = 0.5
 
@@ -32,14 +38,47 @@ class Holder:
 class PipelineLock:
     """An exclusive lock on a file, for one holder over all processes and threads. Use as a context manager.
 
-    Raises PipelineLocked when it is held. The file stays behind: removing it would let two holders in.
+    ledger: for one holder over all machines that work on it, too, while no ingest worker takes anything in.
+    Raises PipelineLocked when it is held, IngestError where the ledger's database cannot be asked. The file stays
+    behind: removing it would let two holders in.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, ledger: PostgresUrl | None = None) -> None:
+        self.path, self._ledger = path, ledger
         self._descriptor: int | None = None
+        self._gate: Gate | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "PipelineLock":
+        """The lock of the pipeline: who holds it may change what has landed."""
+        return cls(settings.lock_path, settings.ledger_url)
 
     def acquire(self) -> None:
+        self._acquire_file()
+        try:
+            if self._ledger is not None:
+                self._gate = Gate(self._ledger)
+                if not self._gate.close_for_others():
+                    raise PipelineLocked("locked by a run, an erasure or a purge on another machine")
+        except BaseException:
+            self.release()
+            raise
+
+    def check(self) -> None:
+        """Raises IngestError where the ledger's server has lost the lock: others may have changed what has landed."""
+        if self._gate is not None:
+            self._gate.check()
+
+    @contextmanager
+    def workers_let_in(self) -> Iterator[None]:
+        """While others may take lines in."""
+        if self._gate is None:
+            yield
+            return
+        with self._gate.open_for_workers():
+            yield
+
+    def _acquire_file(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -67,6 +106,9 @@ class PipelineLock:
         os.set_inheritable(self._descriptor, True)
 
     def release(self) -> None:
+        if self._gate is not None:
+            self._gate.release()
+            self._gate = None
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)

@@ -24,7 +24,7 @@ import pyarrow as pa
 from log_ingest.erasure import PENDING, ErasureReport, MachineSigns
 from log_ingest.erasure import erase as erase_landed
 from log_ingest.errors import IngestError
-from log_ingest.ledger import Ledger
+from log_ingest.ledger import Ledger, exists
 from log_ingest.sqltext import literal
 from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
@@ -60,18 +60,19 @@ def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = Fal
     texts were cleaned.
     """
     # In the order in which a verification takes them: what it has built beside would outlive the erasure.
-    with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), PipelineLock(settings.lock_path):
+    with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), PipelineLock.of(settings):
         report = erase_landed(
             settings.warehouse_dir,
             recipients,
             run_id=str(uuid.uuid4()),
             landed_dir=settings.landed_dir,
+            ledger_at=settings.ledger_url,
             resolved=_resolved(settings, recipients),
             words=_machine_signs(settings.dbt_project_dir / "seeds"),
             is_dry=is_dry,
             before_commit=lambda found: _clean_logs(settings, found),
         )
-    with PipelineLock(settings.lock_path):
+    with PipelineLock.of(settings):
         if not is_dry and is_pending(settings):
             discard_work(settings)
     return report
@@ -84,8 +85,10 @@ def export(settings: Settings, recipient: int) -> dict[str, Any]:
 
     Takes the lock. Raises IngestError, PipelineLocked, PublishError.
     """
-    with PipelineLock(settings.lock_path):
-        found = export_landed(settings.warehouse_dir, recipient, landed_dir=settings.landed_dir)
+    with PipelineLock.of(settings):
+        found = export_landed(
+            settings.warehouse_dir, recipient, landed_dir=settings.landed_dir, ledger_at=settings.ledger_url
+        )
         found["published"] = _published_rows(settings, recipient, found["identifiers"]["message_ids"])
         return found
 
@@ -121,9 +124,9 @@ def _published_rows(settings: Settings, recipient: int, messages: list[int]) -> 
 
 def is_pending(settings: Settings) -> bool:
     """Whether something above the landed rows may still hold what was erased from them."""
-    if not settings.ledger_path.exists():
+    if not exists(settings.ledger):
         return False
-    with Ledger(settings.ledger_path, read_only=True) as ledger:
+    with Ledger(settings.ledger, read_only=True) as ledger:
         return bool(ledger.fact(PENDING))
 
 
@@ -156,7 +159,7 @@ def finish(settings: Settings) -> None:
     publication = publish.current(settings.published_dir)
     assert publication is not None
     publish.remove_other_versions(settings.published_dir, publication)
-    with Ledger(settings.ledger_path) as ledger:
+    with Ledger(settings.ledger) as ledger:
         ledger.set_fact(PENDING, "")
 
 

@@ -55,7 +55,7 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
 def _patiently_locked(context: dg.InitResourceContext, settings: Settings) -> Iterator[PipelineLock]:
     """The lock. An unattended run waits for whoever holds it, ever longer; somebody at a terminal is told at once."""
     is_attended = context.run is not None and context.run.tags.get(STARTED_BY_TAG) == COMMAND
-    lock = PipelineLock(settings.lock_path)
+    lock = PipelineLock.of(settings)
     for seconds in () if is_attended else settings.retry_seconds:
         try:
             lock.acquire()
@@ -80,7 +80,7 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
     lock is held.
     """
     try:
-        with PipelineLock(settings.lock_path):
+        with PipelineLock.of(settings):
             return _fail_unfinished_holders(settings, instance)
     except PipelineLocked:
         return []

@@ -145,9 +145,9 @@ def purge(settings: Settings, *, dry_run: bool = False, now: datetime | None = N
             raise PipelineLocked(str(busy))
         return _purge(settings, periods, moment, is_dry=True)
     # In the order in which a verification takes them: what it has built beside would outlive the purge.
-    with PipelineLock(settings.warehouse_dir / privacy.VERIFY_LOCK), PipelineLock(settings.lock_path):
+    with PipelineLock(settings.warehouse_dir / privacy.VERIFY_LOCK), PipelineLock.of(settings):
         done = _purge(settings, periods, moment, is_dry=False)
-    with PipelineLock(settings.lock_path):
+    with PipelineLock.of(settings):
         if privacy.is_pending(settings):
             privacy.discard_work(settings)
     return done
@@ -170,7 +170,7 @@ def kept_tables(nodes: Iterable[Mapping[str, Any]]) -> list[KeptTable]:
 
 def _purge(settings: Settings, periods: Periods, now: datetime, *, is_dry: bool) -> Purge:
     _check_published(settings)
-    with Ledger(settings.ledger_path, read_only=True) as ledger:
+    with Ledger(settings.ledger, read_only=True) as ledger:
         rows = ledger.purged_deliveries()
     former = {kind: {row["delivery_id"] for row in rows if row["kind"] == kind} for kind in _KINDS}
     expired = {row["delivery_id"]: datetime.fromisoformat(row["expired_at"]) for row in rows}
@@ -199,7 +199,12 @@ def _purge(settings: Settings, periods: Periods, now: datetime, *, is_dry: bool)
         identities=identifiers.beside(database),
     )
     report = purge_landed(
-        settings.warehouse_dir, due, run_id=str(uuid.uuid4()), landed_dir=settings.landed_dir, is_dry=is_dry
+        settings.warehouse_dir,
+        due,
+        run_id=str(uuid.uuid4()),
+        landed_dir=settings.landed_dir,
+        ledger_at=settings.ledger_url,
+        is_dry=is_dry,
     )
     return Purge(periods.days, report, held_back)
 
@@ -216,7 +221,7 @@ def _check_published(settings: Settings) -> None:
     published = publish.current(settings.published_dir)
     if published is None:
         raise NotPublishedError("nothing is published yet; run: mtw run")
-    with Ledger(settings.ledger_path, read_only=True) as ledger:
+    with Ledger(settings.ledger, read_only=True) as ledger:
         is_current = ledger.last_batch_id() == published.batch_id
     if not is_current or published.build_digest != build_state.build_digest(settings) or privacy.is_pending(settings):
         raise NotPublishedError("what has landed is not all published yet by the models of now; first run: mtw run")

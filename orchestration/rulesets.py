@@ -101,7 +101,7 @@ def compare(settings: Settings, ruleset: str) -> Comparison:
     if not settings.working_database.exists():
         raise ValueError("there is nothing to compare with yet; run: mtw run")
     with (
-        PipelineLock(settings.lock_path),
+        PipelineLock.of(settings),
         tempfile.TemporaryDirectory(prefix="ruleset-", dir=settings.working_database.parent) as folder,
     ):
         _refuse_unbuilt_batches(settings)
@@ -116,7 +116,7 @@ def compare(settings: Settings, ruleset: str) -> Comparison:
 def _refuse_unbuilt_batches(settings: Settings) -> None:
     with duckdb.connect(str(settings.working_database), read_only=True) as connection:
         (built,) = connection.execute("select max(ceiling_batch_id) from state.run_window").fetchall()[0]
-    with Ledger(settings.ledger_path, read_only=True) as ledger:
+    with Ledger(settings.ledger, read_only=True) as ledger:
         landed = ledger.last_batch_id()
     if landed > (built or 0):
         raise ValueError("files were taken in that no build has seen yet: the comparison would mix both; run: mtw run")

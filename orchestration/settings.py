@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 
+from log_ingest.errors import IngestError
+from log_ingest.ledger_database import LedgerPlace, PostgresUrl
 from log_ingest.storage import Location, ObjectUrl, parse_location
 from orchestration.spark_session import session_settings
 
@@ -44,6 +46,9 @@ LANGUAGES = ("en", "fr")
 
 LOGINS = ("oidc", "proxy")
 """What MTW_LOGIN may be: the report pages ask who somebody is, or a proxy in front of them has asked."""
+
+DAGSTER_FILES = "files"
+"""What MTW_DAGSTER_STORAGE_URL may be instead of a URL, so that MTW_LEDGER_URL does not serve for Dagster, too."""
 
 MEMORY_LIMIT = "3GB"
 """What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
@@ -76,7 +81,7 @@ def without_secrets(text: str) -> str:
 class Settings:
     """Every setting, paths absolute; landing and landed location may be s3:// URLs.
 
-    reference_url, publish_url and dagster_storage_url may hold a password: repr leaves them out.
+    reference_url, publish_url, ledger_url and dagster_storage_url may hold a password: repr leaves them out.
     """
 
     landing_dir: Location
@@ -92,6 +97,10 @@ class Settings:
     """JSON object: further settings of Spark's session."""
     reference_url: str | None = field(default=None, repr=False)
     publish_url: str | None = field(default=None, repr=False)
+    ledger_url: PostgresUrl | None = None
+    """PostgreSQL database of the ledger; a file in the warehouse where None."""
+    ingest_workers: int = 1
+    """Processes of a run that take in lines; more than one need ledger_url."""
     dagster_storage_url: str | None = field(default=None, repr=False)
     """PostgreSQL database of Dagster's runs and events, postgresql+psycopg2://…; files in DAGSTER_HOME where None."""
     publish_role: str = "mtw_reader"
@@ -229,6 +238,13 @@ class Settings:
         login = text("MTW_LOGIN") or ""
         if login and login not in LOGINS:
             raise SettingsError(f"MTW_LOGIN is {login!r}; set it to one of: {', '.join(LOGINS)}, or leave it out")
+        ledger_url = _ledger(text("MTW_LEDGER_URL"))
+        ingest_workers = _count("MTW_INGEST_WORKERS", text("MTW_INGEST_WORKERS", "1"), least=1)
+        if ingest_workers > 1 and ledger_url is None:
+            raise SettingsError(
+                f"MTW_INGEST_WORKERS is {ingest_workers}, but the ledger is a file, which one process writes to; set"
+                " MTW_LEDGER_URL to a PostgreSQL database, or leave MTW_INGEST_WORKERS out"
+            )
         settings = cls(
             landing_dir=location("MTW_LANDING_DIR") or home / "data" / "landing",
             warehouse_dir=path("MTW_WAREHOUSE_DIR", home / "data" / "warehouse"),
@@ -241,7 +257,9 @@ class Settings:
             reference_url=text("MTW_REFERENCE_URL"),
             publish_url=text("MTW_PUBLISH_URL"),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
-            dagster_storage_url=_dagster_storage(text("MTW_DAGSTER_STORAGE_URL")),
+            ledger_url=ledger_url,
+            ingest_workers=ingest_workers,
+            dagster_storage_url=_dagster_storage(text("MTW_DAGSTER_STORAGE_URL"), ledger_url),
             reports_url=_web_address("MTW_REPORTS_URL", text("MTW_REPORTS_URL", cls.reports_url) or ""),
             docs_url=_web_address("MTW_DOCS_URL", docs_url) if (docs_url := text("MTW_DOCS_URL")) else None,
             time_zone=time_zone,
@@ -302,7 +320,12 @@ class Settings:
         return self.published_identifiers == "clear"
 
     @property
+    def ledger(self) -> LedgerPlace:
+        return self.ledger_url or self.ledger_path
+
+    @property
     def ledger_path(self) -> Path:
+        """The ledger's file, where it is one."""
         return self.warehouse_dir / "ledger.sqlite"
 
     @property
@@ -399,8 +422,10 @@ class Settings:
             variables["MTW_REFERENCE_MAPPING"] = str(self.reference_mapping)
         if self.publish_url:
             variables |= {"MTW_PUBLISH_URL": self.publish_url, "MTW_PUBLISH_ROLE": self.publish_role}
-        if self.dagster_storage_url:
-            variables["MTW_DAGSTER_STORAGE_URL"] = self.dagster_storage_url
+        if self.ledger_url:
+            variables |= {"MTW_LEDGER_URL": self.ledger_url.url, "MTW_INGEST_WORKERS": str(self.ingest_workers)}
+        if self.dagster_storage_url or self.ledger_url:
+            variables["MTW_DAGSTER_STORAGE_URL"] = self.dagster_storage_url or DAGSTER_FILES
         return variables
 
     def export(self) -> None:
@@ -483,21 +508,34 @@ def _seconds(name: str, text: str) -> tuple[float, ...]:
     return () if found == (0.0,) else found
 
 
-def _dagster_storage(url: str | None) -> str | None:
-    """The URL, which is never quoted: it may hold a password.
+def _ledger(url: str | None) -> PostgresUrl | None:
+    try:
+        return PostgresUrl(url) if url else None
+    except IngestError as error:  # it does not show the URL
+        raise SettingsError(str(error)) from error
+
+
+def _dagster_storage(url: str | None, ledger: PostgresUrl | None) -> str | None:
+    """The URL, which is never quoted: it may hold a password. Where none is given, the ledger's database serves.
 
     Its scheme has to name the driver. dagster-postgres works with psycopg2 alone, SQLAlchemy takes another one where
     none is named, and Dagster's processes read the variable by themselves: nobody could add it for them.
     """
-    if url is None:
+    if url == DAGSTER_FILES or (url is None and ledger is None):
         return None
+    if url is None and ledger is not None:
+        return f"postgresql+psycopg2://{ledger.url.partition('://')[2]}"
+    assert url is not None
     try:
         parts = urlsplit(url)
         usable = url.startswith("postgresql+psycopg2://") and len(parts.path) > 1
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError("MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster")
+        raise SettingsError(
+            "MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster"
+            f" (or {DAGSTER_FILES}, for files beside a ledger in PostgreSQL)"
+        )
     return url
 
 

@@ -101,10 +101,10 @@ def verify(
     started = time.monotonic()
     folder = settings.warehouse_dir / VERIFY_FOLDER
     with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), contextlib.ExitStack() as held:
-        with PipelineLock(settings.lock_path):
+        with PipelineLock.of(settings):
             publication, went_on = _snapshot(settings, folder, stage)
         if not isinstance(settings.landed_dir, Path):
-            held.enter_context(PipelineLock(settings.lock_path))
+            held.enter_context(PipelineLock.of(settings))
         state = _State.load(folder / "state.json")
         rebuilt = _settings(settings, folder)
         if not state.is_built:
@@ -165,7 +165,7 @@ def _snapshot(settings: Settings, folder: Path, stage: Callable[[str], None]) ->
     except (OSError, ValueError, TypeError, KeyError):
         pass
     shutil.rmtree(folder, ignore_errors=True)
-    with Ledger(settings.ledger_path, read_only=True) as ledger:
+    with Ledger(settings.ledger, read_only=True) as ledger:
         if ledger.last_batch_id() != publication.batch_id:
             raise VerifyError(
                 f"batch {ledger.last_batch_id()} has landed, version {publication.label} ends with batch"

@@ -128,6 +128,9 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
                 server_time_zones=settings.zone_by_server(),
                 accepts_drift=settings.accept_new_formats,
                 platform=platform,
+                ledger_at=settings.ledger_url,
+                worker_count=settings.ingest_workers,
+                let_workers_in=context.resources.pipeline_lock.workers_let_in,
             )
         except IngestError as error:
             raise retry_or_fail(context, settings, error, str(error)) from error

@@ -52,7 +52,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
     def models(context: dg.AssetExecutionContext) -> Iterator[Any]:
         reporter = context.resources.reporter
         reporter.stage("build")
-        with Ledger(settings.ledger_path, read_only=True) as ledger:
+        with Ledger(settings.ledger, read_only=True) as ledger:
             batch_id = ledger.last_batch_id()
         plan = build_state.plan(settings, batch_id)
         # Digests of what dbt is about to read, not of what an editor saves meanwhile.

@@ -57,6 +57,10 @@ def build_publish_asset(
     )
     def published_marts(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         context.resources.reporter.stage("publish")
+        try:
+            context.resources.pipeline_lock.check()
+        except IngestError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         build = build_state.last_build(settings)
         if build is None or build.batch_id == build_state.UNFINISHED:
             raise dg.Failure("the models were not built to the end; run all of it: mtw run", allow_retries=False)

@@ -115,7 +115,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         context.resources.reporter.stage("check landed rows")
         wanted = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         published = publish.current(settings.published_dir)
-        with Ledger(settings.ledger_path, read_only=True) as ledger:
+        with Ledger(settings.ledger, read_only=True) as ledger:
             quarantined = intake.quarantine_verdicts(ledger, settings.max_quarantine_rate)
             missing, facts = intake.gap_verdicts(ledger, settings.max_missing_rate)
             plan = build_state.plan(settings, ledger.last_batch_id())

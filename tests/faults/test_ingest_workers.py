@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from log_ingest import line_work, take_lines, workers
+from log_ingest import take_lines, workers
 from log_ingest.audit import damaged_parts
 from log_ingest.catalog import LINE_SOURCES
 from log_ingest.files import LandingPlace
@@ -291,7 +291,15 @@ def test_several_processes_of_one_run_report_what_all_of_them_did(
     landing: Path, warehouse: Path, tmp_path: Path, ledger_at: PostgresUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "WORTH_A_PROCESS_BYTES", 1000)
-    monkeypatch.setattr(line_work, "_PAUSE_SECONDS", 0.05)
+    start = workers.Workers.start
+
+    def start_and_wait(self: workers.Workers, size: int) -> None:
+        start(self, size)
+        for process in self._processes:
+            process.join()
+
+    # So that this process, which is ready at once, leaves them something.
+    monkeypatch.setattr(workers.Workers, "start", start_and_wait)
     couriers = Couriers(landing, 7)
     couriers.bring(0)
     report = ingest(landing, warehouse, run_id="three", ledger_at=ledger_at, worker_count=3)
