@@ -28,7 +28,8 @@ storage:
         env: DAGSTER_HOME
 """
 _POSTGRES = f"""
-# Because {_SETTING}, or MTW_LEDGER_URL, is set. Each of Dagster's processes reads it from its environment: it is written down nowhere.
+# Because {_SETTING} is set, or MTW_LEDGER_URL, which serves then. Each of Dagster's processes reads the
+# former from its environment: it is written down nowhere.
 storage:
   postgres:
     postgres_url:
@@ -58,8 +59,8 @@ def prepare_dagster_home(settings: Settings) -> Path:
             temporary.replace(path)
     elif settings.dagster_storage_url and not _names_a_storage(found):
         raise SettingsError(
-            f"{_SETTING} or MTW_LEDGER_URL is set, but {path} was edited and names no storage: add there what docs/deployment.md shows,"
-            " or move your changes and remove the file"
+            f"{_SETTING} or MTW_LEDGER_URL is set, but {path} was edited and names no storage: add there what"
+            " docs/deployment.md shows, or move your changes and remove the file"
         )
     return home
 
@@ -76,8 +77,8 @@ def storage_problem(url: str) -> str | None:
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return (
-            f"Dagster's storage cannot be reached; check {_SETTING} (where it is not set: MTW_LEDGER_URL) and the server"
-            f" ({scrubbed(reason, driverless(url))})"
+            f"Dagster's storage cannot be reached; check {_SETTING} (where it is not set: MTW_LEDGER_URL) and"
+            f" the server ({scrubbed(reason, driverless(url))})"
         )
     return None
 
