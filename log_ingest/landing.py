@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import BATCHES_SCHEMA, EMPTY_BATCH, LANDED_SCHEMAS
-from log_ingest.landed_places import OWNER_FACT, claim, clear, fsync, landed_place, sweep, temp_of
+from log_ingest.landed_places import OWNER_FACT, OWNER_FILE, claim, clear, fsync, landed_place, sweep, temp_of
 from log_ingest.late_lines import LateLines
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
@@ -40,8 +40,9 @@ class Landing:
         self._temp = temp_of(self.place, ledger)
         self._ledger = ledger
         with ledger.committing():
-            # A ledger in the same folder needs no mark to be told from others.
-            if self.root != own or ledger.is_shared or ledger.fact(OWNER_FACT):
+            # A ledger in the same folder needs no mark to be told from others, unless there was another one.
+            marked = bool(ledger.fact(OWNER_FACT)) or self.root != own or self.place.has(OWNER_FILE)
+            if ledger.is_shared or marked:
                 claim(self.place, ledger)
             clear(self.place, ledger)
             self._write_base_files()

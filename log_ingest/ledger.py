@@ -7,7 +7,7 @@ What is not in the ledger does not exist: a commit is one transaction, made afte
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -291,8 +291,16 @@ class Ledger:
     in at the same time; then what is read of it may be another thing a moment later, but for who is `committing`.
     """
 
-    def __init__(self, place: LedgerPlace, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        place: LedgerPlace,
+        *,
+        read_only: bool = False,
+        first_rows: Callable[[PostgresDatabase], None] | None = None,
+    ) -> None:
+        """first_rows: fills the tables of a ledger that is made now, in the transaction that makes them."""
         self.place = place
+        self._first_rows = first_rows
         self._worker_id: int | None = None
         self._commits_held = 0
         try:
@@ -322,6 +330,8 @@ class Ledger:
                 if self.is_shared:
                     ledger_database.create(self._db, _SHARED_SCHEMA)
                 migrations.apply(self._db, migrations.OLDEST_FORMAT)
+                if self._first_rows is not None and isinstance(self._db, PostgresDatabase):
+                    self._first_rows(self._db)
             return
         migrations.check(found, self.place, read_only=read_only)
         if found < migrations.FORMAT:

@@ -585,6 +585,21 @@ def ingest_worker(once: bool, pause: float) -> None:
             time.sleep(pause)
 
 
+@main.command("move-ledger")
+def move_ledger_command() -> None:
+    """Move the ledger from its file into the database that MTW_LEDGER_URL names. Landed rows stay where they are."""
+    with _one_line_errors():
+        from log_ingest.move_ledger import move_ledger
+        from orchestration.lock import PipelineLock
+
+        settings = _settings()
+        if settings.ledger_url is None:
+            fail("MTW_LEDGER_URL is not set: it names the database to move the ledger to")
+        with PipelineLock.of(settings):
+            kept = move_ledger(settings.ledger_path, settings.ledger_url)
+        _console().print(f"The ledger is in PostgreSQL now; {kept} is what it was. Next: mtw run")
+
+
 RECIPIENT = click.option(
     "--recipient", "recipients", type=int, multiple=True, required=True, help="The recipient's id."
 )

@@ -7,13 +7,21 @@ is in tests/faults/test_ingest_workers.py.
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from log_ingest.ledger import Ledger
-from log_ingest.ledger_database import Gate, PostgresUrl
+from log_ingest.errors import IngestError
+from log_ingest.ingest import ingest
+from log_ingest.ledger_database import PostgresUrl, turn_to_take_in
+from log_ingest.status import collect
+from orchestration.doctor import diagnose
+from orchestration.ingest_worker import take_turn
+from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.settings import Settings, SettingsError
 from tests.integration.test_definitions import SMALL_PROJECT, write_log
 from tests.postgres import Database, Server
@@ -56,21 +64,25 @@ def root(owned: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+@pytest.fixture
+def settings(root: Path, owned: Database) -> Settings:
+    return Settings(root / "landing", root / "warehouse", ledger_url=PostgresUrl(owned.url))
+
+
 def test_a_run_keeps_ledger_and_history_in_the_database_and_in_no_file(root: Path, owned: Database) -> None:
     assert owned.query("select sum(accepted)::int from mtw_ledger.contents") == [(300,)]
     assert owned.query("select status, pipeline_name from public.runs") == [("SUCCESS", "pipeline")]
     assert [path.name for path in (root / "warehouse").rglob("*") if path.suffix in (".sqlite", ".db")] == []
 
 
-def test_every_command_finds_the_ledger(root: Path, owned: Database) -> None:
-    status = mtw("status", root=root, url=owned.url)
-    assert "300" in status.stdout and status.returncode == 0, status.stderr
-    doctor = mtw("doctor", root=root, url=owned.url)
-    assert "PostgreSQL, reachable" in doctor.stdout and "every line taken in has one disposition" in doctor.stdout
-    for command in (["verify"], ["quarantine", "replay"], ["quarantine", "list"], ["run"]):
-        done = mtw(*command, root=root, url=owned.url)
-        assert done.returncode == 0, (command, done.stdout + done.stderr)
-    assert "nothing new" in done.stdout
+def test_status_and_doctor_read_it(root: Path, settings: Settings) -> None:
+    (found,) = [source for source in collect(settings.warehouse_dir, ledger_at=settings.ledger).sources if source.files]
+    assert (found.source, found.accepted) == ("tracking_logs", 300)
+    findings = {finding.topic: finding for finding in diagnose(settings)}
+    assert [finding for finding in findings.values() if not finding.is_ok and finding.topic != "permissions"] == []
+    assert "PostgreSQL, reachable" in findings["ledger's database"].text
+    assert "whole, last batch" in findings["ledger"].text
+    assert {"control totals", "landed files", "format"} <= set(findings)
 
 
 def test_its_password_is_written_down_nowhere(root: Path, owned: Database) -> None:
@@ -79,15 +91,15 @@ def test_its_password_is_written_down_nowhere(root: Path, owned: Database) -> No
     assert len(files) > 20
     assert [path for path in files if any(form in path.read_bytes() for form in forms)] == []
     other = owned.url.replace("c4nary", "wr0ng")
-    for command in ("run", "status", "doctor", "ingest-worker"):
-        for files_of_dagster in ({}, {"MTW_DAGSTER_STORAGE_URL": "files"}):
-            done = mtw(command, root=root, url=other, **files_of_dagster)
-            said = done.stdout + done.stderr
-            assert done.returncode == 1, said
-            assert "password authentication failed" in " ".join(said.split()), said
-            assert not any(form in said for form in ("wr0ng", "p@ss", "p%40ss")), said
-            assert "Traceback" not in said, said
-    assert repr(PASSWORD) not in repr(Settings.load({"MTW_LEDGER_URL": owned.url}, dotenv=root / "none"))
+    of_dagster = {"run": {"MTW_DAGSTER_STORAGE_URL": "files"}}
+    for command in ("run", "doctor", "ingest-worker"):
+        done = mtw(command, root=root, url=other, **of_dagster.get(command, {}))
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, said
+        assert "password authentication failed" in " ".join(said.split()), said
+        assert not any(form in said for form in ("wr0ng", "p@ss", "p%40ss")), said
+        assert "Traceback" not in said, said
+    assert "p%40ss" not in repr(Settings.load({"MTW_LEDGER_URL": owned.url}, dotenv=root / "none"))
 
 
 def test_a_worker_takes_in_beside_runs_and_the_next_run_publishes_it(root: Path, owned: Database) -> None:
@@ -101,53 +113,67 @@ def test_a_worker_takes_in_beside_runs_and_the_next_run_publishes_it(root: Path,
     assert "are not published yet" in run.stdout
 
 
-def test_a_pipeline_keeps_other_machines_out_and_workers_waiting(root: Path, owned: Database) -> None:
-    gate = Gate(PostgresUrl(owned.url))
-    assert gate.close_for_others()
-    other = root / "third machine"
-    landed = {"MTW_WAREHOUSE_DIR": str(other), "MTW_LANDED_DIR": str(root / "warehouse/landed")}
-    try:
-        for command in (["run"], ["erase", "--recipient", "5"], ["quarantine", "replay"]):
-            done = mtw(*command, root=root, url=owned.url, **landed)
-            assert done.returncode == 1
-            assert "another machine" in done.stderr, done.stdout + done.stderr
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting(root, owned, timeout=4)
-        with gate.open_for_workers():
-            assert waiting(root, owned, timeout=60) == 0
-            done = mtw("run", root=root, url=owned.url, **landed)
-            assert "another machine" in done.stderr
-        with pytest.raises(subprocess.TimeoutExpired):
-            waiting(root, owned, timeout=4)
-    finally:
-        gate.release()
-    assert waiting(root, owned, timeout=60) == 0
+def test_a_pipeline_keeps_other_machines_out_and_workers_waiting(settings: Settings, tmp_path: Path) -> None:
+    elsewhere = replace(settings, warehouse_dir=tmp_path, landed_override=settings.landed_dir)
+    with PipelineLock.of(settings) as held, ThreadPoolExecutor() as pool:
+        with pytest.raises(PipelineLocked, match="another machine"):
+            PipelineLock.of(elsewhere).acquire()
+        worker = pool.submit(take_turn, elsewhere)
+        with pytest.raises(TimeoutError):
+            worker.result(timeout=2)
+        with held.workers_let_in():
+            worker.result(timeout=60)
+            with pytest.raises(PipelineLocked, match="another machine"):
+                PipelineLock.of(elsewhere).acquire()
+        worker = pool.submit(take_turn, elsewhere)
+        with pytest.raises(TimeoutError):
+            worker.result(timeout=2)
+        held.release()
+        worker.result(timeout=60)
+    with PipelineLock.of(elsewhere):
+        pass
 
 
-def waiting(root: Path, owned: Database, timeout: float) -> int:
-    command = [str(Path(sys.executable).with_name("mtw")), "ingest-worker", "--once"]
-    settings = {"MTW_LANDING_DIR": root / "landing", "MTW_WAREHOUSE_DIR": root / "warehouse"}
-    environment = os.environ | {name: str(value) for name, value in settings.items()} | {"MTW_LEDGER_URL": owned.url}
-    return subprocess.run(command, env=environment, cwd=root, timeout=timeout).returncode
+def test_a_worker_gives_way_to_a_pipeline_between_its_files(settings: Settings) -> None:
+    assert settings.ledger_url is not None
+    with turn_to_take_in(settings.ledger_url) as is_waited_for, ThreadPoolExecutor() as pool:
+        assert not is_waited_for()
+        pipeline = pool.submit(PipelineLock.of(settings).acquire)
+        assert any(is_waited_for() or time.sleep(0.05) for _ in range(100))
+        assert not pipeline.done()
 
 
-def test_a_new_ledger_does_not_take_landed_rows_of_another_for_leftovers(
-    root: Path, owned: Database, postgres: Server
+def test_a_run_notices_before_it_publishes_that_the_server_has_forgotten_it(
+    settings: Settings, postgres: Server
 ) -> None:
-    before = sorted((root / "warehouse/landed").rglob("*.parquet"))
-    wrong = mtw("run", root=root, url=postgres.new_database().url, MTW_DAGSTER_STORAGE_URL="files")
-    assert wrong.returncode == 1
-    assert "belongs to another warehouse" in wrong.stderr
-    assert sorted((root / "warehouse/landed").rglob("*.parquet")) == before
-    with Ledger(PostgresUrl(owned.url), read_only=True) as ledger:
-        assert len(ledger.parts()) == len([path for path in before if "=9223372036854775807" not in str(path)])
+    lock = PipelineLock.of(settings)
+    lock.acquire()
+    try:
+        lock.check()
+        Database(postgres.port, "postgres").execute(
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+        )
+        with pytest.raises(IngestError, match="MTW_LEDGER_URL"):
+            lock.check()
+    finally:
+        lock.release()
+
+
+def test_a_new_ledger_does_not_take_landed_rows_of_another_for_leftovers(settings: Settings, postgres: Server) -> None:
+    assert isinstance(settings.landing_dir, Path)
+    before = sorted((settings.warehouse_dir / "landed").rglob("*.parquet"))
+    wrong = PostgresUrl(postgres.new_database().url)
+    with pytest.raises(IngestError, match="belongs to another warehouse"):
+        ingest(settings.landing_dir, settings.warehouse_dir, run_id="wrong", ledger_at=wrong)
+    assert sorted((settings.warehouse_dir / "landed").rglob("*.parquet")) == before
 
 
 def test_dagster_s_storage_follows_the_ledger_unless_something_else_is_said(tmp_path: Path) -> None:
     def storage(**given: str) -> str | None:
         settings = Settings.load(given, dotenv=tmp_path / "none")
         # Child processes see the same.
-        assert Settings.load(settings.environment(), dotenv=tmp_path / "none") == settings
+        seen = Settings.load(settings.environment(), dotenv=tmp_path / "none")
+        assert (seen.ledger_url, seen.dagster_storage_url) == (settings.ledger_url, settings.dagster_storage_url)
         return settings.dagster_storage_url
 
     url = "postgresql://u:p%40@h:1/ledger?sslmode=require"
