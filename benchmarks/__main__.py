@@ -7,6 +7,7 @@ Belongs here: which costs are compared. Does not: files (made_files), peers, mea
 
 import argparse
 import gzip
+import os
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,16 @@ import sys
 from pathlib import Path
 from log_ingest.ingest import ingest
 ingest(Path(sys.argv[1]), Path(sys.argv[2]), run_id="bench")
+"""
+
+INGEST_BESIDE = """
+import sys
+from pathlib import Path
+from log_ingest.ingest import ingest
+from log_ingest.ledger_database import PostgresUrl
+landing, warehouse, url, count = sys.argv[1:]
+ingest(Path(landing), Path(warehouse), run_id="bench", ledger_at=PostgresUrl(url) if url else None,
+       worker_count=int(count) or 1)
 """
 
 DECOMPRESS = """
@@ -167,6 +178,36 @@ def memory(bench: Bench) -> None:
     cost = bench.ingest(landing)
     rows.append((f"{bench.arguments.tiny_files:,} files of 3 lines", cost, lines, lines * 200, "", "≤ 1000 MB"))
     bench.show("Memory of ingest", rows)
+
+
+@part
+def ingest_workers(bench: Bench) -> None:
+    """The same tracking lines in eight files, with the ledger in a file and in PostgreSQL, by one, two, four processes.
+
+    They share this machine's cores with each other, and each lets DuckDB use all of them: on two cores no ratio can
+    come near the number of processes.
+    """
+    # The tests' own server: loopback, no fsync of its own.
+    from tests.postgres import running_server
+
+    _, file = bench.landing("tracking_logs", "split")
+    lines, size = made_files.plain_logs(bench.sample, file)
+    made_files.split(file, 8)
+    landing, warehouse = file.parents[2], bench.base / "workers"
+    script = [sys.executable, "-c", INGEST_BESIDE, str(landing), str(warehouse)]
+    rows = []
+    with running_server() as server:
+        for what, count in (
+            ("SQLite, one process", 0),
+            ("PostgreSQL, 1", 1),
+            ("PostgreSQL, 2", 2),
+            ("PostgreSQL, 4", 4),
+        ):
+            shutil.rmtree(warehouse, ignore_errors=True)
+            cost = run([*script, server.new_database().url if count else "", str(count)])
+            ratio = f"{rows[0][1].wall_seconds / cost.wall_seconds:.2f} × the lines / s" if rows else "1.00"
+            rows.append((what, cost, lines, size, ratio, ""))
+    bench.show(f"Ingest workers: {lines:,} lines, {size / 1e6:,.0f} MB in 8 files, {os.cpu_count()} cores", rows)
 
 
 @part

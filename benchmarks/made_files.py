@@ -33,6 +33,16 @@ def plain_logs(landing: Path, target: Path) -> tuple[int, int]:
     return lines, size
 
 
+def split(file: Path, count: int) -> None:
+    """Put the lines of a file into so many files beside it, in their order, and remove it."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        for number in range(count):
+            part = stream.read(size // count) + stream.readline() if number < count - 1 else stream.read()
+            file.with_name(f"{number}.log").write_bytes(part)
+    file.unlink()
+
+
 def long_log(target: Path, size: int) -> int:
     """A tracking log of about `size` bytes with rising pointers and no repeats; returns its lines."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -136,11 +136,15 @@ def test_a_pipeline_keeps_other_machines_out_and_workers_waiting(settings: Setti
 
 def test_a_worker_gives_way_to_a_pipeline_between_its_files(settings: Settings) -> None:
     assert settings.ledger_url is not None
-    with turn_to_take_in(settings.ledger_url) as is_waited_for, ThreadPoolExecutor() as pool:
-        assert not is_waited_for()
-        pipeline = pool.submit(PipelineLock.of(settings).acquire)
-        assert any(is_waited_for() or time.sleep(0.05) for _ in range(100))
-        assert not pipeline.done()
+    lock = PipelineLock.of(settings)
+    with ThreadPoolExecutor() as pool:
+        with turn_to_take_in(settings.ledger_url) as is_waited_for:
+            assert not is_waited_for()
+            pipeline = pool.submit(lock.acquire)
+            assert any(is_waited_for() or time.sleep(0.05) for _ in range(100))
+            assert not pipeline.done()
+        pipeline.result(timeout=10)
+        lock.release()
 
 
 def test_a_run_notices_before_it_publishes_that_the_server_has_forgotten_it(
