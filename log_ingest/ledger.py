@@ -504,6 +504,15 @@ class Ledger:
         with self._transaction():
             self._write_paths(paths)
 
+    def has_copies(self, source: str, contents: Collection[Content]) -> bool:
+        """True where another content of the source is, to the last byte, one of these. Of a shared ledger."""
+        row = self._db.execute(
+            "select 1 from contents where source = ? and digest = any(?::text[]) and file_id <> all(?::bigint[])"
+            " limit 1",
+            [source, [content.digest for content in contents], [content.file_id for content in contents]],
+        )
+        return row.fetchone() is not None
+
     def has_content_after(self, source: str, file_id: int) -> bool:
         """True where another content of the source was taken after this one."""
         row = self._db.execute("select 1 from contents where source = ? and file_id > ? limit 1", [source, file_id])

@@ -42,7 +42,7 @@ DRIFT_BYTES = 64 * 1024
 
 
 class BatchOvertaken(Exception):
-    """Another process has taken more of a content that this batch goes on with: the batch has to be made anew."""
+    """Another process has taken in a content of this batch, or more of one: the batch has to be made anew."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class LineIntake:
         self._next_file_id = ledger.next_file_id()
         self._known = KnownLines(source.name, line_format, landing, ledger)
         self._found: dict[int, object] = {}
+        self._is_made_anew = False
         self._start_batch()
         self._start_part()
 
@@ -428,6 +429,7 @@ class LineIntake:
         vars(self.totals).update(vars(totals))
         del self.problems[problem_count:]
         self._found = {}
+        self._is_made_anew = True
         self._start_batch()
         self._start_part()
 
@@ -449,6 +451,7 @@ class LineIntake:
                 self._drop_overtaken()
                 self._check_contents()
             self._close_batch()
+        self._is_made_anew = False
         self.commit_count += 1
         self._start_batch()
 
@@ -468,10 +471,13 @@ class LineIntake:
             )
 
     def _check_contents(self) -> None:
-        """Raises BatchOvertaken where a content is no longer as it was found."""
+        """Raises BatchOvertaken where a content is no longer as it was found, or was taken as another one meanwhile."""
         for file_id in self._contents:
             if file_id in self._found and _progress_of(self._ledger.content(file_id)) != self._found[file_id]:
                 raise BatchOvertaken
+        # Once: what was known when the batch was made anew is meant, as where a file begins like another one that ends.
+        if not self._is_made_anew and self._ledger.has_copies(self.source.name, self._contents.values()):
+            raise BatchOvertaken
 
     def _close_batch(self) -> None:
         if self._landing.suppression is not None:

@@ -80,7 +80,7 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
     lock is held.
     """
     try:
-        with PipelineLock.of(settings):
+        with PipelineLock(settings.lock_path):
             return _fail_unfinished_holders(settings, instance)
     except PipelineLocked:
         return []
