@@ -75,8 +75,16 @@ def ingest(
                 work = LineWork(place, landing, ledger, settings, seal_after, sources, accepts_drift)
                 if isinstance(ledger_at, PostgresUrl):
                     job = Job(
-                        *(landing_dir, warehouse_dir, landed_dir, ledger_at, run_id, settings, seal_after),
-                        *(tuple(sources) if sources is not None else None, accepts_drift),
+                        landing_dir=landing_dir,
+                        warehouse_dir=warehouse_dir,
+                        landed_dir=landed_dir,
+                        ledger=ledger_at,
+                        run_id=run_id,
+                        zones=zones,
+                        seal_after=seal_after,
+                        arrived_at=settings.ingested_at,
+                        sources=tuple(sources) if sources is not None else None,
+                        accepts_drift=accepts_drift,
                     )
                     with let_workers_in(), Workers(job, worker_count - 1, report, progress) as workers:
                         work.take_beside(report, workers.progress, call_others=workers.start)

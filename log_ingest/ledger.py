@@ -506,10 +506,11 @@ class Ledger:
 
     def has_copies(self, source: str, contents: Collection[Content]) -> bool:
         """True where another content of the source is, to the last byte, one of these. Of a shared ledger."""
+        values = list(zip(*((entry.head_digest, entry.digest, entry.file_id) for entry in contents), strict=True))
         row = self._db.execute(
-            "select 1 from contents where source = ? and digest = any(?::text[]) and file_id <> all(?::bigint[])"
-            " limit 1",
-            [source, [content.digest for content in contents], [content.file_id for content in contents]],
+            "select 1 from contents where source = ? and head_digest = any(?::text[]) and digest = any(?::text[])"
+            " and file_id <> all(?::bigint[]) limit 1",
+            [source, *(list(column) for column in values or ((), (), ()))],
         )
         return row.fetchone() is not None
 

@@ -1,7 +1,7 @@
 """Processes that take in lines of one landing folder at the same time, with one ledger in PostgreSQL.
 
-Belongs here: starting them for a run and hearing what they did; the loop of one that was started by hand, on this or
-another machine. Does not: who takes which file (line_work).
+Belongs here: starting them for a run and hearing what they did; the turn of one, on this or another machine. Does not:
+who takes which file (line_work).
 
 A process that dies takes its locks along: what it had claimed is free, what it had not committed does not exist. The
 run's own process takes that over, so a run ends with everything taken in whatever became of the others.
@@ -13,8 +13,8 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -39,15 +39,16 @@ WORTH_A_PROCESS_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker has to know: see ingest, whose arguments these are."""
+    """What a worker has to know: see ingest, whose arguments these are. arrived_at: UTC, now where None."""
 
     landing_dir: Location
     warehouse_dir: Path
     landed_dir: Location | None
     ledger: PostgresUrl
     run_id: str
-    settings: ParseSettings
+    zones: Mapping[str, str]
     seal_after: timedelta
+    arrived_at: datetime | None = None
     sources: tuple[str, ...] | None = None
     accepts_drift: bool = False
 
@@ -60,13 +61,14 @@ def take_turn(
     Waits while a pipeline needs that nothing lands. Raises IngestError.
     """
     report = IngestReport(job.run_id)
+    settings = ParseSettings(job.arrived_at or datetime.now(UTC).replace(tzinfo=None), job.zones)
     try:
         place = LandingPlace.open(job.landing_dir)
         # All that a pipeline may change is read anew in each turn: who was erased, what was purged.
         with turn_to_take_in(job.ledger) as is_waited_for, Ledger(job.ledger) as ledger:
             landing = Landing(job.warehouse_dir, ledger, job.landed_dir)
             try:
-                work = LineWork(place, landing, ledger, job.settings, job.seal_after, job.sources, job.accepts_drift)
+                work = LineWork(place, landing, ledger, settings, job.seal_after, job.sources, job.accepts_drift)
                 work.take_beside(report, progress or NullProgress(), gives_way=lambda: is_orphan() or is_waited_for())
             finally:
                 landing.close()
@@ -80,13 +82,6 @@ def take_turn(
             " run again"
         ) from error
     return report
-
-
-def turns(job: Job, *, zones: dict[str, str]) -> Iterator[IngestReport]:
-    """One turn after the other, without end, each with the time of its beginning."""
-    while True:
-        now = datetime.now(UTC).replace(tzinfo=None)
-        yield take_turn(replace(job, settings=ParseSettings(now, zones)))
 
 
 class Workers:

@@ -5,9 +5,7 @@ Belongs here: from settings to the worker of log_ingest, and what is said of its
 
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
-from log_ingest.formats.line_format import ParseSettings
 from log_ingest.ingest import SEAL_AFTER
 from log_ingest.report import IngestReport
 from log_ingest.workers import Job
@@ -32,7 +30,7 @@ def take_turn(settings: Settings) -> IngestReport:
             landed_dir=settings.landed_dir,
             ledger=settings.ledger_url,
             run_id=str(uuid.uuid4()),
-            settings=ParseSettings(datetime.now(UTC).replace(tzinfo=None), zones),
+            zones=zones,
             seal_after=SEAL_AFTER,
             accepts_drift=settings.accept_new_formats,
         )

@@ -6,11 +6,9 @@ Usage: see tests.faults.trials; a trial is "seed landing warehouse ledger-url". 
 import os
 import random
 import signal
-from datetime import UTC, datetime
 from pathlib import Path
 
 from log_ingest import line_work, take_lines
-from log_ingest.formats.line_format import ParseSettings
 from log_ingest.ingest import SEAL_AFTER
 from log_ingest.ledger_database import PostgresUrl
 from log_ingest.workers import Job, take_turn
@@ -31,7 +29,7 @@ def trial(seed: str, landing: str, warehouse: str, url: str) -> int:
             fate = (dice.random() < _DYING_SHARE, dice.random() < 0.7, dice.randint(1, 60), dice.uniform(0.02, 1.0))
             children.append(os.fork())
             if children[-1] == 0:
-                _work(fate, Job(Path(landing), Path(warehouse), None, PostgresUrl(url), seed, _now(), SEAL_AFTER))
+                _work(fate, Job(Path(landing), Path(warehouse), None, PostgresUrl(url), seed, {}, SEAL_AFTER))
         for child in children:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             assert code in (0, -signal.SIGKILL, -signal.SIGALRM), code
@@ -53,10 +51,6 @@ def _work(fate: tuple[bool, bool, int, float], job: Job) -> None:
         code = 0
     finally:
         os._exit(code)
-
-
-def _now() -> ParseSettings:
-    return ParseSettings(datetime.now(UTC).replace(tzinfo=None))
 
 
 if __name__ == "__main__":
