@@ -63,7 +63,7 @@ def ingest(
     Raises IngestError where a setting, the landing folder or the warehouse is unusable; bad input never raises.
     """
     place = LandingPlace.open(landing_dir)
-    zones = _checked_zones(server_time_zones or {})
+    zones = checked_zones(server_time_zones or {})
     progress = progress or NullProgress()
     report = IngestReport(run_id)
     try:
@@ -158,7 +158,8 @@ def _take_rest(
         progress.finish(entity.name)
 
 
-def _checked_zones(zones: Mapping[str, str]) -> dict[str, str]:
+def checked_zones(zones: Mapping[str, str]) -> dict[str, str]:
+    """Those that differ from UTC. Raises IngestError where one is no time zone."""
     for server, zone in zones.items():
         try:
             ZoneInfo(zone)

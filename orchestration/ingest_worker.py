@@ -6,7 +6,7 @@ Belongs here: from settings to the worker of log_ingest, and what is said of its
 import uuid
 from collections.abc import Iterator
 
-from log_ingest.ingest import SEAL_AFTER
+from log_ingest.ingest import SEAL_AFTER, checked_zones
 from log_ingest.report import IngestReport
 from log_ingest.workers import Job
 from log_ingest.workers import take_turn as take_in
@@ -22,7 +22,6 @@ def take_turn(settings: Settings) -> IngestReport:
     """
     if settings.ledger_url is None:
         raise ValueError("the ledger is a file, which one process writes to; set MTW_LEDGER_URL, or run: mtw run")
-    zones = {server: zone for server, zone in settings.zone_by_server().items() if zone != "UTC"}
     return take_in(
         Job(
             landing_dir=settings.landing_dir,
@@ -30,7 +29,7 @@ def take_turn(settings: Settings) -> IngestReport:
             landed_dir=settings.landed_dir,
             ledger=settings.ledger_url,
             run_id=str(uuid.uuid4()),
-            zones=zones,
+            zones=checked_zones(settings.zone_by_server()),
             seal_after=SEAL_AFTER,
             accepts_drift=settings.accept_new_formats,
         )

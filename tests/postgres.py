@@ -86,9 +86,9 @@ class Server:
 @contextmanager
 def running_server() -> Iterator[Server]:
     """A server of one's own. It refuses to run as root, so as root it runs as another user."""
-    programs = _programs()
-    require(programs is not None, "no PostgreSQL server: apt-get install postgresql (the tests start their own)")
-    assert programs is not None
+    found = programs()
+    require(found is not None, "no PostgreSQL server: apt-get install postgresql (the tests start their own)")
+    assert found is not None
     # Not below pytest's folders: those are closed to other users. A short path: it holds the socket.
     base = Path(tempfile.mkdtemp(prefix="mtw-pg-"))
     user = _unprivileged() if os.geteuid() == 0 else None
@@ -102,7 +102,7 @@ def running_server() -> Iterator[Server]:
             os.chown(password, user.pw_uid, user.pw_gid)
             as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         made = subprocess.run(
-            [programs / "initdb", "-D", base / "data", "-U", ADMIN, f"--pwfile={password}", "-A", "scram-sha-256",
+            [found / "initdb", "-D", base / "data", "-U", ADMIN, f"--pwfile={password}", "-A", "scram-sha-256",
              "-E", "UTF8", "--locale=C", "--no-sync"],
             capture_output=True, text=True, cwd=base, **as_user,
         )  # fmt: skip
@@ -111,7 +111,7 @@ def running_server() -> Iterator[Server]:
             port = free_port()
             with (base / "log").open("w") as log:
                 process = subprocess.Popen(
-                    [programs / "postgres", "-D", base / "data", "-p", str(port), "-k", base, "-F",
+                    [found / "postgres", "-D", base / "data", "-p", str(port), "-k", base, "-F",
                      "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=50", "-c", "timezone=UTC"],
                     stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=base, **as_user,
                 )  # fmt: skip
@@ -143,7 +143,7 @@ def database(postgres: Server) -> Database:
     return postgres.new_database()
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The folder with initdb and postgres: Debian keeps it out of the PATH."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []

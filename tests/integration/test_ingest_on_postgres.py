@@ -6,6 +6,7 @@ Belongs here: which of them. Does not: how they find their ledger (tests/ledgers
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from log_ingest.status import collect
 from tests.conftest import ROOT
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events
 from tests.loglines import line, logs, numbered
-from tests.postgres import Server
+from tests.postgres import Database, Server
+from tests.postgres import programs as postgres_programs
 
 # All of these files pass but for what looks at the ledger's file; these are the ones that ask most of a ledger.
 SAME_TESTS = [
@@ -76,3 +78,27 @@ def test_a_database_that_is_away_is_one_line_and_may_be_tried_again(landing: Pat
         Ledger(away)
     assert failed.value.is_transient  # type: ignore[attr-defined]
     assert "s3cret" not in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_a_dump_of_the_schema_is_a_backup(landing: Path, warehouse: Path, postgres: Server) -> None:
+    """As docs/ingest-workers.md shows it: with the rights of the database's owner, into an empty database."""
+    programs = postgres_programs()
+    assert programs is not None
+    owner = postgres.new_database().new_user("ledger_keeper", "keeper's password")
+    Database(owner.port, owner.name).execute(f"alter database {owner.name} owner to {owner.user}")
+    empty = replace(owner, name=postgres.new_database().name)
+    Database(empty.port, empty.name).execute(f"alter database {empty.name} owner to {owner.user}")
+    logs(landing, "a/one.log", *numbered(50))
+    ingest(landing, warehouse, run_id="before", ledger_at=PostgresUrl(owner.url))
+    dump = warehouse / "ledger.dump"
+    for command in (
+        ["pg_dump", "--format=custom", "--schema=mtw_ledger", f"--file={dump}", owner.url],
+        ["pg_restore", f"--dbname={empty.url}", dump],
+    ):
+        subprocess.run([programs / command[0], *command[1:]], check=True)
+    restored = PostgresUrl(empty.url)
+    assert collect(warehouse, ledger_at=restored) == collect(warehouse, ledger_at=PostgresUrl(owner.url))
+    logs(landing, "a/two.log", *numbered(80)[40:])
+    report = ingest(landing, warehouse, run_id="after", ledger_at=restored)
+    assert (report.totals["tracking_logs"].accepted, report.totals["tracking_logs"].duplicate) == (30, 10)
+    assert_accounted(warehouse, ledger_at=restored)
