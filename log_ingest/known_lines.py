@@ -5,6 +5,7 @@ ledger others commit batches meanwhile: a batch is compared with those once more
 Does not: what makes two lines the same (the format's identity), files (identify).
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ class KnownLines:
             first, last = commit.extents[EVERYWHERE]
             is_suspect = f"epoch_us(occurred_at) between {first} and {last}"
         before = path.with_suffix(".before")
-        before.hardlink_to(path)
+        shutil.copyfile(path, before)
         repeats = self._rewritten(unit, path, later, is_suspect)
         if repeats.row_count:
             found.rows += repeats.row_count

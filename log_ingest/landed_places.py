@@ -121,15 +121,22 @@ def temp_of(place: LandedPlace, ledger: Ledger) -> Path:
 
 
 def clear(place: LandedPlace, ledger: Ledger) -> None:
-    """Remove temp files of processes that ended, and what one left that died next to its ledger row."""
-    if not ledger.is_shared:
-        shutil.rmtree(place.temp, ignore_errors=True)
-    elif place.temp.is_dir():
-        alive = {f"{_WORKER}{number}" for number in ledger.workers()}
-        for path in place.temp.iterdir():
-            if path.name not in alive:
-                shutil.rmtree(path, ignore_errors=True)
+    """Remove temp files, and what a run that died next to its ledger row left."""
+    clear_temp(place, ledger)
     sweep(place, ledger)
+
+
+def clear_temp(place: LandedPlace, ledger: Ledger) -> None:
+    """Remove temp files; in a shared ledger those of processes that have ended."""
+    alive = {f"{_WORKER}{number}" for number in ledger.workers()}
+    if not alive:
+        shutil.rmtree(place.temp, ignore_errors=True)
+        return
+    for path in place.temp.iterdir() if place.temp.is_dir() else ():
+        if path.is_dir() and path.name not in alive:
+            shutil.rmtree(path, ignore_errors=True)
+        elif not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def sweep(place: LandedPlace, ledger: Ledger) -> None:

@@ -14,7 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import BATCHES_SCHEMA, EMPTY_BATCH, LANDED_SCHEMAS
-from log_ingest.landed_places import OWNER_FACT, OWNER_FILE, claim, clear, fsync, landed_place, sweep, temp_of
+from log_ingest.landed_places import (
+    OWNER_FACT,
+    OWNER_FILE,
+    claim,
+    clear,
+    clear_temp,
+    fsync,
+    landed_place,
+    sweep,
+    temp_of,
+)
 from log_ingest.late_lines import LateLines
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
@@ -30,10 +40,13 @@ COPY_OPTIONS = "format parquet, parquet_version v2, compression zstd, compressio
 class Landing:
     """The landed folder of one warehouse, with a DuckDB connection (in memory) that parses and writes.
 
-    landed: where it is, None: in the warehouse. Raises IngestError where the folder cannot be used.
+    landed: where it is, None: in the warehouse. joins: beside the pipeline, which looks after the whole; then of what
+    dead processes left only temp files are looked for. Raises IngestError where the folder cannot be used.
     """
 
-    def __init__(self, warehouse_dir: Path, ledger: Ledger, landed: Location | None = None) -> None:
+    def __init__(
+        self, warehouse_dir: Path, ledger: Ledger, landed: Location | None = None, *, joins: bool = False
+    ) -> None:
         own = warehouse_dir / "landed"
         self.place = landed_place(landed or own, warehouse_dir)
         self.root = self.place.root
@@ -44,8 +57,11 @@ class Landing:
             marked = bool(ledger.fact(OWNER_FACT)) or self.root != own or self.place.has(OWNER_FILE)
             if ledger.is_shared or marked:
                 claim(self.place, ledger)
-            clear(self.place, ledger)
-            self._write_base_files()
+            if joins:
+                clear_temp(self.place, ledger)
+            else:
+                clear(self.place, ledger)
+                self._write_base_files()
         self.con = duckdb.connect(":memory:")
         self.con.execute("set TimeZone = 'UTC'")
         self.con.execute("set preserve_insertion_order = true")

@@ -379,10 +379,9 @@ class Ledger:
     def worker_id(self) -> int:
         """The number by which this process is known as at work, from the first use on and until the ledger closes."""
         assert isinstance(self._db, PostgresDatabase)
-        if self._worker_id is None:
+        while self._worker_id is None:
             number = self._db.execute("select nextval('worker_ids')").fetchone()[0]
-            self._db.lock(AT_WORK, number)
-            self._worker_id = number
+            self._worker_id = number if self._db.lock(AT_WORK, number) else None
         return self._worker_id
 
     def workers(self) -> set[int]:
@@ -580,7 +579,7 @@ class Ledger:
                 self.set_fact(name, value)
             self._write_erasure(commit)
             self._write_purge(commit)
-            if self.is_shared:
+            if self.is_shared and batch_id is not None:
                 self._db.execute("delete from facts where name = ?", [_BEGUN])
 
     # -- erasures

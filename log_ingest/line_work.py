@@ -18,7 +18,7 @@ from log_ingest.errors import UnreadableFileError
 from log_ingest.files import LandingFile, LandingPlace, head_digest
 from log_ingest.formats.line_format import ParseSettings
 from log_ingest.formats.registry import LINE_FORMATS
-from log_ingest.identify import Siblings
+from log_ingest.identify import Siblings, is_sealed
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger, PathState
 from log_ingest.progress import Progress
@@ -106,6 +106,41 @@ class LineWork:
             )
 
 
+def is_there_work(
+    place: LandingPlace,
+    ledger: Ledger,
+    seal_after: timedelta,
+    sources: Collection[str] | None = None,
+    *,
+    accepts_drift: bool = False,
+) -> bool:
+    """Whether any file may have to be opened: a cheap look, before the landed rows are."""
+    for source in LINE_SOURCES:
+        if sources is not None and source.name not in sources:
+            continue
+        files, _ = place.discover(source.folder, source.suffixes)
+        siblings = Siblings(files)
+        for some in _chunks(files, _LISTED):
+            for file, state, may_be_held in _with_states(some, source.name, ledger):
+                is_open = state is None or (state.role == "problem" and accepts_drift)
+                if is_open or (may_be_held and is_sealed(file, siblings, state, seal_after)):
+                    return True
+    return False
+
+
+def _with_states(
+    files: Sequence[LandingFile], source: str, ledger: Ledger
+) -> Iterator[tuple[LandingFile, PathState | None, bool]]:
+    """Each file with what is known of it as it is now, and whether it holds bytes behind its last line end."""
+    known = ledger.path_states(source, [file.name for file in files])
+    held = ledger.held_files(source)
+    for file in files:
+        state = known.get(file.name)
+        if state is not None and state.fingerprint != file.fingerprint:
+            state = None
+        yield file, state, state is not None and state.role != "problem" and state.file_id in held
+
+
 class _Share:
     """The files of one source, of which this process takes a share."""
 
@@ -150,18 +185,12 @@ class _Share:
         return bool(busy)
 
     def _states(self, files: Sequence[LandingFile]) -> Iterator[tuple[LandingFile, PathState | None, bool]]:
-        """Each file with what is known of its path, and whether it need not be opened."""
-        known = self._ledger.path_states(self._source, [file.name for file in files])
-        held = self._ledger.held_files(self._source)
-        for file in files:
-            state = known.get(file.name)
-            if state is None or state.fingerprint != file.fingerprint:
+        """Each file with what is known of it, and whether it need not be opened."""
+        for file, state, is_held in _with_states(files, self._source, self._ledger):
+            if state is None or (state.role == "problem" and self._accepts_drift):
                 yield file, state, False
-            elif state.role == "problem":
-                yield file, state, not self._accepts_drift
             else:
-                may_go_on = state.file_id in held and self.lines.can_seal(file, state, self._siblings)
-                yield file, state, not may_go_on
+                yield file, state, not (is_held and self.lines.can_seal(file, state, self._siblings))
 
     def _claim(self, files: Sequence[LandingFile]) -> dict[str, set[str]]:
         """By name, those that are this process's to take, with what was claimed for each."""

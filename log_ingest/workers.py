@@ -28,7 +28,7 @@ from log_ingest.formats.line_format import ParseSettings
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.ledger_database import PostgresUrl, turn_to_take_in
-from log_ingest.line_work import LineWork
+from log_ingest.line_work import LineWork, is_there_work
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
 from log_ingest.storage import Location, reason
@@ -66,7 +66,9 @@ def take_turn(
         place = LandingPlace.open(job.landing_dir)
         # All that a pipeline may change is read anew in each turn: who was erased, what was purged.
         with turn_to_take_in(job.ledger) as is_waited_for, Ledger(job.ledger) as ledger:
-            landing = Landing(job.warehouse_dir, ledger, job.landed_dir)
+            if not is_there_work(place, ledger, job.seal_after, job.sources, accepts_drift=job.accepts_drift):
+                return report
+            landing = Landing(job.warehouse_dir, ledger, job.landed_dir, joins=True)
             try:
                 work = LineWork(place, landing, ledger, settings, job.seal_after, job.sources, job.accepts_drift)
                 work.take_beside(report, progress or NullProgress(), gives_way=lambda: is_orphan() or is_waited_for())

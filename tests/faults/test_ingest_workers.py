@@ -23,7 +23,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.identify import Siblings
 from log_ingest.ingest import SEAL_AFTER, ingest
 from log_ingest.landing import Landing
-from log_ingest.ledger import Ledger
+from log_ingest.ledger import Commit, Ledger
 from log_ingest.ledger_database import PostgresUrl
 from log_ingest.progress import NullProgress
 from log_ingest.status import collect
@@ -299,6 +299,7 @@ def test_a_batch_that_was_put_in_place_and_not_committed_is_swept_away_by_the_ne
         with pytest.raises(SystemExit):
             dying.finish()
     assert (warehouse / "landed/tracking_logs/batch_id=1").is_dir()
+    pair[1].ledger.commit(None, Commit("access_logs", "run"))  # nothing is put in place for it
     living = pair[1].intake("access_logs")
     pair[1].take(living, "one.log")
     living.finish()
@@ -332,3 +333,15 @@ def test_several_processes_of_one_run_report_what_all_of_them_did(
     for source, found in status.items():
         assert (found.lines, found.accepted) == (report.totals[source].lines, report.totals[source].accepted)
     assert report.batch_ids == list(range(1, report.latest_batch_id + 1))
+
+
+def test_a_worker_that_finds_nothing_writes_nothing(
+    landing: Path, warehouse: Path, ledger_at: PostgresUrl, pair: tuple[Worker, Worker]
+) -> None:
+    logs(landing, "a/one.log", *numbered(20), b"half a li")
+    report = workers.take_turn(workers.Job(landing, warehouse, None, ledger_at, "first", {}, SEAL_AFTER))
+    assert report.totals["tracking_logs"].accepted == 20
+    before = {path: path.stat().st_mtime_ns for path in warehouse.rglob("*") if path.is_file()}
+    again = workers.take_turn(workers.Job(landing, warehouse, None, ledger_at, "again", {}, SEAL_AFTER))
+    assert again.totals == {} and again.batch_ids == []
+    assert {path: path.stat().st_mtime_ns for path in warehouse.rglob("*") if path.is_file()} == before
