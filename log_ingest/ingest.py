@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import duckdb
-
 from log_ingest import content_links, user_agents
 from log_ingest.catalog import REFERENCE_ENTITIES, REFERENCE_SUFFIXES
-from log_ingest.errors import IngestError, StorageError
+from log_ingest.errors import IngestError
+from log_ingest.failures import told_in_one_line
 from log_ingest.files import LandingPlace
 from log_ingest.formats.line_format import ParseSettings
 from log_ingest.landing import Landing
@@ -27,7 +26,7 @@ from log_ingest.line_work import LineWork
 from log_ingest.platform.take_tables import PlatformSource, take_platform
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
-from log_ingest.storage import Location, reason
+from log_ingest.storage import Location
 from log_ingest.take_reference import ReferenceIntake
 from log_ingest.workers import Job, Workers
 
@@ -67,7 +66,7 @@ def ingest(
     progress = progress or NullProgress()
     report = IngestReport(run_id)
     try:
-        with Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
+        with told_in_one_line(warehouse_dir), Ledger(ledger_at or warehouse_dir / LEDGER_NAME) as ledger:
             ledger.start_run(run_id)
             landing = Landing(warehouse_dir, ledger, landed_dir)
             try:
@@ -113,20 +112,9 @@ def ingest(
                 landing.close()
             report.latest_batch_id = ledger.last_batch_id()
             ledger.finish_run(run_id, "done")
-    except duckdb.Error as error:
-        raise IngestError(f"ingest failed: {reason(error)}") from error
-    except StorageError as error:
-        raise IngestError(f"ingest failed: {error}") from error
     except sqlite3.Error as error:
         raise IngestError(
             f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then run again"
-        ) from error
-    except MemoryError as error:
-        raise IngestError("ingest ran out of memory; give it more, then run again: nothing is lost") from error
-    except OSError as error:
-        where = error.filename or warehouse_dir
-        raise IngestError(
-            f"{where}: {error.strerror or error}; free space or mend permissions, then run again"
         ) from error
     return report
 

@@ -20,9 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-import duckdb
-
-from log_ingest.errors import IngestError, StorageError
+from log_ingest.errors import IngestError
+from log_ingest.failures import told_in_one_line
 from log_ingest.files import LandingPlace
 from log_ingest.formats.line_format import ParseSettings
 from log_ingest.landing import Landing
@@ -31,7 +30,7 @@ from log_ingest.ledger_database import PostgresUrl, turn_to_take_in
 from log_ingest.line_work import LineWork, is_there_work
 from log_ingest.progress import NullProgress, Progress
 from log_ingest.report import IngestReport
-from log_ingest.storage import Location, reason
+from log_ingest.storage import Location
 
 WORTH_A_PROCESS_BYTES = 4 * 1024 * 1024
 """Of fewer bytes one process makes an end before another is ready to begin."""
@@ -62,27 +61,21 @@ def take_turn(
     """
     report = IngestReport(job.run_id)
     settings = ParseSettings(job.arrived_at or datetime.now(UTC).replace(tzinfo=None), job.zones)
-    try:
-        place = LandingPlace.open(job.landing_dir)
-        # All that a pipeline may change is read anew in each turn: who was erased, what was purged.
-        with turn_to_take_in(job.ledger) as is_waited_for, Ledger(job.ledger) as ledger:
-            if not is_there_work(place, ledger, job.seal_after, job.sources, accepts_drift=job.accepts_drift):
-                return report
-            landing = Landing(job.warehouse_dir, ledger, job.landed_dir, joins=True)
-            try:
-                work = LineWork(place, landing, ledger, settings, job.seal_after, job.sources, job.accepts_drift)
-                work.take_beside(report, progress or NullProgress(), gives_way=lambda: is_orphan() or is_waited_for())
-            finally:
-                landing.close()
-    except (duckdb.Error, StorageError) as error:
-        raise IngestError(f"ingest failed: {reason(error)}") from error
-    except MemoryError as error:
-        raise IngestError("ingest ran out of memory; give it more, then run again: nothing is lost") from error
-    except OSError as error:
-        raise IngestError(
-            f"{error.filename or job.warehouse_dir}: {error.strerror or error}; free space or mend permissions, then"
-            " run again"
-        ) from error
+    place = LandingPlace.open(job.landing_dir)
+    # All that a pipeline may change is read anew in each turn: who was erased, what was purged.
+    with (
+        told_in_one_line(job.warehouse_dir),
+        turn_to_take_in(job.ledger) as is_waited_for,
+        Ledger(job.ledger) as ledger,
+    ):
+        if not is_there_work(place, ledger, job.seal_after, job.sources, accepts_drift=job.accepts_drift):
+            return report
+        landing = Landing(job.warehouse_dir, ledger, job.landed_dir, joins=True)
+        try:
+            work = LineWork(place, landing, ledger, settings, job.seal_after, job.sources, job.accepts_drift)
+            work.take_beside(report, progress or NullProgress(), gives_way=lambda: is_orphan() or is_waited_for())
+        finally:
+            landing.close()
     return report
 
 

@@ -4,9 +4,7 @@ On small_project, as test_definitions: whose models they are does not matter her
 is in tests/faults/test_ingest_workers.py.
 """
 
-import os
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +21,7 @@ from orchestration.doctor import diagnose
 from orchestration.ingest_worker import take_turn
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.settings import Settings, SettingsError
+from tests.conftest import mtw as mtw_of
 from tests.integration.test_definitions import SMALL_PROJECT, write_log
 from tests.postgres import Database, Server
 
@@ -30,19 +29,8 @@ PASSWORD = "c4nary p@ss/word"
 
 
 def mtw(*arguments: str, root: Path, url: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MTW_", "DAGSTER_"))}
-    own = {
-        "MTW_LANDING_DIR": str(root / "landing"),
-        "MTW_WAREHOUSE_DIR": str(root / "warehouse"),
-        "MTW_DBT_PROJECT_DIR": str(SMALL_PROJECT),
-        "MTW_LEDGER_URL": url,
-        "MTW_RETRY_SECONDS": "0",
-        "COLUMNS": "160",
-    }
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("mtw")), *arguments],
-        env=kept | own | settings, capture_output=True, text=True, cwd=root, timeout=300,
-    )  # fmt: skip
+    own = {"MTW_DBT_PROJECT_DIR": str(SMALL_PROJECT), "MTW_LEDGER_URL": url}
+    return mtw_of(*arguments, landing=root / "landing", warehouse=root / "warehouse", settings=own | settings)
 
 
 @pytest.fixture(scope="module")
