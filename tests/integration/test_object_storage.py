@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,22 +17,25 @@ import duckdb
 import pytest
 import zstandard
 
-from log_ingest import object_store
+from log_ingest import line_work, object_store
 from log_ingest.audit import damaged_parts
 from log_ingest.erasure import erase
 from log_ingest.errors import IngestError
 from log_ingest.files import LandingPlace
-from log_ingest.ingest import LEDGER_NAME, ingest
+from log_ingest.ingest import LEDGER_NAME, SEAL_AFTER, ingest
 from log_ingest.ledger import Ledger
+from log_ingest.ledger_database import PostgresUrl
 from log_ingest.report import IngestReport, SourceTotals
 from log_ingest.status import collect
 from log_ingest.storage import ObjectUrl
+from log_ingest.workers import Job, take_turn
 from orchestration.doctor import diagnose
 from orchestration.sensors import landing_fingerprint
 from orchestration.settings import Settings
 from tests.conftest import ROOT, Demo, mtw
 from tests.invariants import EMPTY, assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs, numbered
+from tests.postgres import Server
 from tests.robin import HER_VISITOR, ROBIN, write_all
 from tests.s3_server import KEY_ID, SECRET, Request, S3Server, before, break_off, cut, refuse
 
@@ -803,3 +807,34 @@ def test_a_recipient_is_erased_from_a_bucket_as_from_a_folder(lake: Lake, wareho
     assert found.counts["tracking_logs"] == 5 and found.counts["set_aside"] == 4
     assert query(told, lake.landed) == query(names, lake.landed) == [(0,)]
     assert_accounted(warehouse, lake.landed)
+
+
+# -- several processes, on machines that share nothing but bucket and ledger
+
+
+def test_machines_that_share_bucket_and_ledger_take_every_line_once(
+    lake: Lake, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger_at = PostgresUrl(postgres.new_database().url)
+    lines = numbered(120)
+    lake.log("a/one.log", *lines[:80], *NOISE)
+    lake.log("b/two.log", *lines[40:])
+    lake.log("c/copy.log.gz", gzip.compress(b"".join(lines[40:])))
+    # One machine dies with files of its batch in the bucket, beside the ledger's row.
+    with monkeypatch.context() as dying, pytest.raises(SystemExit):
+        dying.setattr(Ledger, "commit", lambda *_: (_ for _ in ()).throw(SystemExit))
+        take_turn(job_of(lake, tmp_path / "dead", ledger_at))
+    assert any("/batch_id=1/" in key for key in lake.server.keys(lake.landed.bucket))
+    monkeypatch.setattr(line_work, "_CLAIMED_FILES", 1)
+    with ThreadPoolExecutor() as pool:
+        machines = [pool.submit(take_turn, job_of(lake, tmp_path / f"{n}", ledger_at)) for n in range(3)]
+        reports = [machine.result(timeout=120) for machine in machines]
+    report = ingest(lake.landing, lake.warehouse, run_id="run", landed_dir=lake.landed, ledger_at=ledger_at)
+    totals = [found.totals["tracking_logs"] for found in (*reports, report) if "tracking_logs" in found.totals]
+    assert sum(total.accepted for total in totals) == len(lake.events()) == 120
+    assert_accounted(lake.warehouse, lake.landed, ledger_at)
+    assert_rerun_changes_nothing(lake.landing, lake.warehouse, lake.landed, ledger_at)
+
+
+def job_of(lake: Lake, warehouse: Path, ledger_at: PostgresUrl) -> Job:
+    return Job(lake.landing, warehouse, lake.landed, ledger_at, warehouse.name, {}, SEAL_AFTER)
