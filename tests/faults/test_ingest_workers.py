@@ -84,9 +84,10 @@ class Couriers:
                 some = lines[start : start + dice.randrange(20, 180)]
                 if dice.random() < 0.3:
                     some.insert(dice.randrange(len(some)), b"no line at all\n")
-                name = f"{server}/{number}-{file}.log"
-                logs(self.landing, name, *some, lines[start + 190][:30] if dice.random() < 0.3 else b"")
-                if dice.random() < 0.4:
+                is_copied = dice.random() < 0.4
+                held = b"" if is_copied or dice.random() < 0.5 else lines[start + 190][:30]
+                logs(self.landing, f"{server}/{number}-{file}.log", *some, held)
+                if is_copied:
                     logs(self.landing, f"again-{server}/{number}-{file}.log.gz", gzip.compress(b"".join(some)))
             # Grows from round to round; its beginning is shorter than what contents are told apart by at first.
             with logs(self.landing, f"{server}/grows.log").open("ab") as growing:

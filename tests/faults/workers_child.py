@@ -17,7 +17,7 @@ from tests.faults.trials import kill_me, serve
 
 COUNT = 3
 WAVES = 2
-_DYING_SHARE = 0.6
+_DYING_SHARE = 0.75
 
 
 def trial(seed: str, landing: str, warehouse: str, url: str) -> int:
@@ -26,7 +26,7 @@ def trial(seed: str, landing: str, warehouse: str, url: str) -> int:
     for _ in range(WAVES):
         children = []
         for _ in range(COUNT):
-            fate = (dice.random() < _DYING_SHARE, dice.random() < 0.7, dice.randint(1, 60), dice.uniform(0.02, 1.0))
+            fate = (dice.random() < _DYING_SHARE, dice.random() < 0.7, dice.randint(1, 25), dice.uniform(0.02, 1.0))
             children.append(os.fork())
             if children[-1] == 0:
                 _work(fate, Job(Path(landing), Path(warehouse), None, PostgresUrl(url), seed, {}, SEAL_AFTER))
