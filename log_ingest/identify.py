@@ -68,6 +68,10 @@ def identify(
     ]
     if grown:
         best = max(grown, key=lambda content: content.framed_bytes)
+        has_shrunk = best.file_id in is_from and previous is not None and previous.fingerprint != file.fingerprint
+        if best.framed_bytes == seen.size < best.content_bytes and not has_shrunk:
+            # All whole lines of it and nothing else: the line without an end came from another file, and is held there.
+            return Identity("copy", best, seen.size)
         # A copy: if the file cannot be read after all, what is known stays as it is.
         known = replace(best, head_digest=head, digest=seen.whole, content_bytes=seen.size)
         return Identity("grown", known, seen.size)

@@ -172,6 +172,31 @@ def test_a_file_that_held_nothing_whole_is_the_same_file_when_it_grows(landing: 
     assert_accounted(warehouse)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_copy_of_the_whole_lines_leaves_alone_what_another_file_holds(
+    landing: Path, warehouse: Path, is_first: bool
+) -> None:
+    lines = numbered(50)
+    whole, half = b"".join(lines[:48]), lines[48][:-5]
+    copy = logs(landing, f"{'a' if is_first else 'c'}/x.log.gz", gzip.compress(whole))
+    path = logs(landing, "b/x.log", whole, half)
+    run(landing, warehouse)
+    for _ in range(2):
+        assert [size for _, size in collect(warehouse).held_files] == [len(half)]
+        assert_accounted(warehouse)
+        run(landing, warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+    path.write_bytes(b"".join(lines[:49]) + lines[49][:-5])
+    run(landing, warehouse)
+    assert len(events(warehouse)) == 49
+    path.write_bytes(b"".join(lines[:49]))  # it has shrunk: nobody holds anything
+    copy.unlink()
+    run(landing, warehouse)
+    assert collect(warehouse).held_files == []
+    assert_accounted(warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
 def test_rotation_and_replaced_content_decide_by_content(landing: Path, warehouse: Path) -> None:
     lines = numbered(500)
     path = logs(landing, "a/current.log", *lines[:200])
