@@ -77,8 +77,8 @@ def storage_problem(url: str) -> str | None:
     except psycopg.Error as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return (
-            f"Dagster's storage cannot be reached; check {_SETTING} (where it is not set: MTW_LEDGER_URL) and"
-            f" the server ({scrubbed(reason, driverless(url))})"
+            f"Dagster's storage cannot be reached ({scrubbed(reason, driverless(url))}); check the server and"
+            f" {_SETTING}, or MTW_LEDGER_URL where that is not set"
         )
     return None
 

@@ -5,6 +5,7 @@ import gzip
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from log_ingest.report import IngestReport, SourceTotals
 from log_ingest.status import collect
 from log_ingest.storage import ObjectUrl
 from log_ingest.workers import Job, take_turn
+from orchestration import identifiers
 from orchestration.doctor import diagnose
 from orchestration.sensors import landing_fingerprint
 from orchestration.settings import Settings
@@ -726,6 +728,9 @@ def bucket_demo(server: S3Server, demo: Demo, tmp_path_factory: pytest.TempPathF
             url = ObjectUrl("demo-lake", f"in/{path.relative_to(demo.landing)}")
             server.put(url, path.read_bytes(), modified_at=path.stat().st_mtime)
     found = BucketDemo(server, tmp_path_factory.mktemp("bucket") / "warehouse")
+    # The same key, so that pseudonyms are the same.
+    found.warehouse.mkdir()
+    shutil.copy2(demo.warehouse / identifiers.KEY_NAME, found.warehouse)
     done = found.mtw("run", "--verbose")
     assert done.returncode == 0, done.stdout + done.stderr
     found.output = done.stdout + done.stderr
