@@ -200,7 +200,7 @@ def create(db: Database, statements: str) -> None:
             make(statement)
 
 
-# -- the locks of a shared ledger (see docs/deployment.md)
+# -- the locks of a shared ledger (see docs/ingest-workers.md)
 
 _KIND = 0x6D7477
 COMMITTING = _KIND + 1

@@ -82,6 +82,13 @@ class Server:
         Database(self.port, "postgres").execute(f"create database {name} {options}")
         return Database(self.port, name)
 
+    def new_owned_database(self, owner: str, password: str) -> Database:
+        """An empty one of a user who is no superuser: what docs/deployment.md tells people to make."""
+        admin = self.new_database()
+        owned = admin.new_user(owner, password)
+        admin.execute(f"alter database {admin.name} owner to {owner}", f"grant all on schema public to {owner}")
+        return owned
+
 
 @contextmanager
 def running_server() -> Iterator[Server]:

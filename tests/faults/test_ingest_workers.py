@@ -220,6 +220,15 @@ def test_runs_of_pointers_of_two_batches_are_merged_whoever_commits_first(
     assert (gap.first_missing_pointer - 0xFD7E000, gap.missing_count) == (80, 10)
 
 
+def finish_overtaken(worker: Worker, lines: LineIntake, name: str) -> None:
+    """Find that another process was faster, and make the batch anew."""
+    with pytest.raises(BatchOvertaken):
+        lines.finish()
+    lines.discard()
+    worker.take(lines, name)
+    lines.finish()
+
+
 def test_a_batch_that_goes_on_with_what_another_took_is_made_anew(
     landing: Path, warehouse: Path, ledger_at: PostgresUrl, pair: tuple[Worker, Worker]
 ) -> None:
@@ -233,11 +242,7 @@ def test_a_batch_that_goes_on_with_what_another_took_is_made_anew(
     for worker, lines_of in zip(pair, (first, second), strict=True):
         worker.take(lines_of, "one.log")
     second.finish()
-    with pytest.raises(BatchOvertaken):
-        first.finish()
-    first.discard()
-    pair[0].take(first, "one.log")
-    first.finish()
+    finish_overtaken(pair[0], first, "one.log")
     assert_accounted(warehouse, ledger_at=ledger_at)
     assert (first.totals.lines, second.totals.lines) == (0, 90)
     assert set(accepted(warehouse)["tracking_logs"].values()) == {1}
@@ -253,11 +258,7 @@ def test_a_content_that_another_took_as_new_is_a_copy(
     pair[0].take(first, "one.log")
     pair[1].take(second, "two.log")
     second.finish()
-    with pytest.raises(BatchOvertaken):
-        first.finish()
-    first.discard()
-    pair[0].take(first, "one.log")
-    first.finish()
+    finish_overtaken(pair[0], first, "one.log")
     assert_accounted(warehouse, ledger_at=ledger_at)
     assert (first.totals.files_duplicate, first.totals.lines) == (1, 0)
 

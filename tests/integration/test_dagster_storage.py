@@ -46,11 +46,7 @@ def mtw(*arguments: str, root: Path, url: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def owned(postgres: Server) -> Database:
-    """A database of a user who is no superuser: what docs/deployment.md tells people to make."""
-    admin = postgres.new_database()
-    owner = admin.new_user("dagster_owner", PASSWORD)
-    admin.execute(f"alter database {admin.name} owner to dagster_owner", "grant all on schema public to dagster_owner")
-    return owner
+    return postgres.new_owned_database("dagster_owner", PASSWORD)
 
 
 @pytest.fixture(scope="module")

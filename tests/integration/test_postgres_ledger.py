@@ -35,11 +35,7 @@ def mtw(*arguments: str, root: Path, url: str, **settings: str) -> subprocess.Co
 
 @pytest.fixture(scope="module")
 def owned(postgres: Server) -> Database:
-    """A database of a user who is no superuser: what docs/deployment.md tells people to make."""
-    admin = postgres.new_database()
-    owner = admin.new_user("ledger_owner", PASSWORD)
-    admin.execute(f"alter database {admin.name} owner to ledger_owner", "grant all on schema public to ledger_owner")
-    return owner
+    return postgres.new_owned_database("ledger_owner", PASSWORD)
 
 
 @pytest.fixture(scope="module")
