@@ -27,6 +27,7 @@ from log_ingest.landed_places import (
 )
 from log_ingest.late_lines import LateLines
 from log_ingest.ledger import Commit, Ledger, Part
+from log_ingest.part_columns import renew_parts
 from log_ingest.sqltext import literal
 from log_ingest.storage import Location
 from log_ingest.suppression import Suppression
@@ -52,6 +53,23 @@ class Landing:
         self.root = self.place.root
         self._temp = temp_of(self.place, ledger)
         self._ledger = ledger
+        self.con = duckdb.connect(":memory:")
+        self.con.execute("set TimeZone = 'UTC'")
+        self.con.execute("set preserve_insertion_order = true")
+        self.con.execute("set enable_progress_bar = false")
+        self.warehouse_dir = warehouse_dir
+        try:
+            self.place.attach_to(self.con)
+            self._open(own, joins=joins)
+            self.suppression = Suppression.load(warehouse_dir, ledger, self.con)
+            self.late_lines = LateLines.load(ledger, self.place, self.con)
+        except BaseException:
+            self.con.close()
+            raise
+
+    def _open(self, own: Location, *, joins: bool) -> None:
+        """See to it that the landed rows are the ledger's, all of them and nothing else, in the columns of today."""
+        ledger = self._ledger
         with ledger.committing():
             # A ledger in the same folder needs no mark to be told from others, unless there was another one.
             marked = bool(ledger.fact(OWNER_FACT)) or self.root != own or self.place.has(OWNER_FILE)
@@ -61,19 +79,8 @@ class Landing:
                 clear_temp(self.place, ledger)
             else:
                 clear(self.place, ledger)
+                renew_parts(self.place, ledger, self.con, COPY_OPTIONS)
                 self._write_base_files()
-        self.con = duckdb.connect(":memory:")
-        self.con.execute("set TimeZone = 'UTC'")
-        self.con.execute("set preserve_insertion_order = true")
-        self.con.execute("set enable_progress_bar = false")
-        self.place.attach_to(self.con)
-        self.warehouse_dir = warehouse_dir
-        try:
-            self.suppression = Suppression.load(warehouse_dir, ledger, self.con)
-            self.late_lines = LateLines.load(ledger, self.place, self.con)
-        except BaseException:
-            self.con.close()
-            raise
 
     def close(self) -> None:
         self.con.close()
@@ -87,7 +94,7 @@ class Landing:
     def read_parts(self, paths: list[str]) -> str:
         """The SQL that reads landed parts by their ledger paths."""
         files = ", ".join(literal(str(self.root / path)) for path in paths)
-        return f"read_parquet([{files}], union_by_name = true)"
+        return f"read_parquet([{files}])"
 
     def commit(self, unit: "Unit", commit: Commit) -> int | None:
         """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""

@@ -89,8 +89,8 @@ class AccessLog:
             reason,
             case reason {details} else 'no tracking request' end
                 || case when reason in ('error_status', 'moved_permanently') then status else '' end as detail,
-            null as server,
-            null as pointer
+            null::varchar as server,
+            null::bigint as pointer
         from judged
         """
 

@@ -9,7 +9,6 @@
     {%- set root = root | replace('s3://', 's3a://') -%}
     {%- do run_query('create schema if not exists landed') -%}
     {%- for landed in graph.sources.values() if landed.source_name == 'landed' -%}
-        {%- set location = landed.config.get('external_location') or landed.source_meta.get('external_location', '') -%}
         {%- if landed.name == 'batches' or landed.name.startswith('ledger_') -%}
             {%- do run_query(
                 'create or replace view landed.' ~ landed.name ~ ' as select * from parquet.`'
@@ -17,11 +16,8 @@
             ) -%}
         {%- else -%}
             {%- do run_query('drop table if exists landed.' ~ landed.name) -%}
-            {#- What was set aside never got a column more, and a part of it may hold columns that have no type. -#}
-            {%- set grows = 'union_by_name' in location and landed.name != 'set_aside' -%}
             {%- do run_query(
                 'create table landed.' ~ landed.name ~ ' using parquet'
-                ~ (" options ('mergeSchema' 'true')" if grows else '')
                 ~ ' location ' ~ spark_literal(root ~ '/' ~ landed.name)
             ) -%}
             {%- do run_query('msck repair table landed.' ~ landed.name) -%}

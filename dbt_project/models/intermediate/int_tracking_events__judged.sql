@@ -5,7 +5,7 @@
         unique_key='event_key',
         meta={
             'touches': 'delivery_id', 'makes_again': true, 'part': event_day(),
-            'read_often': ['arrived', 'base', 'typed', 'clicks', 'judged'],
+            'read_often': ['arrived', 'base', 'typed', 'clicks', 'patterns'],
         },
     )
 }}
@@ -19,7 +19,7 @@ event_key, source, server, pointer, occurred_at, time_flag, message_id, logged_d
 
 with
 
-arrived as (
+arrived as {{ inlined() if not is_incremental() }}(
     select {{ base_columns }}
     from {{ ref('int_tracking_events__accepted') }}
     where ({{ has_arrived() }})
@@ -301,7 +301,7 @@ contested as (
     having count(*) > 1
 ),
 {%- else %}
-base as (
+base as {{ inlined() }}(
     select {{ base_columns }} from arrived
 ),
 
@@ -350,7 +350,7 @@ placed as (
 
 -- What kind of link it is: by the links of the delivery, those of all deliveries, the web tags; last, a tag
 -- may say itself what it is.
-typed as (
+typed as {{ inlined() }}(
     select
         placed.*,
         {{ tag_name('placed.tag') }} as tag_name,
@@ -436,20 +436,20 @@ network_rules as (
 
 suspect_addresses as (
     select distinct
-        typed.ip_address,
+        base.ip_address,
         network_rules.rule,
         network_rules.network
-    from typed
+    from base
     inner join user_agents
-        on typed.user_agent_key = user_agents.user_agent_key
+        on base.user_agent_key = user_agents.user_agent_key
     inner join network_rules
         on user_agents.machine_rule = network_rules.rule
-    where typed.ip_address is not null
+    where base.ip_address is not null
 ),
 
 {{ addresses_in_networks('suspect_addresses', ref('machine_networks')) }},
 
-weighed as (
+weighed as {{ inlined() }}(
     select
         typed.*,
         user_agents.device_class,
@@ -491,6 +491,20 @@ judged as (
     from weighed
 ),
 
+-- Messages that a machine has to do with, whatever else happened to them.
+convicted_messages as (
+    select distinct base.message_id
+    from base
+    left join user_agents
+        on base.user_agent_key = user_agents.user_agent_key
+    left join method_rules
+        on base.request_method = method_rules.pattern
+    left join patterns
+        on base.event_key = patterns.event_key
+    where base.message_id <> 0
+        and coalesce(user_agents.machine_priority, method_rules.priority, patterns.priority) is not null
+),
+
 -- Right after sending, and something else speaks against a person: the message has machines, or the user
 -- agent says nothing at all.
 hasty as (
@@ -498,19 +512,21 @@ hasty as (
         quick.event_key,
         min_by(rules.rule, rules.priority) as rule,
         min_by(rules.confidence, rules.priority) filter (where rules.confidence is not null) as confidence
-    from judged as quick
+    from typed as quick
     inner join rules
         on rules.kind = 'just_sent'
+    left join user_agents
+        on quick.user_agent_key = user_agents.user_agent_key
+    left join method_rules
+        on quick.request_method = method_rules.pattern
+    left join patterns
+        on quick.event_key = patterns.event_key
     where quick.is_just_sent
-        and quick.verdict_priority is null
+        and coalesce(user_agents.machine_priority, method_rules.priority, patterns.priority) is null
         and not {{ is_web_hit() }}
         and (
             quick.user_agent_key = md5('')
-            or quick.message_id in (
-                select convicted.message_id
-                from judged as convicted
-                where convicted.verdict_priority is not null and convicted.message_id <> 0
-            )
+            or quick.message_id in (select convicted_messages.message_id from convicted_messages)
         )
     group by quick.event_key
 )
