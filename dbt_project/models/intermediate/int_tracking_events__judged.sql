@@ -449,7 +449,33 @@ suspect_addresses as (
 
 {{ addresses_in_networks('suspect_addresses', ref('machine_networks')) }},
 
-weighed as {{ inlined() }}(
+-- Messages that a machine has to do with, whatever else happened to them. Without the events' keys: those are
+-- made of all fields of a line, and cost more than all else that is asked here.
+convicted_messages as (
+    select base.message_id
+    from base
+    left join user_agents
+        on base.user_agent_key = user_agents.user_agent_key
+    left join method_rules
+        on base.request_method = method_rules.pattern
+    where base.message_id <> 0
+        and coalesce(user_agents.machine_priority, method_rules.priority) is not null
+    union
+    select abs(clicks.message_id) as message_id
+    from clicks
+    inner join patterns
+        on clicks.event_key = patterns.event_key
+),
+
+haste as (
+    select
+        min_by(rule, priority) as rule,
+        min_by(confidence, priority) filter (where confidence is not null) as confidence
+    from rules
+    where kind = 'just_sent'
+),
+
+weighed as (
     select
         typed.*,
         user_agents.device_class,
@@ -467,7 +493,10 @@ weighed as {{ inlined() }}(
         network_rules.confidence as network_confidence,
         method_rules.rule as method_rule,
         method_rules.confidence as method_confidence,
-        method_rules.priority as method_priority
+        method_rules.priority as method_priority,
+        -- Of the rules that hold the one with the least priority is the verdict; least() leaves out NULL.
+        least(user_agents.machine_priority, method_rules.priority, patterns.priority) as verdict_priority,
+        convicted_messages.message_id is not null as has_machines
     from typed
     left join method_rules
         on typed.request_method = method_rules.pattern
@@ -481,54 +510,21 @@ weighed as {{ inlined() }}(
     left join network_rules
         on confirmed.rule = network_rules.rule
             and confirmed.network = network_rules.network
-),
-
--- Of the rules that hold the one with the least priority is the verdict; least() leaves out what is NULL.
-judged as (
-    select
-        *,
-        least(machine_priority, method_priority, pattern_priority) as verdict_priority
-    from weighed
-),
-
--- Messages that a machine has to do with, whatever else happened to them.
-convicted_messages as (
-    select distinct base.message_id
-    from base
-    left join user_agents
-        on base.user_agent_key = user_agents.user_agent_key
-    left join method_rules
-        on base.request_method = method_rules.pattern
-    left join patterns
-        on base.event_key = patterns.event_key
-    where base.message_id <> 0
-        and coalesce(user_agents.machine_priority, method_rules.priority, patterns.priority) is not null
+    left join convicted_messages
+        on typed.message_id = convicted_messages.message_id
 ),
 
 -- Right after sending, and something else speaks against a person: the message has machines, or the user
 -- agent says nothing at all.
-hasty as (
+judged as (
     select
-        quick.event_key,
-        min_by(rules.rule, rules.priority) as rule,
-        min_by(rules.confidence, rules.priority) filter (where rules.confidence is not null) as confidence
-    from typed as quick
-    inner join rules
-        on rules.kind = 'just_sent'
-    left join user_agents
-        on quick.user_agent_key = user_agents.user_agent_key
-    left join method_rules
-        on quick.request_method = method_rules.pattern
-    left join patterns
-        on quick.event_key = patterns.event_key
-    where quick.is_just_sent
-        and coalesce(user_agents.machine_priority, method_rules.priority, patterns.priority) is null
+        *,
+        is_just_sent
+        and verdict_priority is null
         and not {{ is_web_hit() }}
-        and (
-            quick.user_agent_key = md5('')
-            or quick.message_id in (select convicted_messages.message_id from convicted_messages)
-        )
-    group by quick.event_key
+        and (user_agent_key = md5('') or has_machines)
+            as is_hasty
+    from weighed
 )
 
 select
@@ -570,18 +566,18 @@ select
     judged.is_just_sent,
     judged.is_honeypot,
     judged.is_anonymous,
-    judged.verdict_priority is not null or hasty.event_key is not null as is_machine,
+    judged.verdict_priority is not null or judged.is_hasty as is_machine,
     case judged.verdict_priority
         when judged.machine_priority then judged.machine_rule
         when judged.method_priority then judged.method_rule
         when judged.pattern_priority then judged.pattern_rule
-        else hasty.rule
+        else case when judged.is_hasty then haste.rule end
     end as machine_rule,
     case judged.verdict_priority
         when judged.machine_priority then coalesce(judged.network_confidence, judged.machine_confidence)
         when judged.method_priority then judged.method_confidence
         when judged.pattern_priority then judged.pattern_confidence
-        else hasty.confidence
+        else case when judged.is_hasty then haste.confidence end
     end as machine_confidence,
     cast(ruleset.ruleset_version as bigint) as ruleset_version,
     judged.ingested_at,
@@ -591,5 +587,4 @@ select
     cast({{ current_run() }} as bigint) as changed_in_run
 from judged
 cross join ruleset
-left join hasty
-    on judged.event_key = hasty.event_key
+cross join haste
