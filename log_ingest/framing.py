@@ -14,6 +14,8 @@ import pyarrow as pa
 MAX_LINE_BYTES: Final = 1024 * 1024
 TERMINATORS: Final = ("", "\n", "\r\n", "\r")
 """Index = the code in Block.terminators."""
+MARGIN: Final = 64
+"""Bytes NUL around Lines."""
 
 _LF, _CR, _TAB, _DEL = 10, 13, 9, 127
 
@@ -42,6 +44,23 @@ class Block:
     def raw(self, index: int) -> bytes:
         """The bytes of one line, terminator excluded."""
         return self.data[self.starts[index] : self.ends[index]]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines over one buffer, one entry each, ascending. starts / ends: positions in data, terminator excluded.
+
+    data: MARGIN bytes NUL stand before the first line and behind the last: who looks at so many bytes before or behind
+    a place need not ask whether there are so many.
+    """
+
+    data: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
 
 
 class Framer:
@@ -164,21 +183,22 @@ def unfit(block: Block) -> dict[int, str]:
     return found
 
 
-def text_array(block: Block, keep: np.ndarray) -> pa.Array:
-    """The lines whose index is in keep, as an Arrow string_view array over the block's own bytes (no copy).
+def text_array(lines: Lines) -> pa.Array:
+    """The lines as an Arrow string_view array over their own buffer (no copy).
 
     Lines of 12 bytes or fewer are stored inline by that layout.
     """
-    starts, lengths = block.starts[keep], (block.ends - block.starts)[keep]
-    views = np.zeros((len(keep), 4), np.int32)
+    lengths = lines.ends - lines.starts
+    views = np.zeros((len(lines), 4), np.int32)
     views[:, 0] = lengths
-    views[:, 3] = starts
-    data = np.frombuffer(block.data, np.uint8)
+    views[:, 3] = lines.starts
+    data = np.frombuffer(lines.data, np.uint8)
     is_long = lengths > 12
-    views[is_long, 1] = data[starts[is_long][:, None] + np.arange(4)].view(np.int32)[:, 0]
+    views[is_long, 1] = data[lines.starts[is_long][:, None] + np.arange(4)].view(np.int32)[:, 0]
     for row in np.flatnonzero(~is_long):
-        views[row, 1:] = np.frombuffer(block.raw(keep[row]).ljust(12, b"\0"), np.int32)
-    return pa.Array.from_buffers(pa.string_view(), len(keep), [None, pa.py_buffer(views), pa.py_buffer(block.data)])
+        line = lines.data[lines.starts[row] : lines.ends[row]]
+        views[row, 1:] = np.frombuffer(line.ljust(12, b"\0"), np.int32)
+    return pa.Array.from_buffers(pa.string_view(), len(lines), [None, pa.py_buffer(views), pa.py_buffer(lines.data)])
 
 
 def is_utf8(data: bytes) -> bool:

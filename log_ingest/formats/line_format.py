@@ -3,12 +3,16 @@
 Belongs here: that contract. Does not: any one format (a module each), or which formats there are (formats.registry).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from log_ingest.framing import TERMINATORS
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from log_ingest.framing import TERMINATORS, Lines
 from log_ingest.sqltext import literal
 
 
@@ -25,6 +29,16 @@ class ParseSettings:
         return f"timestamp {literal(self.ingested_at.isoformat(sep=' '))}"
 
 
+@dataclass(frozen=True)
+class UsualLines:
+    """Lines that were read without SQL. lines: which, ascending. columns: the landed ones, one value a line, but for
+    those that say where a line comes from.
+    """
+
+    lines: np.ndarray
+    columns: Mapping[str, pa.Array | pa.ChunkedArray]
+
+
 class LineFormat(Protocol):
     """One format of lines. `lines` below is the name of a relation (row BIGINT, line VARCHAR, line_number BIGINT,
     byte_offset BIGINT, terminator TINYINT, file_id BIGINT, source_file VARCHAR): whole lines of valid UTF-8 without
@@ -38,6 +52,8 @@ class LineFormat(Protocol):
 
     has_pointers: bool
     gives_one_row: bool
+    read_usual: Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], UsualLines] | None
+    """Reads, at less cost, those lines of which it tells the same as accepted_sql. All others are left to that."""
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
 

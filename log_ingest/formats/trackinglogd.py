@@ -7,8 +7,13 @@ value could not be stored exactly (pointer of more than 16 digits, ids above 63 
 import re
 from collections.abc import Mapping
 
+import duckdb
+import pyarrow as pa
+
 from log_ingest.catalog import TRACKING_LOGS_SCHEMA
-from log_ingest.formats.line_format import ParseSettings, terminator_sql, time_flag_sql
+from log_ingest.formats.line_format import ParseSettings, UsualLines, terminator_sql, time_flag_sql
+from log_ingest.formats.usual_lines import read_fields
+from log_ingest.framing import Lines
 from log_ingest.sqltext import literal
 
 _HEX = "[0-9a-fA-F]{0,16}"
@@ -73,6 +78,14 @@ class Trackinglogd:
     gives_one_row = True
     # The whole line: one server that writes a pointer again with another payload gives two events.
     identity = f"md5({LINE})"
+
+    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> UsualLines:
+        read, columns = read_fields(lines, keeps_time=bool(settings.zones))
+        con.register("usual_times", pa.table({"server": columns["server"], "logged_at": columns.pop("logged_at")}))
+        times = con.sql(f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('usual_times', settings)})").to_arrow_table()
+        con.unregister("usual_times")
+        extra = pa.nulls(len(read), pa.string())
+        return UsualLines(read, columns | {"extra": extra, **{name: times[name] for name in times.column_names}})
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
@@ -154,7 +167,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             {_id("f[5]")} as url_id
         from matched
     ),
-    placed as (select *, {_zoned("logged_at", settings.zones)} as occurred_at from typed)
+    placed as ({_timed("typed", settings)})
     select
         row, f, file_id, source_file, line_number, {settings.arrived} as ingested_at, byte_offset,
         {terminator_sql()} as terminator,
@@ -165,12 +178,20 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
         f[10] as user_agent, f[11] as ip, f[12] as forwarded_for,
         case when len(f) > 12 then array_to_string(f[13:], chr(9)) end as extra,
         server, pointer, occurred_at,
-        {time_flag_sql(settings, _zone_flags("logged_at", settings.zones))} as time_flag,
+        {_time_flag(settings)} as time_flag,
         message_id, delivery_id, url_id,
         is_match and pointer is not null and logged_at is not null and message_id is not null
             and delivery_id is not null and url_id is not null as is_valid
     from placed
     """
+
+
+def _timed(lines: str, settings: ParseSettings) -> str:
+    return f"select *, {_zoned('logged_at', settings.zones)} as occurred_at from {lines}"
+
+
+def _time_flag(settings: ParseSettings) -> str:
+    return time_flag_sql(settings, _zone_flags("logged_at", settings.zones))
 
 
 def _kept(field: str) -> str:
