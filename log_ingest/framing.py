@@ -61,6 +61,9 @@ class Lines:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def part(self, begin: int, end: int) -> "Lines":
+        return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
+
 
 
 class Framer:
@@ -82,9 +85,13 @@ class Framer:
     def __iter__(self) -> Iterator[Block]:
         rest = b""
         for chunk in self._chunks:
-            data = rest + chunk if rest else chunk
-            cut = _last_line_end(data)
-            if cut:
+            if cut := _last_line_end(chunk):
+                yield from self._lines(b"".join((rest, memoryview(chunk)[:cut])))
+                rest = chunk[cut:]
+                continue
+            # Only now is known whether a CR at the end of the rest was a line end of its own.
+            data = rest + chunk
+            if cut := _last_line_end(data):
                 yield from self._lines(data[:cut])
                 rest = data[cut:]
             elif len(data) <= MAX_LINE_BYTES:

@@ -7,7 +7,7 @@ rows (formats), what was decided (ledger), how a file gets into a folder or a bu
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,13 +37,16 @@ from log_ingest.suppression import Suppression
 # Level 1 costs a third less CPU than the default and gives the same size on logs.
 # Version 2 pages (delta-packed numbers and lengths) are a tenth smaller and cheaper to write.
 # A dictionary of more values than this is no gain, and finding that out later costs a quarter of the writing.
+ROW_GROUP_ROWS = 122_880
 COPY_OPTIONS = "format parquet, parquet_version v2, compression zstd, compression_level 1, dictionary_size_limit 5000"
 
-# The same for what pyarrow writes; rows a group as DuckDB has them.
-WRITE_OPTIONS = {
-    **{"compression": "zstd", "compression_level": 1, "data_page_version": "2.0", "row_group_size": 122_880},
-    **{"dictionary_pagesize_limit": 256 * 1024, "store_schema": False},
+_WRITER_OPTIONS = {
+    **{"compression": "zstd", "compression_level": 1, "data_page_version": "2.0", "store_schema": False},
+    "dictionary_pagesize_limit": 256 * 1024,
 }
+"""The same for what pyarrow writes."""
+_NUMBERS = (pa.int64(), pa.timestamp("us"))
+_DICTIONARIES = ("source_file", "terminator")
 
 
 class Landing:
@@ -205,15 +208,22 @@ class Unit:
         finally:
             con.execute("reset disabled_optimizers")
 
-    def write(self, source: str, tables: Sequence[pa.Table], path: Path) -> None:
-        """Write rows of a source, in several tables of its landed columns, to path as Parquet; where they are in memory
-        already this costs half of what copy does. Text that comes again and again may be dictionary-encoded.
+    @contextlib.contextmanager
+    def writing(self, source: str, path: Path) -> Iterator[Callable[[pa.Table], None]]:
+        """Write rows of a source to path as Parquet: what it gives takes tables of the landed columns, in any order. Rows
+        that are in memory cost half of what copy takes. Text that repeats itself may be dictionary-encoded.
         """
-        schema = pa.schema(
-            [field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in ("source_file", "terminator") else field for field in LANDED_SCHEMAS[source]]
-        )
-        rows = pa.concat_tables([table.select(schema.names).cast(schema) for table in tables])
-        pq.write_table(rows, path, **WRITE_OPTIONS, column_encoding={f.name: "DELTA_BINARY_PACKED" for f in schema if f.type in (pa.int64(), pa.timestamp("us"))}, use_dictionary=[f.name for f in schema if f.type not in (pa.int64(), pa.timestamp("us"))])
+        schema = pa.schema([_as_written(field) for field in LANDED_SCHEMAS[source]])
+        numbers = [field.name for field in schema if field.type in _NUMBERS]
+        texts = [name for name in schema.names if name not in numbers]
+        encodings = dict.fromkeys(numbers, "DELTA_BINARY_PACKED")
+        with pq.ParquetWriter(path, schema, use_dictionary=texts, column_encoding=encodings, **_WRITER_OPTIONS) as writer:
+
+            def write(rows: pa.Table) -> None:
+                if rows.num_rows:
+                    writer.write_table(rows.select(schema.names).cast(schema), row_group_size=ROW_GROUP_ROWS)
+
+            yield write
 
     def add(self, source: str, path: Path, row_count: int) -> None:
         """Take a written part into the unit: flushed to disk, with its digest. A part without rows is dropped."""
@@ -258,6 +268,11 @@ class Unit:
 
     def discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _as_written(field: pa.Field) -> pa.Field:
+    """Written from a dictionary, a column of few texts costs next to nothing."""
+    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _DICTIONARIES else field
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,7 @@ Belongs here: gathering them from the blocks of files. Does not: what becomes of
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -96,12 +97,13 @@ class PartLines:
             }
         )
 
-    def provenance(self, lines: np.ndarray) -> dict[str, pa.Array]:
-        """The landed columns that say where the lines at these places come from."""
+    def provenance(self, lines: np.ndarray, ingested_at: datetime) -> dict[str, pa.Array]:
+        """The landed columns that say where the lines at these places come from, and when."""
         return {
             "file_id": pa.array(self.file_id[lines]),
             "source_file": pa.DictionaryArray.from_arrays(self.name[lines], pa.array(self.names)),
             "line_number": pa.array(self.line_number[lines]),
+            "ingested_at": pa.repeat(pa.scalar(ingested_at, pa.timestamp("us")), len(lines)),
             "byte_offset": pa.array(self.byte_offset[lines]),
             "terminator": pa.DictionaryArray.from_arrays(
                 self.terminator[lines].astype(np.int32), pa.array(TERMINATORS)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from log_ingest.catalog import LineSource
 from log_ingest.errors import UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
-from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
+from log_ingest.formats.line_format import LineFormat, ParseSettings, ReadUsual, terminator_sql
 from log_ingest.framing import TERMINATORS, Block, Framer, unfit
 from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
@@ -276,29 +276,37 @@ class LineIntake:
         """Write the rows of the acceptable lines, and set the others aside. Returns how many rows, and the places of
         their lines.
         """
-        read_usual = self._format.read_usual
-        usual = read_usual(lines.text, self._settings, self._con) if read_usual else None
-        rest = lines.without(usual.lines) if usual else lines
-        relation = rest.relation()
+        if self._format.read_usual is not None:
+            return self._write_usual(lines, path, self._format.read_usual)
+        relation = lines.relation()
         self._con.register("part_lines", relation)
-        accepted = self._format.accepted_sql("part_lines", self._settings)
-        if usual is None:
-            row_count = self._unit.copy_parsed(accepted, path)
-            is_whole = self._format.gives_one_row and row_count == len(rest)
-            taken = _places_of(relation) if is_whole else self._places_in(path) if row_count else _NONE
+        row_count = self._unit.copy_parsed(self._format.accepted_sql("part_lines", self._settings), path)
+        if row_count == relation.num_rows and self._format.gives_one_row:
+            taken = _places_of(relation)
         else:
-            rows = [self._unit.parsed(accepted)] if len(rest) else []
-            taken = np.concatenate([_NONE, *map(_places_of, rows)])
-            row_count = len(usual.lines) + len(taken)
-            ingested_at = pa.scalar(self._settings.ingested_at, pa.timestamp("us"))
-            columns = lines.provenance(usual.lines) | {"ingested_at": pa.repeat(ingested_at, len(usual.lines))}
-            self._unit.write(self.source.name, [pa.table(columns | usual.columns), *rows], path)
-        if len(taken) < len(rest):
+            taken = self._places_in(path) if row_count else _NONE
             self._set_aside_rest(relation, taken)
         self._con.unregister("part_lines")
-        if usual is not None:
-            taken = np.concatenate([_placed_at(lines.file_id[usual.lines], lines.line_number[usual.lines]), taken])
         return row_count, taken
+
+    def _write_usual(self, lines: PartLines, path: Path, read_usual: ReadUsual) -> tuple[int, np.ndarray]:
+        """The same: the usual lines first, then those that only SQL reads."""
+        read = [_NONE]
+        with self._unit.writing(self.source.name, path) as write:
+            for usual in read_usual(lines.text, self._settings, self._con):
+                read.append(usual.lines)
+                where_from = lines.provenance(usual.lines, self._settings.ingested_at)
+                write(pa.table(where_from | dict(usual.columns)))
+            read_lines = np.concatenate(read)
+            relation = lines.without(read_lines).relation()
+            self._con.register("part_lines", relation)
+            rows = self._unit.parsed(self._format.accepted_sql("part_lines", self._settings))
+            write(rows)
+        taken = _places_of(rows)
+        self._set_aside_rest(relation, taken)
+        self._con.unregister("part_lines")
+        read_places = _placed_at(lines.file_id[read_lines], lines.line_number[read_lines])
+        return len(read_lines) + rows.num_rows, np.concatenate([read_places, taken])
 
     def _suppress(self, path: Path) -> int:
         """Take the lines of erased recipients and of purged deliveries out of a part, and count them. Returns how many
@@ -336,6 +344,8 @@ class LineIntake:
         con = self._con
         is_taken = np.isin(_places_of(lines), taken)
         left = len(is_taken) - int(np.count_nonzero(is_taken))
+        if not left:
+            return
         con.register("taken_rows", pa.table({"row": lines["row"].to_numpy()[is_taken]}))
         con.execute("create or replace temp view rest_lines as from part_lines anti join taken_rows using (row)")
         con.execute(f"create temp table rest as {self._format.set_aside_sql('rest_lines', self._settings)}")

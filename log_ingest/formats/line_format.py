@@ -3,7 +3,7 @@
 Belongs here: that contract. Does not: any one format (a module each), or which formats there are (formats.registry).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -39,6 +39,9 @@ class UsualLines:
     columns: Mapping[str, pa.Array | pa.ChunkedArray]
 
 
+ReadUsual = Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], Iterator[UsualLines]]
+
+
 class LineFormat(Protocol):
     """One format of lines. `lines` below is the name of a relation (row BIGINT, line VARCHAR, line_number BIGINT,
     byte_offset BIGINT, terminator TINYINT, file_id BIGINT, source_file VARCHAR): whole lines of valid UTF-8 without
@@ -52,8 +55,9 @@ class LineFormat(Protocol):
 
     has_pointers: bool
     gives_one_row: bool
-    read_usual: Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], UsualLines] | None
-    """Reads, at less cost, those lines of which it tells the same as accepted_sql. All others are left to that."""
+    read_usual: "ReadUsual | None"
+    """Reads, at less cost, those lines of which it tells the same as accepted_sql, some and then others. What it leaves out
+    is read by that."""
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
 

@@ -5,7 +5,7 @@ value could not be stored exactly (pointer of more than 16 digits, ids above 63 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import duckdb
 import pyarrow as pa
@@ -79,13 +79,15 @@ class Trackinglogd:
     # The whole line: one server that writes a pointer again with another payload gives two events.
     identity = f"md5({LINE})"
 
-    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> UsualLines:
-        read, columns = read_fields(lines, keeps_time=bool(settings.zones))
-        con.register("usual_times", pa.table({"server": columns["server"], "logged_at": columns.pop("logged_at")}))
-        times = con.sql(f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('usual_times', settings)})").to_arrow_table()
-        con.unregister("usual_times")
-        extra = pa.nulls(len(read), pa.string())
-        return UsualLines(read, columns | {"extra": extra, **{name: times[name] for name in times.column_names}})
+    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> Iterator[UsualLines]:
+        times = f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('usual_lines', settings)})"
+        for read, columns in read_fields(lines, keeps_time=bool(settings.zones)):
+            con.register("usual_lines", columns.select(["server", "logged_at"]))
+            timed = con.sql(times).to_arrow_table()
+            con.unregister("usual_lines")
+            landed = {name: columns[name] for name in columns.column_names if name != "logged_at"}
+            landed |= {name: timed[name] for name in timed.column_names}
+            yield UsualLines(read, landed | {"extra": pa.nulls(len(read), pa.string())})
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
