@@ -42,7 +42,7 @@ COPY_OPTIONS = "format parquet, parquet_version v2, compression zstd, compressio
 
 _WRITER_OPTIONS = {
     **{"compression": "zstd", "compression_level": 1, "data_page_version": "2.0", "store_schema": False},
-    "dictionary_pagesize_limit": 256 * 1024,
+    **{"dictionary_pagesize_limit": 256 * 1024, "write_batch_size": 16_384},
 }
 """The same for what pyarrow writes."""
 _NUMBERS = (pa.int64(), pa.timestamp("us"))
@@ -217,7 +217,14 @@ class Unit:
         numbers = [field.name for field in schema if field.type in _NUMBERS]
         texts = [name for name in schema.names if name not in numbers]
         encodings = dict.fromkeys(numbers, "DELTA_BINARY_PACKED")
-        with pq.ParquetWriter(path, schema, use_dictionary=texts, column_encoding=encodings, **_WRITER_OPTIONS) as writer:
+        with pq.ParquetWriter(
+            path,
+            schema,
+            use_dictionary=texts,
+            column_encoding=encodings,
+            write_statistics=numbers,  # what readers skip by; least and greatest texts say nothing
+            **_WRITER_OPTIONS,
+        ) as writer:
 
             def write(rows: pa.Table) -> None:
                 if rows.num_rows:

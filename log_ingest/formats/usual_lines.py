@@ -34,6 +34,11 @@ _HEX[list(b"abcdef")] = np.arange(10, 16) | _LOWER
 _HEX[list(b"ABCDEF")] = np.arange(10, 16) | _UPPER
 
 
+def _each(characters: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """table[characters], in a third of the time. Both are bytes."""
+    return np.frombuffer(characters.tobytes().translate(table), np.uint8).reshape(characters.shape)
+
+
 def _others(characters: bytes) -> np.ndarray:
     """By byte: 1 for those that are not among the characters; NUL again stands for nothing."""
     table = np.ones(256, np.uint8)
@@ -78,7 +83,7 @@ def _read(lines: Lines, keeps_time: bool) -> tuple[np.ndarray, dict[str, pa.Arra
     pointer = _Hexadecimal(beginning[:, 3:_LOG_ID])
     time, has_time = _microseconds(beginning[:, _LOG_ID + 1 :], fields.length(1))
     is_read = has_time & pointer.is_valid & (fields.length(0) == _LOG_ID)
-    is_read &= (_NOT_ALPHANUMERIC[beginning[:, 0]] == 0) & (beginning[:, 1] == _ZERO) & (beginning[:, 2] == _X)
+    is_read &= (_each(beginning[:, 0], _NOT_ALPHANUMERIC) == 0) & (beginning[:, 1] == _ZERO) & (beginning[:, 2] == _X)
     is_usual = ~pointer.has_lower & (fields.length(1) == _MILLISECONDS)
     ids = {}
     for place, name in enumerate(("message_id", "delivery_id", "url_id"), 2):
@@ -88,7 +93,7 @@ def _read(lines: Lines, keeps_time: bool) -> tuple[np.ndarray, dict[str, pa.Arra
         is_usual &= ~number.has_upper & (length > 0) & ((length == 1) | (fields.first_byte(place) != _ZERO))
         ids[name] = number.value
     for place, longest, others in ((5, _ID, _NOT_ALPHANUMERIC), (6, _NAME, _NOT_VISITOR)):
-        is_read &= ~_any(others[fields.last_bytes(place, longest)]) & (fields.length(place) <= longest)
+        is_read &= ~_any(_each(fields.last_bytes(place, longest), others)) & (fields.length(place) <= longest)
     is_read &= _begins_with_address(fields.first_bytes(10, _NAME), fields.length(10))
 
     kept = np.flatnonzero(is_read)
@@ -185,7 +190,7 @@ class _Hexadecimal:
     """Numbers of 16 hex digits, NUL for leading ones that are not written. digits: their bytes, 16 a number."""
 
     def __init__(self, digits: np.ndarray) -> None:
-        halves = _HEX[digits].view(">u8").astype(np.uint64)
+        halves = _each(digits, _HEX).view(">u8").astype(np.uint64)
         kinds = halves[:, 0] | halves[:, 1]
         self.has_upper = (kinds & _in_each_byte(_UPPER)) != 0
         self.has_lower = (kinds & _in_each_byte(_LOWER)) != 0
@@ -235,7 +240,7 @@ def _microseconds(characters: np.ndarray, length: np.ndarray) -> tuple[np.ndarra
 
 def _begins_with_address(characters: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Whether a field is an address, or an address and what follows a comma. characters: its first bytes."""
-    others = _NOT_ADDRESS[characters]
+    others = _each(characters, _NOT_ADDRESS)
     has_other = _any(others)
     is_valid = ~has_other & (length <= _NAME)
     row = np.flatnonzero(has_other)
