@@ -14,8 +14,6 @@ import pyarrow as pa
 MAX_LINE_BYTES: Final = 1024 * 1024
 TERMINATORS: Final = ("", "\n", "\r\n", "\r")
 """Index = the code in Block.terminators."""
-MARGIN: Final = 64
-"""Bytes NUL around Lines."""
 
 _LF, _CR, _TAB, _DEL = 10, 13, 9, 127
 
@@ -48,11 +46,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines over one buffer, one entry each, ascending. starts / ends: positions in data, terminator excluded.
-
-    data: MARGIN bytes NUL stand before the first line and behind the last: who looks at so many bytes before or behind
-    a place need not ask whether there are so many.
-    """
+    """Lines over one buffer, one entry each, ascending. starts / ends: positions in data, terminator excluded."""
 
     data: bytes
     starts: np.ndarray

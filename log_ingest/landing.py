@@ -226,11 +226,20 @@ class Unit:
             **_WRITER_OPTIONS,
         ) as writer:
 
+            waiting: list[pa.Table] = []
+
+            def flush() -> None:
+                writer.write_table(pa.concat_tables(waiting), row_group_size=ROW_GROUP_ROWS)
+                waiting.clear()
+
             def write(rows: pa.Table) -> None:
-                if rows.num_rows:
-                    writer.write_table(rows.select(schema.names).cast(schema), row_group_size=ROW_GROUP_ROWS)
+                waiting.append(rows.select(schema.names).cast(schema))
+                if sum(table.num_rows for table in waiting) >= ROW_GROUP_ROWS:
+                    flush()
 
             yield write
+            if waiting:
+                flush()
 
     def add(self, source: str, path: Path, row_count: int) -> None:
         """Take a written part into the unit: flushed to disk, with its digest. A part without rows is dropped."""

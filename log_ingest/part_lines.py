@@ -1,17 +1,17 @@
-"""The lines of one part over one buffer, each with its place: what a format reads.
+"""The lines of one part, each with its place: what a format reads.
 
 Belongs here: gathering them from the blocks of files. Does not: what becomes of a line (take_lines), fields (formats).
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 
-from log_ingest.framing import MARGIN, TERMINATORS, Block, Lines, text_array
+from log_ingest.framing import TERMINATORS, Block, Lines, text_array
 from log_ingest.ledger import Content
 
 
@@ -27,9 +27,31 @@ class Placed:
     keep: np.ndarray
 
 
+JOINED_BYTES = 1024 * 1024
+"""Blocks of fewer bytes are joined: each buffer costs some time, whatever it holds. Joining costs time for each byte."""
+
+
+def gathered(placed: Iterable[Placed]) -> Iterator["PartLines"]:
+    """The lines that are fit to be read, in order: of a large block alone, of small ones together."""
+    small: list[Placed] = []
+    for each in placed:
+        if not len(each.keep):
+            continue
+        is_large = len(each.block.data) >= JOINED_BYTES
+        if small and (is_large or sum(len(other.block.data) for other in small)  >= JOINED_BYTES):
+            yield PartLines.of(small)
+            small = []
+        if is_large:
+            yield PartLines.of([each])
+        else:
+            small.append(each)
+    if small:
+        yield PartLines.of(small)
+
+
 @dataclass(frozen=True)
 class PartLines:
-    """The lines that are fit to be read, in order. All arrays have one entry a line.
+    """Lines that are fit to be read, in order. All arrays have one entry a line.
 
     row: the line's number among all of the part. terminator: the code of framing.TERMINATORS. name: its file's place in
     names.
@@ -46,14 +68,12 @@ class PartLines:
 
     @classmethod
     def of(cls, placed: Sequence[Placed]) -> "PartLines":
-        """At least one line has to be fit."""
+        """The lines of some blocks. At least one has to be fit."""
         found = defaultdict(list)
-        data, begin = [bytes(MARGIN)], MARGIN
+        data, begin = [], 0
         places: dict[str, int] = {}
         for each in placed:
             block, keep = each.block, each.keep
-            if not len(keep):
-                continue
             found["starts"].append(block.starts[keep] + begin)
             found["ends"].append(block.ends[keep] + begin)
             found["row"].append(each.first_row + keep)
@@ -65,7 +85,7 @@ class PartLines:
             data.append(block.data)
             begin += len(block.data)
         arrays = {name: np.concatenate(some) for name, some in found.items()}
-        text = Lines(b"".join([*data, bytes(MARGIN)]), arrays.pop("starts"), arrays.pop("ends"))
+        text = Lines(b"".join(data) if len(data) > 1 else data[0], arrays.pop("starts"), arrays.pop("ends"))
         return cls(text, **arrays, names=list(places))
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_s
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import COPY_OPTIONS, Landing, Unit
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
-from log_ingest.part_lines import PartLines, Placed
+from log_ingest.part_lines import PartLines, Placed, gathered
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
 from log_ingest.set_aside import Aside, AsideRows
@@ -254,7 +254,7 @@ class LineIntake:
     def _parse_part(self) -> Path | None:
         """Write the accepted, new lines as one part; returns its path if it has any row."""
         path = self._unit.new_path(self.source.name)
-        row_count, taken = self._write_part(PartLines.of(self._placed), path)
+        row_count, taken = self._write_part(path)
         if row_count and (gone := self._suppress(path)):
             row_count -= gone
             taken = self._places_in(path) if row_count else _NONE
@@ -272,13 +272,14 @@ class LineIntake:
         self._unit.add(self.source.name, path, row_count)
         return path if row_count else None
 
-    def _write_part(self, lines: PartLines, path: Path) -> tuple[int, np.ndarray]:
+    def _write_part(self, path: Path) -> tuple[int, np.ndarray]:
         """Write the rows of the acceptable lines, and set the others aside. Returns how many rows, and the places of
         their lines.
         """
+        lines = list(gathered(self._placed))
         if self._format.read_usual is not None:
             return self._write_usual(lines, path, self._format.read_usual)
-        relation = lines.relation()
+        relation = pa.concat_tables([some.relation() for some in lines])
         self._con.register("part_lines", relation)
         row_count = self._unit.copy_parsed(self._format.accepted_sql("part_lines", self._settings), path)
         if row_count == relation.num_rows and self._format.gives_one_row:
@@ -289,24 +290,25 @@ class LineIntake:
         self._con.unregister("part_lines")
         return row_count, taken
 
-    def _write_usual(self, lines: PartLines, path: Path, read_usual: ReadUsual) -> tuple[int, np.ndarray]:
+    def _write_usual(self, lines: list[PartLines], path: Path, read_usual: ReadUsual) -> tuple[int, np.ndarray]:
         """The same: the usual lines first, then those that only SQL reads."""
-        read = [_NONE]
+        left, places = [], []
         with self._unit.writing(self.source.name, path) as write:
-            for usual in read_usual(lines.text, self._settings, self._con):
-                read.append(usual.lines)
-                where_from = lines.provenance(usual.lines, self._settings.ingested_at)
+            for some in lines:
+                usual = read_usual(some.text, self._settings, self._con)
+                where_from = some.provenance(usual.lines, self._settings.ingested_at)
                 write(pa.table(where_from | dict(usual.columns)))
-            read_lines = np.concatenate(read)
-            relation = lines.without(read_lines).relation()
+                places.append(_placed_at(some.file_id[usual.lines], some.line_number[usual.lines]))
+                left.append(some.without(usual.lines).relation())
+            relation = pa.concat_tables(left)
             self._con.register("part_lines", relation)
             rows = self._unit.parsed(self._format.accepted_sql("part_lines", self._settings))
             write(rows)
         taken = _places_of(rows)
         self._set_aside_rest(relation, taken)
         self._con.unregister("part_lines")
-        read_places = _placed_at(lines.file_id[read_lines], lines.line_number[read_lines])
-        return len(read_lines) + rows.num_rows, np.concatenate([read_places, taken])
+        places.append(taken)
+        return sum(map(len, places)), np.concatenate(places)
 
     def _suppress(self, path: Path) -> int:
         """Take the lines of erased recipients and of purged deliveries out of a part, and count them. Returns how many

@@ -3,9 +3,9 @@
 Belongs here: that contract. Does not: any one format (a module each), or which formats there are (formats.registry).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import duckdb
@@ -39,7 +39,7 @@ class UsualLines:
     columns: Mapping[str, pa.Array | pa.ChunkedArray]
 
 
-ReadUsual = Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], Iterator[UsualLines]]
+ReadUsual = Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], UsualLines]
 
 
 class LineFormat(Protocol):
@@ -56,8 +56,7 @@ class LineFormat(Protocol):
     has_pointers: bool
     gives_one_row: bool
     read_usual: "ReadUsual | None"
-    """Reads, at less cost, those lines of which it tells the same as accepted_sql, some and then others. What it leaves out
-    is read by that."""
+    """Reads, at less cost, lines of which it tells the same as accepted_sql. Those that it leaves out are read by that."""
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
 
@@ -87,9 +86,19 @@ def terminator_sql(code: str = "terminator") -> str:
     return f"case {code} {' '.join(f'when {n} then {literal(text)}' for n, text in enumerate(TERMINATORS))} end"
 
 
+_FAR_PAST = datetime(2000, 1, 1)
+_CLOCKS_ARE_AHEAD = timedelta(days=1)
+
+
 def time_flag_sql(settings: ParseSettings, further: str = "") -> str:
     """SQL for time_flag of the column occurred_at; further: more WHEN branches."""
     return (
-        "case when occurred_at < timestamp '2000-01-01' then 'far_past'"
-        f" when occurred_at > {settings.arrived} + interval 1 day then 'far_future' {further} end"
+        f"case when occurred_at < timestamp {literal(str(_FAR_PAST))} then 'far_past'"
+        f" when occurred_at > timestamp {literal(str(settings.ingested_at + _CLOCKS_ARE_AHEAD))} then 'far_future'"
+        f" {further} end"
     )
+
+
+def is_unflagged(settings: ParseSettings, first: datetime, last: datetime) -> bool:
+    """Whether time_flag is NULL for all times from first to last, where there are no further branches."""
+    return first >= _FAR_PAST and last <= settings.ingested_at + _CLOCKS_ARE_AHEAD

@@ -5,13 +5,14 @@ value could not be stored exactly (pointer of more than 16 digits, ids above 63 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from log_ingest.catalog import TRACKING_LOGS_SCHEMA
-from log_ingest.formats.line_format import ParseSettings, UsualLines, terminator_sql, time_flag_sql
+from log_ingest.formats.line_format import ParseSettings, UsualLines, is_unflagged, terminator_sql, time_flag_sql
 from log_ingest.formats.usual_lines import read_fields
 from log_ingest.framing import Lines
 from log_ingest.sqltext import literal
@@ -79,15 +80,11 @@ class Trackinglogd:
     # The whole line: one server that writes a pointer again with another payload gives two events.
     identity = f"md5({LINE})"
 
-    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> Iterator[UsualLines]:
-        times = f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('usual_lines', settings)})"
-        for read, columns in read_fields(lines, keeps_time=bool(settings.zones)):
-            con.register("usual_lines", columns.select(["server", "logged_at"]))
-            timed = con.sql(times).to_arrow_table()
-            con.unregister("usual_lines")
-            landed = {name: columns[name] for name in columns.column_names if name != "logged_at"}
-            landed |= {name: timed[name] for name in timed.column_names}
-            yield UsualLines(read, landed | {"extra": pa.nulls(len(read), pa.string())})
+    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> UsualLines:
+        read, fields = read_fields(lines, keeps_time=bool(settings.zones))
+        landed = {name: fields[name] for name in fields.column_names if name != "logged_at"}
+        landed |= _times(fields.select(["server", "logged_at"]), settings, con)
+        return UsualLines(read, landed | {"extra": pa.nulls(len(read), pa.string())})
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
@@ -194,6 +191,19 @@ def _timed(lines: str, settings: ParseSettings) -> str:
 
 def _time_flag(settings: ParseSettings) -> str:
     return time_flag_sql(settings, _zone_flags("logged_at", settings.zones))
+
+
+def _times(logged: pa.Table, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> dict[str, pa.ChunkedArray]:
+    """occurred_at and time_flag of lines (server, logged_at). What needs no look costs none."""
+    ends = pc.min_max(logged["logged_at"]).as_py()
+    if not settings.zones and (not len(logged) or is_unflagged(settings, ends["min"], ends["max"])):
+        return {"occurred_at": logged["logged_at"], "time_flag": pa.nulls(len(logged), pa.string())}
+    con.register("logged", logged)
+    found = con.sql(
+        f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('logged', settings)})"
+    ).to_arrow_table()
+    con.unregister("logged")
+    return {name: found[name] for name in found.column_names}
 
 
 def _kept(field: str) -> str:

@@ -8,7 +8,6 @@ Usual are: a log id of 16 digits, a time of the years 1000 to 2999 with one to s
 63 bits, up to 16 characters of forced delivery, up to 40 of visitor and of address, and 11 or 12 fields.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -20,6 +19,8 @@ from log_ingest.framing import Lines
 _TAB, _ZERO, _X, _DASH, _T, _COLON, _POINT, _COMMA = b"\t0x-T:.,"
 _LOG_ID, _TIME, _ID, _NAME = 19, 26, 16, 40
 """Most bytes of a log id, of a time, of an id or forced delivery, of a visitor or address."""
+_REACH = _LOG_ID + 1 + _TIME
+"""Bytes that are looked at before or behind a place: a line nearer to the buffer's beginning or end is not read."""
 _SECONDS, _MILLISECONDS = 19, 23
 """Bytes of a time up to its seconds, and of the usual one."""
 _TOLD_BY_VALUES = ("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text")
@@ -60,26 +61,23 @@ _DAY_COUNT = np.diff(_FIRST_DAY)
 
 _AT_ONCE = 8192
 """Lines that are read in one step: what that needs stays near the processor."""
-_GIVEN_AT_ONCE = 15 * _AT_ONCE
 
 
-def read_fields(lines: Lines, *, keeps_time: bool = False) -> Iterator[tuple[np.ndarray, pa.Table]]:
-    """For some 100,000 lines and then others: which of them were read, ascending, and their values in columns: server,
-    pointer, logged_at (as written), message_id, delivery_id, url_id and those of the fields in TRACKING_LOGS_SCHEMA but
-    `extra`, of which there is none.
+def read_fields(lines: Lines, *, keeps_time: bool = False) -> tuple[np.ndarray, pa.Table]:
+    """Which of the lines were read, ascending, and their values in columns: server, pointer, logged_at (as written),
+    message_id, delivery_id, url_id and those of the fields in TRACKING_LOGS_SCHEMA but `extra`, of which there is none.
 
     keeps_time: the text of a time is kept even where it is the usual one.
     """
-    for begin in range(0, len(lines), _GIVEN_AT_ONCE):
-        places = range(begin, min(begin + _GIVEN_AT_ONCE, len(lines)), _AT_ONCE)
-        found = [_read(lines.part(place, place + _AT_ONCE), keeps_time) for place in places]
-        read = np.concatenate([rows + place for place, (rows, _) in zip(places, found, strict=True)])
-        yield read, pa.concat_tables([pa.table(columns) for _, columns in found])
+    places = range(0, len(lines), _AT_ONCE)
+    found = [_read(lines.part(place, place + _AT_ONCE), keeps_time) for place in places]
+    read = np.concatenate([rows + place for place, (rows, _) in zip(places, found, strict=True)])
+    return read, pa.concat_tables([pa.table(columns) for _, columns in found])
 
 
 def _read(lines: Lines, keeps_time: bool) -> tuple[np.ndarray, dict[str, pa.Array]]:
     fields = _Fields.of(lines)
-    beginning = fields.first_bytes(0, _LOG_ID + 1 + _TIME)
+    beginning = fields.first_bytes(0, _REACH)
     pointer = _Hexadecimal(beginning[:, 3:_LOG_ID])
     time, has_time = _microseconds(beginning[:, _LOG_ID + 1 :], fields.length(1))
     is_read = has_time & pointer.is_valid & (fields.length(0) == _LOG_ID)
@@ -130,7 +128,8 @@ class _Fields:
         tabs = np.flatnonzero(np.frombuffer(lines.data, np.uint8, end - begin, begin) == _TAB) + begin
         first = np.searchsorted(tabs, lines.starts)
         count = np.searchsorted(tabs, lines.ends) - first
-        rows = np.flatnonzero((count == 10) | (count == 11))
+        is_inside = (lines.starts >= _REACH) & (lines.ends <= len(lines.data) - _REACH)
+        rows = np.flatnonzero(is_inside & ((count == 10) | (count == 11)))
         first, has_twelfth = first[rows], count[rows] == 11
         bounds = np.empty((13, len(rows)), np.int64)
         bounds[0] = lines.starts[rows] - 1
