@@ -154,12 +154,15 @@ class _Fields:
     def first_bytes(self, place: int, width: int) -> np.ndarray:
         """So many bytes from the beginning of a field on, NUL behind its end. (The first field is not cut.)"""
         found = self._bytes_from(self.bounds[place] + 1, width)
-        return found if place == 0 else found & _SHOWN[width][np.minimum(self.length(place), width)]
+        return found if place == 0 else found & self._shown(_FIRST_SHOWN[width], place)
 
     def last_bytes(self, place: int, width: int) -> np.ndarray:
         """So many bytes up to the end of a field, NUL before its beginning."""
         found = self._bytes_from(self.bounds[place + 1] - width, width)
-        return found & _SHOWN[width][np.minimum(self.length(place), width)][:, ::-1]
+        return found & self._shown(_LAST_SHOWN[width], place)
+
+    def _shown(self, masks: np.ndarray, place: int) -> np.ndarray:
+        return np.take(masks, np.minimum(self.length(place), len(masks) - 1), axis=0)
 
     def _bytes_from(self, starts: np.ndarray, width: int) -> np.ndarray:
         places = np.ndarray((len(self.data) - width + 1,), f"V{width}", self.data, strides=(1,))
@@ -181,8 +184,12 @@ class _Fields:
         return pa.array(np.arange(0, 2 * len(self.rows), 2, dtype=np.int32), mask=is_null)
 
 
-_SHOWN = {width: (np.arange(width) < np.arange(width + 1)[:, None]) * np.uint8(255) for width in (_ID, _NAME)}
-"""By width and length: 255 for the bytes that are of the field."""
+_FIRST_SHOWN = {
+    width: (np.arange(width) < np.arange(width + 1)[:, None]) * np.uint8(255) for width in (_ID, _NAME)
+}
+"""By width and length of a field: 255 for the bytes that are of it, where it begins with the first one."""
+_LAST_SHOWN = {width: np.ascontiguousarray(masks[:, ::-1]) for width, masks in _FIRST_SHOWN.items()}
+"""The same where it ends with the last one."""
 
 
 class _Hexadecimal:
