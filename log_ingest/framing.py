@@ -59,7 +59,6 @@ class Lines:
         return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
 
 
-
 class Framer:
     """Cuts a stream of bytes, which starts at a line start, into blocks of whole lines.
 

@@ -200,7 +200,9 @@ class Unit:
 
     @contextlib.contextmanager
     def _parsing(self) -> Iterator[None]:
-        """Pushing the validity filter below the projection would compute every parsed column twice (three times the CPU)."""
+        """Pushing the validity filter below the projection would compute every parsed column twice, at three times the
+        CPU.
+        """
         con = self._landing.con
         con.execute("set disabled_optimizers = 'filter_pushdown'")
         try:
@@ -210,8 +212,8 @@ class Unit:
 
     @contextlib.contextmanager
     def writing(self, source: str, path: Path) -> Iterator[Callable[[pa.Table], None]]:
-        """Write rows of a source to path as Parquet: what it gives takes tables of the landed columns, in any order. Rows
-        that are in memory cost half of what copy takes. Text that repeats itself may be dictionary-encoded.
+        """Write rows of a source to path as Parquet: call what it gives with tables of the landed columns. Rows that are
+        in memory anyway cost half of what copy takes.
         """
         schema = pa.schema([_as_written(field) for field in LANDED_SCHEMAS[source]])
         numbers = [field.name for field in schema if field.type in _NUMBERS]
@@ -225,7 +227,6 @@ class Unit:
             write_statistics=numbers,  # what readers skip by; least and greatest texts say nothing
             **_WRITER_OPTIONS,
         ) as writer:
-
             waiting: list[pa.Table] = []
 
             def flush() -> None:

@@ -28,25 +28,23 @@ class Placed:
 
 
 JOINED_BYTES = 1024 * 1024
-"""Blocks of fewer bytes are joined: each buffer costs some time, whatever it holds. Joining costs time for each byte."""
+"""Blocks of fewer bytes are joined: each buffer costs some time, whatever it holds, and joining some for each byte."""
 
 
 def gathered(placed: Iterable[Placed]) -> Iterator["PartLines"]:
     """The lines that are fit to be read, in order: of a large block alone, of small ones together."""
-    small: list[Placed] = []
+    waiting: list[Placed] = []
+    size = 0
     for each in placed:
         if not len(each.keep):
             continue
-        is_large = len(each.block.data) >= JOINED_BYTES
-        if small and (is_large or sum(len(other.block.data) for other in small)  >= JOINED_BYTES):
-            yield PartLines.of(small)
-            small = []
-        if is_large:
-            yield PartLines.of([each])
-        else:
-            small.append(each)
-    if small:
-        yield PartLines.of(small)
+        if size + len(each.block.data) >= JOINED_BYTES and waiting:
+            yield PartLines.of(waiting)
+            waiting, size = [], 0
+        waiting.append(each)
+        size += len(each.block.data)
+    if waiting:
+        yield PartLines.of(waiting)
 
 
 @dataclass(frozen=True)

@@ -210,8 +210,9 @@ def device_detector(name: str) -> Any:
 
 
 class DeviceBrands:
-    """The devices of device-detector by brand. Most of the file are models, of which few brands' are ever asked for: they
-    are read then. brands: what stands before the models of each.
+    """The devices of device-detector by brand. Most of the file are models; those of a brand are read when asked for.
+
+    brands: of each, what stands before its models.
     """
 
     def __init__(self) -> None:

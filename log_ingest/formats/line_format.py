@@ -55,10 +55,13 @@ class LineFormat(Protocol):
 
     has_pointers: bool
     gives_one_row: bool
-    read_usual: "ReadUsual | None"
-    """Reads, at less cost, lines of which it tells the same as accepted_sql. Those that it leaves out are read by that."""
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
+
+    @property
+    def read_usual(self) -> ReadUsual | None:
+        """Reads some lines at less cost, and tells the same of them as accepted_sql, which reads the others."""
+        ...
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         """The rows that the acceptable lines give, with the landed columns of the source in order. Usually one row a
