@@ -21,7 +21,7 @@ from tests.loglines import line
 
 NOW = datetime(2026, 11, 25, 8, 30)
 COLUMNS = TRACKING_LOGS_SCHEMA.names
-EDGE = line(7)
+EDGE = line(7, at="2024-05-01T10:00:00.125")
 """Lines at a buffer's beginning and end are not read by position: others stand between two of these."""
 
 
@@ -43,90 +43,106 @@ def part_lines(data: bytes) -> PartLines:
 
 
 def by_sql(lines: PartLines, parse: ParseSettings, con: duckdb.DuckDBPyConnection) -> dict[int, dict]:
-    """Rows by line number."""
     con.register("lines", lines.relation())
-    rows = con.sql(Trackinglogd().accepted_sql("lines", parse)).to_arrow_table().to_pylist()
+    rows = con.sql(Trackinglogd().accepted_sql("lines", parse)).to_arrow_table()
     con.unregister("lines")
-    return {row["line_number"]: row for row in rows}
+    return by_number(rows)
 
 
 def by_position(lines: PartLines, parse: ParseSettings, con: duckdb.DuckDBPyConnection) -> dict[int, dict]:
     usual = Trackinglogd().read_usual(lines.text, parse, con)
-    table = pa.table(lines.provenance(usual.lines, parse.ingested_at) | dict(usual.columns))
     assert np.all(np.diff(usual.lines) > 0)
-    return {row["line_number"]: row for row in table.select(COLUMNS).to_pylist()}
+    where_from = lines.provenance(usual.lines, parse.ingested_at)
+    return by_number(pa.table(where_from | dict(usual.columns)).select(COLUMNS))
+
+
+def by_number(rows: pa.Table) -> dict[int, dict]:
+    """Rows by line number, times in microseconds: Python has no year 0."""
+    place = rows.column_names.index("occurred_at")
+    rows = rows.set_column(place, "occurred_at", rows["occurred_at"].cast(pa.int64()))
+    return {row["line_number"]: row for row in rows.to_pylist()}
 
 
 def texts(alphabet: str, size: int) -> st.SearchStrategy[str]:
     return st.text(alphabet, max_size=size)
 
 
-def numbers(low: int, high: int, width: int, *beyond: int) -> st.SearchStrategy[str]:
-    """Numbers from low to high, now and then one beyond."""
-    inside = st.integers(low, high)
-    found = st.one_of(inside, inside, inside, st.sampled_from([low, high, *beyond]))
-    return found.map(lambda number: f"{number:0{width}d}")
-
-
-def joined(*parts: st.SearchStrategy[str] | str) -> st.SearchStrategy[str]:
-    return st.tuples(*(st.just(part) if isinstance(part, str) else part for part in parts)).map("".join)
-
-
-def mostly(usual: str, *others: str) -> st.SearchStrategy[str]:
-    return st.sampled_from([usual] * 2 * len(others) + list(others))
-
-
 HEX = "0123456789abcdef"
-POINTERS = st.one_of(
-    st.integers(0, 2**63 - 1).map(lambda number: f"{number:016X}"),
-    st.sampled_from(["7FFFFFFFFFFFFFFF", "8000000000000000", "FFFFFFFFFFFFFFFF", "00000000000000ab", "0", "1" * 17]),
-    texts("0123456789ABCDEFabcG", 17),
-)
-LOG_IDS = joined(mostly("5", "A", "-", "é", "", "55"), mostly("0x", "x0", "0X", "0y"), POINTERS)
-TIMES = st.one_of(
-    joined(
-        *(numbers(1000, 2999, 4, 0, 999, 3000, 9999), mostly("-", "/"), numbers(1, 12, 2, 0, 13), mostly("-", ".")),
-        *(numbers(1, 28, 2, 0, 29, 30, 31, 32), mostly("T", "t", " "), numbers(0, 23, 2, 24, 25, 99), mostly(":", "-")),
-        *(numbers(0, 59, 2, 60, 99), mostly(":", "."), numbers(0, 59, 2, 60, 61), mostly(".", ",", "")),
-        st.one_of(texts("0123456789", 9), st.sampled_from(["", "0", "120", "1234567", "1a"])),
-    ),
-    # Nights in which the clocks of Paris are changed; the limits of what is flagged.
-    st.sampled_from(["2024-03-31T02:30:00.000", "2024-10-27T02:30:00.125", "1999-12-31T23:59:59.999999"]),
-    st.sampled_from(["2000-01-01T00:00:00.0", "2026-11-26T08:30:00.000", "2026-11-26T08:30:00.001"]),
-    st.sampled_from(["2023-02-29T00:00:00.000", "2024-02-29T00:00:00.00", "2100-02-29T00:00:00.00"]),
-)
-IDS = st.one_of(
-    st.integers(0, 2**63 - 1).map(lambda number: f"{number:x}"),
-    st.sampled_from(
-        ["", "0", "00", "0a", "A", "1_0", "+1", " 1", "g", "7fffffffffffffff", "8000000000000000", "1" * 17]
-    ),
-    texts(HEX + "AG", 18),
-)
-FREE = texts("ab09 ,;:=&%é€\U0001f600-", 60)
-ADDRESSES = st.one_of(
+ODD = (
+    # log id
+    *(f"{server}0x000000000FD7EC86" for server in ("A", "z", "-", "é", "", "55", " ")),
+    *(f"5{mark}000000000FD7EC86" for mark in ("0X", "x0", "0y", "1x", "")),
+    *(f"50x{number}" for number in ("7FFFFFFFFFFFFFFF", "8000000000000000", "FFFFFFFFFFFFFFFF", "0" * 16, "0" * 17)),
+    *(f"50x{number}" for number in ("", "F", "000000000fd7ec86", "000000000FD7eC86", "000000000FD7EC8G", "A" * 15)),
+    # time
     *(
-        texts("0123456789abcdefABCDEF.:", 45),
-        texts("1a.:,gé ", 60),
-        st.sampled_from(["", ",", "1.2.3.4,", "g,1.2.3.4"]),
+        f"{year}-05-01T10:00:00.125"
+        for year in ("0000", "0999", "1000", "1969", "1999", "2000", "2999", "3000", "9999")
     ),
-    *(st.sampled_from(["1" * 40, "1" * 41, "1" * 40 + ",", "1" * 41 + ",é", "1.2.3.4;5"]), FREE),
+    *(f"2024-{month}-01T10:00:00.125" for month in ("00", "01", "12", "13", "1", "1a")),
+    *(f"2024-{day}T10:00:00.125" for day in ("02-29", "02-30", "04-30", "04-31", "12-31", "01-32", "01-00", "01-1")),
+    *(f"{year}-02-29T10:00:00.125" for year in (1900, 2000, 2023, 2100)),
+    *(f"2024-05-01T{hour}:00:00.125" for hour in ("00", "23", "24", "25", "1")),
+    *(f"2024-05-01T10:{minute}:00.125" for minute in ("59", "60", "99", "5")),
+    *(
+        f"2024-05-01T10:00:{second}"
+        for second in ("59.125", "60.125", "61.125", "99.125", "5.125", "59", "59.", "59,125")
+    ),
+    *(
+        f"2024-05-01T10:00:00.{fraction}"
+        for fraction in ("1", "12", "1234", "999999", "1234567", "123456789", "1" * 10)
+    ),
+    *(f"2024-05-01T10:00:00.{fraction}" for fraction in ("9999995", "12a", "-12", "12 ", "000")),
+    *("2024/05-01T10:00:00.125", "2024-05/01T10:00:00.125", "2024-05-01t10:00:00.125", "2024-05-01 10:00:00.125"),
+    *("2024-05-01T10.00:00.125", "2024-05-01T10:00.00.125", "2024-05-01T10:00:00.12Z", "24-05-01T10:00:00.125", ""),
+    # Nights in which the clocks of Paris are changed; the limits of what is flagged.
+    *("2024-03-31T02:30:00.000", "2024-10-27T02:30:00.125", "1999-12-31T23:59:59.999", "1999-12-31T23:59:59.999999"),
+    *("2026-11-26T08:30:00.000", "2026-11-26T08:30:00.001"),
+    # ids
+    *(
+        "0",
+        "00",
+        "0a",
+        "A",
+        "aB",
+        "1_0",
+        "+1",
+        "-1",
+        " 1",
+        "g",
+        "0x1",
+        "7" + "f" * 15,
+        "8" + "0" * 15,
+        "1" * 16,
+        "1" * 17,
+    ),
+    # names and addresses
+    *("1" * 40, "1" * 41, "z" * 16, "z" * 17, "z" * 40, "z" * 41, "Z-", "a_b", "é", "::1", "1.2.3.4", "1.2.3.4,", ",é"),
+    *("1.2.3.4,10.0.0.1, 10.0.0.2", "1.2.3.4;5", "g,1.2.3.4", "F:.a", "1" * 40 + ",", "1" * 41 + ",x", "1" * 40 + "g"),
 )
-FIELDS = (
-    *(LOG_IDS, TIMES, IDS, IDS, IDS),
-    st.one_of(texts("0aZ", 18), texts("0aZ-é", 4), st.sampled_from(["1" * 16, "1" * 17])),
-    st.one_of(texts(HEX + "-", 42), texts("aZ-é _", 4), st.sampled_from(["a" * 40, "a" * 41])),
-    *(FREE, FREE, FREE, ADDRESSES),
+"""Values at the limits of what a field may be, and beyond them."""
+
+FREE = texts("ab09 ,;:=&%é€\U0001f600-", 60)
+ANY = st.one_of(
+    *(st.sampled_from(ODD), FREE, texts(HEX + "AG-", 20), texts(HEX + ".:,", 45)),
+    *(st.integers(0, 2**64 - 1).map(lambda number: f"{number:x}"), st.datetimes().map(str)),
+    st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)).map(datetime.isoformat),
+    st.integers(0, 2**64 - 1).map(lambda number: f"50x{number:016X}"),
 )
+
+
+def fields_of(made: bytes) -> list[str]:
+    return made.decode().strip("\n").split("\t")
 
 
 @st.composite
 def any_lines(draw: st.DrawFn) -> bytes:
     """A usual line in which some fields are anything, or left out, or further ones, or one character is changed."""
-    fields = EDGE.decode().strip("\n").split("\t")
-    for place in draw(st.lists(st.integers(0, len(FIELDS) - 1), max_size=3)):
-        fields[place] = draw(FIELDS[place])
+    fields = fields_of(EDGE)
+    for place in draw(st.lists(st.integers(0, len(fields) - 1), max_size=3)):
+        fields[place] = draw(ANY)
     if draw(st.integers(0, 3)) == 0:
-        fields += draw(st.lists(FREE, max_size=3))
+        fields += draw(st.lists(ANY, max_size=3))
     if draw(st.integers(0, 9)) == 0:
         del fields[draw(st.integers(0, len(fields) - 1))]
     text = "\t".join(fields)
@@ -136,7 +152,20 @@ def any_lines(draw: st.DrawFn) -> bytes:
     return text.encode() + draw(st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"]))
 
 
-@settings(max_examples=120, deadline=None)
+@pytest.mark.parametrize("zones", [{}, {"5": "Europe/Paris"}])
+def test_each_field_at_its_limits(con: duckdb.DuckDBPyConnection, zones: dict[str, str]) -> None:
+    """Every value in every place of an otherwise usual line, and behind its last field."""
+    usual = fields_of(EDGE)
+    made = ["\t".join([*usual[:place], odd, *usual[place + 1 :]]) for odd in ODD for place in range(len(usual))]
+    made += ["\t".join([*usual, *more]) for odd in ODD for more in ([odd], [odd, ""], ["", odd])]
+    lines = part_lines(b"".join([EDGE, *(f"{text}\n".encode() for text in made), EDGE]))
+    exact = by_sql(lines, parse := ParseSettings(NOW, zones), con)
+    read = by_position(lines, parse, con)
+    assert {number: exact.get(number) for number in read} == read
+    assert len(read) > len(exact) / 2
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.lists(any_lines(), min_size=8, max_size=40), st.sampled_from([{}, {"5": "Europe/Paris"}]))
 def test_what_is_read_by_position_is_what_sql_reads(
     con: duckdb.DuckDBPyConnection, some: list[bytes], zones: dict[str, str]
@@ -162,6 +191,10 @@ def test_whatever_the_bytes(con: duckdb.DuckDBPyConnection, noise: bytes, seed: 
         assert row == exact[number]
 
 
+def microseconds(at: datetime) -> int:
+    return round((at - datetime(1970, 1, 1)).total_seconds() * 1_000_000)
+
+
 def test_usual_lines_are_read_by_position(con: duckdb.DuckDBPyConnection) -> None:
     """The values are those that the fields were made of; the text of what they tell is not kept."""
     rng = random.Random(3)
@@ -182,7 +215,7 @@ def test_usual_lines_are_read_by_position(con: duckdb.DuckDBPyConnection) -> Non
                 **{"delivery": ids[1], "url": ids[2], "visitor": visitor, "params": params, "ip": tail},
             )
         )
-        made[number] = {"server": server, "pointer": pointer, "occurred_at": at, "visitor_id": visitor}
+        made[number] = {"server": server, "pointer": pointer, "occurred_at": microseconds(at), "visitor_id": visitor}
         made[number] |= {"params": params, "ip": ip, "forwarded_for": forwarded}
         made[number] |= dict(zip(("message_id", "delivery_id", "url_id"), ids, strict=True))
     read = by_position(part_lines(b"".join([EDGE, *data, EDGE])), ParseSettings(NOW), con)
