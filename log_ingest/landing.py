@@ -212,8 +212,9 @@ class Unit:
 
     @contextlib.contextmanager
     def writing(self, source: str, path: Path) -> Iterator[Callable[[pa.Table], None]]:
-        """Write rows of a source to path as Parquet: call what it gives with tables of the landed columns. Rows that are
-        in memory anyway cost half of what copy takes.
+        """Write rows of a source to path as Parquet: call what it gives with tables of the landed columns.
+
+        Rows that are in memory anyway cost half of what copy takes.
         """
         schema = pa.schema([_as_written(field) for field in LANDED_SCHEMAS[source]])
         numbers = [field.name for field in schema if field.type in _NUMBERS]

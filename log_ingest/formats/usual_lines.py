@@ -20,7 +20,7 @@ _TAB, _ZERO, _X, _DASH, _T, _COLON, _POINT, _COMMA = b"\t0x-T:.,"
 _LOG_ID, _TIME, _ID, _NAME = 19, 26, 16, 40
 """Most bytes of a log id, of a time, of an id or forced delivery, of a visitor or address."""
 _REACH = _LOG_ID + 1 + _TIME
-"""Bytes that are looked at before or behind a place: a line nearer to the buffer's beginning or end is not read."""
+"""Bytes that are looked at before or behind a place, whatever lies there."""
 _SECONDS, _MILLISECONDS = 19, 23
 """Bytes of a time up to its seconds, and of the usual one."""
 _TOLD_BY_VALUES = ("log_id", "logged_at_text", "message_id_text", "delivery_id_text", "url_id_text")
@@ -77,9 +77,21 @@ def read_fields(lines: Lines, *, keeps_time: bool = False) -> tuple[np.ndarray, 
     keeps_time: the text of a time is kept even where it is the usual one.
     """
     places = range(0, len(lines), _AT_ONCE)
-    found = [_read(lines.part(place, place + _AT_ONCE), keeps_time) for place in places]
+    found = [_read(_with_margin(lines.part(place, place + _AT_ONCE)), keeps_time) for place in places]
     read = np.concatenate([rows + place for place, (rows, _) in zip(places, found, strict=True)])
     return read, pa.concat_tables([pa.table(columns) for _, columns in found])
+
+
+def _with_margin(lines: Lines) -> Lines:
+    """The lines in a buffer in which nothing is nearer than _REACH to either end. Whether a line is read must depend on
+    its text alone: of lines that come again the first is kept, and those that are read stand before the others.
+    """
+    begin, end = lines.starts[0], lines.ends[-1]
+    if begin >= _REACH and end <= len(lines.data) - _REACH:
+        return lines
+    margin = bytes(_REACH)
+    shift = _REACH - begin
+    return Lines(margin + lines.data[begin:end] + margin, lines.starts + shift, lines.ends + shift)
 
 
 def _read(lines: Lines, keeps_time: bool) -> tuple[np.ndarray, dict[str, pa.Array]]:
@@ -135,8 +147,7 @@ class _Fields:
         tabs = np.flatnonzero(np.frombuffer(lines.data, np.uint8, end - begin, begin) == _TAB) + begin
         first = np.searchsorted(tabs, lines.starts)
         count = np.searchsorted(tabs, lines.ends) - first
-        is_inside = (lines.starts >= _REACH) & (lines.ends <= len(lines.data) - _REACH)
-        rows = np.flatnonzero(is_inside & ((count == 10) | (count == 11)))
+        rows = np.flatnonzero((count == 10) | (count == 11))
         first, has_twelfth = first[rows], count[rows] == 11
         bounds = np.empty((13, len(rows)), np.int64)
         bounds[0] = lines.starts[rows] - 1
