@@ -1,4 +1,4 @@
-"""trackinglogd lines of the usual form, read by position with NumPy, all lines of a part in one step after another.
+"""trackinglogd lines of the usual form, read by position with NumPy: thousands of lines in each step.
 
 Belongs here: telling which lines are of that form, and the values of their fields; of what is read here, the SQL of
 formats.trackinglogd says the same (tests/unit/test_usual_lines.py). Does not: any line that is invalid, or valid and
@@ -64,7 +64,6 @@ _MONTHS = np.arange(f"{_FIRST_YEAR}-01", f"{_LAST_YEAR + 1}-02", dtype="datetime
 _FIRST_DAY = _MONTHS.astype(np.int64)
 _DAY_COUNT = np.diff(_FIRST_DAY)
 """By month, counted from the first of these years: the day since 1970 that it begins with, and how many it has."""
-
 
 _AT_ONCE = 8192
 """Lines that are read in one step: what that needs stays near the processor."""
