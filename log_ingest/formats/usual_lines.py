@@ -100,27 +100,28 @@ def _read(lines: Lines, keeps_time: bool) -> tuple[np.ndarray, dict[str, pa.Arra
     time, has_time = _microseconds(beginning[:, _LOG_ID + 1 :], fields.length(1))
     is_read = has_time & pointer.is_valid & (fields.length(0) == _LOG_ID)
     is_read &= (_each(beginning[:, 0], _NOT_ALPHANUMERIC) == 0) & (beginning[:, 1] == _ZERO) & (beginning[:, 2] == _X)
-    is_usual = ~pointer.has_lower & (fields.length(1) == _MILLISECONDS)
+    # Whether the values of the first five fields tell their text, as LINE of formats.trackinglogd makes it.
+    is_told = ~pointer.has_lower & (fields.length(1) == _MILLISECONDS)
     ids = {}
     for place, name in enumerate(("message_id", "delivery_id", "url_id"), 2):
         length = fields.length(place)
         number = _Hexadecimal(fields.last_bytes(place, _ID))
         is_read &= number.is_valid & (length <= _ID)
-        is_usual &= ~number.has_upper & (length > 0) & ((length == 1) | (fields.first_byte(place) != _ZERO))
+        is_told &= ~number.has_upper & (length > 0) & ((length == 1) | (fields.first_byte(place) != _ZERO))
         ids[name] = number.value
     for place, longest, others in ((5, _ID, _NOT_ALPHANUMERIC), (6, _NAME, _NOT_VISITOR)):
         is_read &= ~_any(_each(fields.last_bytes(place, longest), others)) & (fields.length(place) <= longest)
     is_read &= _begins_with_address(fields.first_bytes(10, _NAME), fields.length(10))
 
     kept = np.flatnonzero(is_read)
-    text, is_usual = fields.only(kept), is_usual[kept]
-    every, unusual = text.every(), text.every(is_usual)
+    text, is_told = fields.only(kept), is_told[kept]
+    every, untold = text.every(), text.every(is_told)
     columns = {
         "server": _characters(beginning[kept, 0]),
         "pointer": pa.array(pointer.value[kept]),
         "logged_at": pa.array(time[kept].view("datetime64[us]")),
         **{name: pa.array(value[kept]) for name, value in ids.items()},
-        **{name: text.column(place, unusual) for place, name in enumerate(_TOLD_BY_VALUES)},
+        **{name: text.column(place, untold) for place, name in enumerate(_TOLD_BY_VALUES)},
         **{name: text.column(place, every) for place, name in enumerate(_AS_WRITTEN, len(_TOLD_BY_VALUES))},
         "forwarded_for": text.column(11, text.every(~text.has_twelfth)),
     }
