@@ -12,8 +12,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 
@@ -79,11 +81,16 @@ class Bench:
         return folder, file
 
     def ingest(self, landing: Path) -> Cost:
+        return self.ingest_counted(landing)[0]
+
+    def ingest_counted(self, landing: Path) -> tuple[Cost, tuple[int, int]]:
+        """The cost, and how many tracking lines were kept and set aside."""
         warehouse = landing.with_name(f"{landing.name}-warehouse")
         shutil.rmtree(warehouse, ignore_errors=True)
         cost = run([sys.executable, "-c", INGEST, str(landing), str(warehouse)])
+        kept, aside = (rows_in(f"{warehouse}/landed/{name}/*/*.parquet") for name in ("tracking_logs", "set_aside"))
         shutil.rmtree(warehouse)
-        return cost
+        return cost, (kept, aside)
 
     def show(self, title: str, rows: list[tuple[str, Cost, int, int, str, str]]) -> None:
         """rows: what, its cost, lines, bytes, ratio, goal."""
@@ -107,24 +114,40 @@ class Bench:
 
 @part
 def tracking_logs(bench: Bench) -> None:
-    """Ingest of one file next to a bare DuckDB parse, the peers' scripts and decompression alone."""
+    """Ingest of one file next to a bare DuckDB parse, scripts of other engines and decompression alone.
+
+    Raises RuntimeError where a script that is called equivalent keeps other lines than ingest.
+    """
     landing, file = bench.landing("tracking_logs", "tracking")
     lines, size = made_files.plain_logs(bench.sample, file)
-    target = bench.base / "peer.parquet"
+    target, aside = bench.base / "peer.parquet", bench.base / "peer-aside.parquet"
     bare = run([sys.executable, "-c", peers.DUCKDB, str(file), str(target)])
     rows = [("bare DuckDB parse", bare, lines, size, "1.00", "the peer: accounts for nothing")]
-    own = bench.ingest(landing)
+    own, counts = bench.ingest_counted(landing)
     rows.append(
         ("ingest: ledger, quarantine, digests", own, lines, size, f"{_ratio(own, bare)} × bare", "≤ 1.5 × bare")
     )
     python, missing = peers.environment(bench.base / "peers")
-    for name, (package, script) in peers.SCRIPTS.items():
-        if package in missing:
-            bench.console.print(f"{name}: {package} cannot be installed here, not measured")
+    for peer in peers.PEERS:
+        if peer.package in missing:
+            bench.console.print(f"{peer.name}: {peer.package} cannot be installed here, not measured")
             continue
-        target.unlink()
-        cost = run([str(python), "-c", script, str(file), str(target)])
-        rows.append((name, cost, lines, size, f"{_ratio(cost, bare)} × bare", "ingest costs less"))
+        for path in (target, aside):
+            path.unlink(missing_ok=True)
+        more = [str(aside), peers.VALID, peers.USUAL] if peer.is_equivalent else []
+        cost = run([str(python), "-c", peer.script, str(file), str(target), *more])
+        goal = ""
+        if peer.is_equivalent:
+            found = rows_in(str(target)), rows_in(str(aside))
+            if found != counts:
+                raise RuntimeError(f"{peer.name} kept and set aside {found} lines, ingest {counts}: not equivalent")
+            goal = f"ingest costs less ({_ratio(own, cost)} ×)"
+        rows.append((peer.name, cost, lines, size, f"{_ratio(cost, bare)} × bare", goal))
+    bench.console.print(f"Ingest and the equivalent scripts: {counts[0]:,} lines kept, {counts[1]:,} set aside")
+    few, beginning = bench.landing("tracking_logs", "few")
+    with file.open("rb") as stream:
+        beginning.write_bytes(b"".join(islice(stream, 1000)))
+    bench.console.print(f"Of ingest's CPU {bench.ingest(few).cpu_seconds:.1f} s are its start: so much for 1,000 lines")
     packed = file.with_suffix(".gz")
     packed.write_bytes(gzip.compress(file.read_bytes(), 6))
     floor = run([sys.executable, "-c", DECOMPRESS, str(packed)])
@@ -224,6 +247,11 @@ def whole_run(bench: Bench) -> None:
             ("run with nothing new", again, lines, size, f"{_ratio(again, full)} × full", "≤ 10 s wall"),
         ],
     )
+
+
+def rows_in(parquet: str) -> int:
+    """Rows of the Parquet files that a pattern names."""
+    return duckdb.read_parquet(parquet).aggregate("count(*)").fetchall()[0][0]
 
 
 def _ratio(cost: Cost, base: Cost) -> str:

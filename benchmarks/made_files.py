@@ -14,7 +14,8 @@ AGENTS = (
 
 
 def plain_logs(landing: Path, target: Path) -> tuple[int, int]:
-    """The tracking lines of a sample in one plain file, which a bare parse can read; re-sent copies left out.
+    """The tracking lines of a sample in one plain file, which a bare parse can read; re-sent copies left out. Its last
+    line is ended: nothing of the file waits for more.
 
     Returns its lines and bytes.
     """
@@ -30,7 +31,8 @@ def plain_logs(landing: Path, target: Path) -> tuple[int, int]:
                 stream.write(chunk)
                 lines += chunk.count(b"\n")
                 size += len(chunk)
-    return lines, size
+        stream.write(b"\n")
+    return lines + 1, size + 1
 
 
 def split(file: Path, count: int) -> None:

@@ -7,7 +7,7 @@ call themselves mobile, telephones that do not, televisions. Does not: systems a
 import re
 from functools import cache
 
-from log_ingest.user_agent_lists import Pattern, UserAgentList, bounded, device_detector
+from log_ingest.user_agent_lists import DeviceBrands, Pattern, UserAgentList, bounded
 
 _OTHER = re.compile(
     r"smart-?_?tv|hbbtv|googletv|appletv|apple tv|android ?tv|andr0id|\bcrkey|bravia|web0s|webos\.?tv|viera|roku"
@@ -52,27 +52,26 @@ class _Models:
     """The brands and models of device-detector. The models of a brand are compiled when first asked for."""
 
     def __init__(self) -> None:
-        self._brands = {str(brand): entry for brand, entry in device_detector("device/mobiles.yml").items()}
+        self._brands = DeviceBrands()
         # A name is a template: "$" would call for a group.
-        self._keys = {str(number): brand for number, brand in enumerate(self._brands)}
         self._list = UserAgentList(
-            Pattern(bounded(self._brands[brand]["regex"]), key) for key, brand in self._keys.items()
+            Pattern(bounded(brand["regex"]), str(place)) for place, brand in enumerate(self._brands.brands)
         )
-        self._models: dict[str, UserAgentList] = {}
+        self._models: dict[int, UserAgentList] = {}
 
     def class_of(self, text: str) -> str | None:
         found = self._list.find(text)
         if found is None:
             return None
-        entry = self._brands[self._keys[found[0]]]
-        kind = entry.get("device")
-        models = entry.get("models", ())
+        place = int(found[0])
+        kind = self._brands.brands[place].get("device")
+        models = self._brands.models(place)
         if any(model.get("device", kind) != kind for model in models):
-            if found[0] not in self._models:
-                self._models[found[0]] = UserAgentList(
+            if place not in self._models:
+                self._models[place] = UserAgentList(
                     Pattern(bounded(model["regex"]), str(number)) for number, model in enumerate(models)
                 )
-            model = self._models[found[0]].find(text)
+            model = self._models[place].find(text)
             if model is not None:
                 kind = models[int(model[0])].get("device", kind)
         return _LISTED.get(kind, "other") if kind else None

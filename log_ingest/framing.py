@@ -44,6 +44,21 @@ class Block:
         return self.data[self.starts[index] : self.ends[index]]
 
 
+@dataclass(frozen=True)
+class Lines:
+    """Lines over one buffer, one entry each, ascending. starts / ends: positions in data, terminator excluded."""
+
+    data: bytes
+    starts: np.ndarray
+    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def part(self, begin: int, end: int) -> "Lines":
+        return Lines(self.data, self.starts[begin:end], self.ends[begin:end])
+
+
 class Framer:
     """Cuts a stream of bytes, which starts at a line start, into blocks of whole lines.
 
@@ -63,9 +78,13 @@ class Framer:
     def __iter__(self) -> Iterator[Block]:
         rest = b""
         for chunk in self._chunks:
-            data = rest + chunk if rest else chunk
-            cut = _last_line_end(data)
-            if cut:
+            if cut := _last_line_end(chunk):
+                yield from self._lines(b"".join((rest, memoryview(chunk)[:cut])))
+                rest = chunk[cut:]
+                continue
+            # Only now is known whether a CR at the end of the rest was a line end of its own.
+            data = rest + chunk
+            if cut := _last_line_end(data):
                 yield from self._lines(data[:cut])
                 rest = data[cut:]
             elif len(data) <= MAX_LINE_BYTES:
@@ -164,21 +183,22 @@ def unfit(block: Block) -> dict[int, str]:
     return found
 
 
-def text_array(block: Block, keep: np.ndarray) -> pa.Array:
-    """The lines whose index is in keep, as an Arrow string_view array over the block's own bytes (no copy).
+def text_array(lines: Lines) -> pa.Array:
+    """The lines as an Arrow string_view array over their own buffer (no copy).
 
     Lines of 12 bytes or fewer are stored inline by that layout.
     """
-    starts, lengths = block.starts[keep], (block.ends - block.starts)[keep]
-    views = np.zeros((len(keep), 4), np.int32)
+    lengths = lines.ends - lines.starts
+    views = np.zeros((len(lines), 4), np.int32)
     views[:, 0] = lengths
-    views[:, 3] = starts
-    data = np.frombuffer(block.data, np.uint8)
+    views[:, 3] = lines.starts
+    data = np.frombuffer(lines.data, np.uint8)
     is_long = lengths > 12
-    views[is_long, 1] = data[starts[is_long][:, None] + np.arange(4)].view(np.int32)[:, 0]
+    views[is_long, 1] = data[lines.starts[is_long][:, None] + np.arange(4)].view(np.int32)[:, 0]
     for row in np.flatnonzero(~is_long):
-        views[row, 1:] = np.frombuffer(block.raw(keep[row]).ljust(12, b"\0"), np.int32)
-    return pa.Array.from_buffers(pa.string_view(), len(keep), [None, pa.py_buffer(views), pa.py_buffer(block.data)])
+        line = lines.data[lines.starts[row] : lines.ends[row]]
+        views[row, 1:] = np.frombuffer(line.ljust(12, b"\0"), np.int32)
+    return pa.Array.from_buffers(pa.string_view(), len(lines), [None, pa.py_buffer(views), pa.py_buffer(lines.data)])
 
 
 def is_utf8(data: bytes) -> bool:

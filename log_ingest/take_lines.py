@@ -7,7 +7,7 @@ Does not: the format's patterns (formats), what a file is (identify), lines seen
 import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import pyarrow as pa
 from log_ingest.catalog import LineSource
 from log_ingest.errors import UnreachableFileError, UnreadableFileError
 from log_ingest.files import LandingFile, read_chunks
-from log_ingest.formats.line_format import LineFormat, ParseSettings, terminator_sql
-from log_ingest.framing import TERMINATORS, Block, Framer, text_array, unfit
+from log_ingest.formats.line_format import LineFormat, ParseSettings, ReadUsual, terminator_sql
+from log_ingest.framing import TERMINATORS, Block, Framer, unfit
 from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import COPY_OPTIONS, Landing, Unit
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
+from log_ingest.part_lines import PartLines, Placed, gathered
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
 from log_ingest.set_aside import Aside, AsideRows
@@ -43,15 +44,6 @@ DRIFT_BYTES = 64 * 1024
 
 class BatchOvertaken(Exception):
     """Another process has taken in a content of this batch, or more of one: the batch has to be made anew."""
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A block with its file and the number of its first line among the rows of the part."""
-
-    block: Block
-    content: Content
-    first_row: int
 
 
 class LineIntake:
@@ -211,9 +203,8 @@ class LineIntake:
     # -- lines
 
     def _start_part(self) -> None:
-        self._placed: list[_Placed] = []
-        self._by_file: dict[int, list[_Placed]] = {}
-        self._tables: list[pa.Table] = []
+        self._placed: list[Placed] = []
+        self._by_file: dict[int, list[Placed]] = {}
         self._part_rows = 0
         self._part_bytes = 0
         self._refused_pointers: dict[str, list[int]] = {}
@@ -234,26 +225,7 @@ class LineIntake:
             keep = keep[:-1]
         lines = len(block) if not block.is_piece or block.is_first_piece else 0
         self._taking(content).lines += lines
-        self._placed.append(_Placed(block, content, self._part_rows))
-        if len(keep):
-            text = text_array(block, keep)
-            self._tables.append(
-                pa.table(
-                    {
-                        "line": text,
-                        # The same bytes again, for what is kept as bytes: encoding the text would copy it.
-                        "raw": text.view(pa.binary_view()),
-                        "row": self._part_rows + keep,
-                        "line_number": block.first_line + keep,
-                        "byte_offset": block.offset + block.starts[keep],
-                        "terminator": block.terminators[keep],
-                        "file_id": pa.repeat(content.file_id, len(keep)),
-                        "source_file": pa.DictionaryArray.from_arrays(
-                            pa.array(np.zeros(len(keep), np.int32)), [content.name]
-                        ),
-                    }
-                )
-            )
+        self._placed.append(Placed(block, content, self._part_rows, keep))
         self._part_rows += len(block)
         self._part_bytes += len(block.data)
         self._batch_bytes += len(block.data)
@@ -275,22 +247,14 @@ class LineIntake:
 
     def _finish_part(self) -> None:
         """Parse the collected lines, set aside what is refused or known, and write the rest as one part."""
-        path = self._parse_part() if self._tables else None
+        path = self._parse_part() if any(len(placed.keep) for placed in self._placed) else None
         self._known.note(path, self._refused_pointers, self._commit)
         self._start_part()
 
     def _parse_part(self) -> Path | None:
         """Write the accepted, new lines as one part; returns its path if it has any row."""
-        con = self._con
-        lines = pa.concat_tables(self._tables)
-        con.register("part_lines", lines)
         path = self._unit.new_path(self.source.name)
-        row_count = self._unit.copy_parsed(self._format.accepted_sql("part_lines", self._settings), path)
-        if row_count == lines.num_rows and self._format.gives_one_row:
-            taken = _places_of(lines)
-        else:
-            taken = self._places_in(path) if row_count else _NONE
-            self._set_aside_rest(lines, taken)
+        row_count, taken = self._write_part(path)
         if row_count and (gone := self._suppress(path)):
             row_count -= gone
             taken = self._places_in(path) if row_count else _NONE
@@ -304,10 +268,47 @@ class LineIntake:
             files, counts = np.unique(taken >> _LINE_BITS, return_counts=True)
             for file_id, count in zip(files.tolist(), counts.tolist(), strict=True):
                 self._commit.takings[file_id].accepted += count
-        con.unregister("part_lines")
         self._commit.accepted_count += row_count
         self._unit.add(self.source.name, path, row_count)
         return path if row_count else None
+
+    def _write_part(self, path: Path) -> tuple[int, np.ndarray]:
+        """Write the rows of the acceptable lines, and set the others aside. Returns how many rows, and the places of
+        their lines.
+        """
+        lines = list(gathered(self._placed))
+        if self._format.read_usual is not None:
+            return self._write_usual(lines, path, self._format.read_usual)
+        relation = pa.concat_tables([some.relation() for some in lines])
+        self._con.register("part_lines", relation)
+        row_count = self._unit.copy_parsed(self._format.accepted_sql("part_lines", self._settings), path)
+        if row_count == relation.num_rows and self._format.gives_one_row:
+            taken = _places_of(relation)
+        else:
+            taken = self._places_in(path) if row_count else _NONE
+            self._set_aside_rest(relation, taken)
+        self._con.unregister("part_lines")
+        return row_count, taken
+
+    def _write_usual(self, lines: list[PartLines], path: Path, read_usual: ReadUsual) -> tuple[int, np.ndarray]:
+        """The same: the usual lines first, then those that only SQL reads."""
+        left, places = [], []
+        with self._unit.writing(self.source.name, path) as write:
+            for some in lines:
+                usual = read_usual(some.text, self._settings, self._con)
+                where_from = some.provenance(usual.lines, self._settings.ingested_at)
+                write(pa.table(where_from | dict(usual.columns)))
+                places.append(_placed_at(some.file_id[usual.lines], some.line_number[usual.lines]))
+                left.append(some.without(usual.lines).relation())
+            relation = pa.concat_tables(left)
+            self._con.register("part_lines", relation)
+            rows = self._unit.parsed(self._format.accepted_sql("part_lines", self._settings))
+            write(rows)
+        taken = _places_of(rows)
+        self._set_aside_rest(relation, taken)
+        self._con.unregister("part_lines")
+        places.append(taken)
+        return sum(map(len, places)), np.concatenate(places)
 
     def _suppress(self, path: Path) -> int:
         """Take the lines of erased recipients and of purged deliveries out of a part, and count them. Returns how many
@@ -401,13 +402,13 @@ class LineIntake:
         placed = of_file[bisect_right(of_file, line, key=lambda placed: placed.block.first_line) - 1]
         self._put_aside(placed.block, placed.content, line - placed.block.first_line, reason)
 
-    def _blocks_of(self) -> dict[int, list[_Placed]]:
+    def _blocks_of(self) -> dict[int, list[Placed]]:
         if not self._by_file:
             for placed in self._placed:
                 self._by_file.setdefault(placed.content.file_id, []).append(placed)
         return self._by_file
 
-    def _placed_at(self, row: int) -> _Placed:
+    def _placed_at(self, row: int) -> Placed:
         return self._placed[bisect_right(self._placed, row, key=lambda placed: placed.first_row) - 1]
 
     # -- batches

@@ -47,6 +47,7 @@ _NO_MAIL_CLIENTS = {
 """Organisers, readers and suites that share their list with the mail clients."""
 
 _LOOK_AROUND = re.compile(r"\?<?[!=]")
+_MAY_LOOK_AROUND = re.compile(r"\(\?<?[!=]")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def _entry(pattern: Pattern, text: str) -> _Entry:
 
 def without_look_around(pattern: str) -> str:
     """The pattern without the groups that look ahead or behind: it matches wherever the pattern does, and more."""
+    if not _MAY_LOOK_AROUND.search(pattern):
+        return pattern
     kept, depth, left_out_at, in_class = [], 0, None, False
     position = 0
     while position < len(pattern):
@@ -203,11 +206,39 @@ def bounded(pattern: str) -> str:
 
 def device_detector(name: str) -> Any:
     """A file of patterns of device-detector: a list of entries or, of devices, a mapping by brand."""
+    return _loaded(_text_of(name))
+
+
+class DeviceBrands:
+    """The devices of device-detector by brand. Most of the file are models; those of a brand are read when asked for.
+
+    brands: of each, what stands before its models.
+    """
+
+    def __init__(self) -> None:
+        # A brand stands at the beginning of a line, its models last.
+        self._texts = re.split(r"^(?=[^\s#])", _text_of("device/mobiles.yml"), flags=re.MULTILINE)[1:]
+        heads = _loaded("\n".join(text.partition("\n  models:")[0] for text in self._texts))
+        self.brands: list[dict[str, Any]] = list(heads.values())
+        self._models: dict[int, list[dict[str, Any]]] = {}
+
+    def models(self, place: int) -> list[dict[str, Any]]:
+        """Of the brand at this place."""
+        if place not in self._models:
+            (entry,) = _loaded(self._texts[place]).values()
+            self._models[place] = entry.get("models", [])
+        return self._models[place]
+
+
+def _text_of(name: str) -> str:
     # Found without importing the package, which would load the parser that nobody asks.
     spec = find_spec("device_detector")
     assert spec is not None and spec.submodule_search_locations
-    path = Path(spec.submodule_search_locations[0], "regexes", "upstream", name)
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return Path(spec.submodule_search_locations[0], "regexes", "upstream", name).read_text(encoding="utf-8")
+
+
+def _loaded(text: str) -> Any:
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _plain_name(name: str) -> str:

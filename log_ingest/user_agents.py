@@ -151,10 +151,10 @@ def _version(found: Any) -> str | None:
 @cache
 def _parser() -> "Parser":
     from ua_parser import Parser
-    from ua_parser.loaders import load_builtins
+    from ua_parser.loaders import load_lazy_builtins
     from ua_parser.regex import Resolver
 
-    return Parser(Resolver(load_builtins()))
+    return Parser(Resolver(load_lazy_builtins()))
 
 
 @cache

@@ -64,6 +64,7 @@ class AccessLog:
 
     has_pointers = False
     gives_one_row = True
+    read_usual = None
     identity = "event_key"
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:

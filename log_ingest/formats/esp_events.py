@@ -189,6 +189,7 @@ class EspEvents:
 
     has_pointers = False
     gives_one_row = False
+    read_usual = None
     identity = "event_key"
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:

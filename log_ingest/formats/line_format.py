@@ -3,12 +3,16 @@
 Belongs here: that contract. Does not: any one format (a module each), or which formats there are (formats.registry).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from log_ingest.framing import TERMINATORS
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from log_ingest.framing import TERMINATORS, Lines
 from log_ingest.sqltext import literal
 
 
@@ -23,6 +27,19 @@ class ParseSettings:
     def arrived(self) -> str:
         """ingested_at as a SQL literal."""
         return f"timestamp {literal(self.ingested_at.isoformat(sep=' '))}"
+
+
+@dataclass(frozen=True)
+class UsualLines:
+    """Lines that were read without SQL. lines: which, ascending. columns: the landed ones, one value a line, but for
+    those that say where a line comes from.
+    """
+
+    lines: np.ndarray
+    columns: Mapping[str, pa.Array | pa.ChunkedArray]
+
+
+ReadUsual = Callable[[Lines, ParseSettings, duckdb.DuckDBPyConnection], UsualLines]
 
 
 class LineFormat(Protocol):
@@ -40,6 +57,11 @@ class LineFormat(Protocol):
     gives_one_row: bool
     identity: str
     """SQL over the landed columns: the text that makes two lines the same. Content only, never file or place."""
+
+    @property
+    def read_usual(self) -> ReadUsual | None:
+        """Reads some lines at less cost, and tells the same of them as accepted_sql, which reads the others."""
+        ...
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         """The rows that the acceptable lines give, with the landed columns of the source in order. Usually one row a
@@ -67,9 +89,19 @@ def terminator_sql(code: str = "terminator") -> str:
     return f"case {code} {' '.join(f'when {n} then {literal(text)}' for n, text in enumerate(TERMINATORS))} end"
 
 
+_FAR_PAST = datetime(2000, 1, 1)
+_CLOCKS_ARE_AHEAD = timedelta(days=1)
+
+
 def time_flag_sql(settings: ParseSettings, further: str = "") -> str:
     """SQL for time_flag of the column occurred_at; further: more WHEN branches."""
     return (
-        "case when occurred_at < timestamp '2000-01-01' then 'far_past'"
-        f" when occurred_at > {settings.arrived} + interval 1 day then 'far_future' {further} end"
+        f"case when occurred_at < timestamp {literal(str(_FAR_PAST))} then 'far_past'"
+        f" when occurred_at > timestamp {literal(str(settings.ingested_at + _CLOCKS_ARE_AHEAD))} then 'far_future'"
+        f" {further} end"
     )
+
+
+def is_unflagged(settings: ParseSettings, first: datetime, last: datetime) -> bool:
+    """Whether time_flag is NULL for all times from first to last, where there are no further branches."""
+    return first >= _FAR_PAST and last <= settings.ingested_at + _CLOCKS_ARE_AHEAD

@@ -7,8 +7,14 @@ value could not be stored exactly (pointer of more than 16 digits, ids above 63 
 import re
 from collections.abc import Mapping
 
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from log_ingest.catalog import TRACKING_LOGS_SCHEMA
-from log_ingest.formats.line_format import ParseSettings, terminator_sql, time_flag_sql
+from log_ingest.formats.line_format import ParseSettings, UsualLines, is_unflagged, terminator_sql, time_flag_sql
+from log_ingest.formats.usual_lines import read_fields
+from log_ingest.framing import Lines
 from log_ingest.sqltext import literal
 
 _HEX = "[0-9a-fA-F]{0,16}"
@@ -73,6 +79,12 @@ class Trackinglogd:
     gives_one_row = True
     # The whole line: one server that writes a pointer again with another payload gives two events.
     identity = f"md5({LINE})"
+
+    def read_usual(self, lines: Lines, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> UsualLines:
+        read, fields = read_fields(lines, keeps_time=bool(settings.zones))
+        landed = {name: fields[name] for name in fields.column_names if name != "logged_at"}
+        landed |= _times(fields.select(["server", "logged_at"]), settings, con)
+        return UsualLines(read, landed | {"extra": pa.nulls(len(read), pa.string())})
 
     def accepted_sql(self, lines: str, settings: ParseSettings) -> str:
         return f"select {', '.join(TRACKING_LOGS_SCHEMA.names)} from ({_parsed(lines, settings)}) where is_valid"
@@ -154,7 +166,7 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
             {_id("f[5]")} as url_id
         from matched
     ),
-    placed as (select *, {_zoned("logged_at", settings.zones)} as occurred_at from typed)
+    placed as ({_timed("typed", settings)})
     select
         row, f, file_id, source_file, line_number, {settings.arrived} as ingested_at, byte_offset,
         {terminator_sql()} as terminator,
@@ -165,12 +177,33 @@ def _parsed(lines: str, settings: ParseSettings) -> str:
         f[10] as user_agent, f[11] as ip, f[12] as forwarded_for,
         case when len(f) > 12 then array_to_string(f[13:], chr(9)) end as extra,
         server, pointer, occurred_at,
-        {time_flag_sql(settings, _zone_flags("logged_at", settings.zones))} as time_flag,
+        {_time_flag(settings)} as time_flag,
         message_id, delivery_id, url_id,
         is_match and pointer is not null and logged_at is not null and message_id is not null
             and delivery_id is not null and url_id is not null as is_valid
     from placed
     """
+
+
+def _timed(lines: str, settings: ParseSettings) -> str:
+    return f"select *, {_zoned('logged_at', settings.zones)} as occurred_at from {lines}"
+
+
+def _time_flag(settings: ParseSettings) -> str:
+    return time_flag_sql(settings, _zone_flags("logged_at", settings.zones))
+
+
+def _times(logged: pa.Table, settings: ParseSettings, con: duckdb.DuckDBPyConnection) -> dict[str, pa.ChunkedArray]:
+    """occurred_at and time_flag of lines (server, logged_at). What needs no look costs none."""
+    ends = pc.min_max(logged["logged_at"]).as_py()
+    if not settings.zones and (not len(logged) or is_unflagged(settings, ends["min"], ends["max"])):
+        return {"occurred_at": logged["logged_at"], "time_flag": pa.nulls(len(logged), pa.string())}
+    con.register("logged", logged)
+    found = con.sql(
+        f"select occurred_at, {_time_flag(settings)} as time_flag from ({_timed('logged', settings)})"
+    ).to_arrow_table()
+    con.unregister("logged")
+    return {name: found[name] for name in found.column_names}
 
 
 def _kept(field: str) -> str:

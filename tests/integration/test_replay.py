@@ -19,6 +19,7 @@ def break_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
     beginning = trackinglogd._BEGINNING.replace("[0-9A-Za-z]0x", "[0-68-9A-Za-z]0x", 1)
     assert beginning != trackinglogd._BEGINNING
     monkeypatch.setattr(trackinglogd, "_BEGINNING", beginning)
+    monkeypatch.setattr(trackinglogd.Trackinglogd, "read_usual", None)
 
 
 def totals(warehouse: Path) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from log_ingest import framing
-from log_ingest.framing import TERMINATORS, Framer, text_array, unfit
+from log_ingest.framing import TERMINATORS, Framer, Lines, text_array, unfit
 
 BYTES = st.lists(
     st.sampled_from([b"a", b"bcdefghijklmnop", b"\t", b"\r", b"\n", b"\r\n", b"\0", b"\xff", "é".encode()])
@@ -70,4 +70,5 @@ def test_only_fit_lines_become_text(parts: list[bytes]) -> None:
             assert is_fit == (index not in reasons), raw
         keep = np.array([index for index in range(len(block)) if index not in reasons], int)
         if len(keep):
-            assert text_array(block, keep).to_pylist() == [block.raw(index).decode() for index in keep]
+            lines = Lines(block.data, block.starts[keep], block.ends[keep])
+            assert text_array(lines).to_pylist() == [block.raw(index).decode() for index in keep]

@@ -11,7 +11,14 @@ import yaml
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from log_ingest import user_agents
-from log_ingest.user_agent_lists import MAX_NAME_CHARACTERS, Pattern, UserAgentList, without_look_around
+from log_ingest.user_agent_lists import (
+    MAX_NAME_CHARACTERS,
+    DeviceBrands,
+    Pattern,
+    UserAgentList,
+    device_detector,
+    without_look_around,
+)
 from log_ingest.user_agents import MAX_PARSED_CHARACTERS, describe
 
 NOW = datetime(2026, 11, 25)
@@ -164,3 +171,12 @@ def test_the_parser_names_its_packages_and_rules() -> None:
     version = user_agents.parser_version()
     for package in ("ua-parser 1", "device-detector 6", "crawler-user-agents 1", "crawlerdetect 0", "rules "):
         assert package in version
+
+
+def test_brands_read_in_parts_are_those_of_the_whole_file() -> None:
+    brands = DeviceBrands()
+    whole = device_detector("device/mobiles.yml")
+    assert len(brands.brands) == len(whole) > 2000
+    for place, (head, entry) in enumerate(zip(brands.brands, whole.values(), strict=True)):
+        models = brands.models(place)
+        assert head | ({"models": models} if models else {}) == entry
