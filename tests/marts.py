@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
@@ -35,7 +36,9 @@ def build_marts(
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
-    arguments = ["--quiet", "--log-level-file", "error", "build", *_places(project, warehouse / "dbt-target")]
+    # Lines for a log are made whether or not it wants them.
+    silent = ["--quiet", "--log-level", "none", "--log-level-file", "none"]
+    arguments = [*silent, "build", *_places(project, warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]
     for selector in select:
@@ -43,8 +46,12 @@ def build_marts(
     if full_refresh:
         arguments.append("--full-refresh")
     manifest = parsed(project, warehouse)
-    with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):
-        result = dbtRunner(manifest=manifest).invoke(arguments)
+    places = {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    with patch.dict(os.environ, places | {"MTW_DBT_KEEP_OPEN": "True"}):
+        try:
+            result = dbtRunner(manifest=manifest).invoke(arguments)
+        finally:
+            DuckDBConnectionManager.close_all_connections()
     failed = [
         f"{r.node.name}: {r.message}" for r in getattr(result.result, "results", []) if r.status in ("error", "fail")
     ]
