@@ -1,6 +1,7 @@
 """dbt compile of every model, as a program: orchestration.model_sql starts it in a process of its own.
 
-Belongs here: that process, and as few imports as it needs; Dagster would take it a second more. Does not: what the SQL is for.
+Belongs here: that process, and as few imports as it needs; Dagster would take it a second more. Does not: what the SQL
+is for.
 """
 
 import json
@@ -13,7 +14,7 @@ from dbt.contracts.graph.manifest import Manifest
 
 
 def main(project_dir: str, target: str, parsed: str, folder: str) -> None:
-    """Compile every model of a project into folder/compiled.json. parsed: the parser's work, where there is such a file."""
+    """Compile every model of a project into folder/compiled.json. parsed: the parser's work, where there is such."""
     manifest = Manifest.from_msgpack(Path(parsed).read_bytes()) if Path(parsed).is_file() else None
     result = dbtRunner(manifest=manifest).invoke(
         [
