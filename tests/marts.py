@@ -29,16 +29,18 @@ def build_marts(
     tests: bool = False,
     project: Path = PROJECT,
     select: Iterable[str] = (),
+    threads: int = 1,
 ) -> None:
     """Ingest what is new, then run the dbt models (and its tests, where asked) in this process.
 
-    select: dbt selectors, everything where empty; tests of what they leave out are left out too.
+    select: dbt selectors, everything where empty; tests of what they leave out are left out too. threads: of dbt; one, as
+    models of a few rows gain nothing by a second one, and each waits for the other's Python.
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
     # Lines for a log are made whether or not it wants them.
     silent = ["--quiet", "--log-level", "none", "--log-level-file", "none"]
-    arguments = [*silent, "build", *_places(project, warehouse / "dbt-target")]
+    arguments = [*silent, "build", "--threads", str(threads), *_places(project, warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]
     for selector in select:
