@@ -33,8 +33,8 @@ def build_marts(
 ) -> None:
     """Ingest what is new, then run the dbt models (and its tests, where asked) in this process.
 
-    select: dbt selectors, everything where empty; tests of what they leave out are left out too. threads: of dbt; one, as
-    models of a few rows gain nothing by a second one, and each waits for the other's Python.
+    select: dbt selectors, everything where empty; tests of what they leave out are left out too.
+    threads: of dbt; models of a few rows gain nothing by a second one, each waits for the other's Python.
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
