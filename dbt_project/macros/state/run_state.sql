@@ -70,9 +70,8 @@
     {{ return('(asked for)') }}
 {%- endmacro %}
 
-{# What a query gives, as a list of rows. Asked once per model, which a build with nothing to do mostly consists of: so only
-   of what stays the same while a model is built, which holds for all that is above it, and for its own mark until it is
-   written at the end. -#}
+{# The rows that a query gives. Asked once per model: a build with nothing to do consists of such questions. So only of what
+   stays the same while a model is built, as all that is above it does, and its own mark until that is written. #}
 {% macro looked_up(query) -%}
     {%- if 'looked_up' not in model -%}
         {%- do model.update({'looked_up': {}}) -%}
