@@ -73,6 +73,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             raise_on_error=False,
         )
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
+        # All of them first: while dbt works, nobody else can open the database that tells more of them.
         events = []
         for event in invocation.stream():
             events.append(event)
