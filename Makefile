@@ -38,7 +38,7 @@ demo: env
 # Where all tests have to run (CI), those of Spark have to as well, and the lock is audited where there is a service to ask.
 test: env $(if $(MTW_TESTS_REQUIRE_ALL),env-spark) lint
 	@$(if $(MTW_TESTS_REQUIRE_ALL),$(MAKE) --no-print-directory audit AUDIT=if-possible)
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds
 	@MTW_TESTS_CLUSTER=1 $(BIN)/python -m pytest tests/parity

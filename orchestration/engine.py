@@ -38,9 +38,6 @@ class EngineError(Exception):
 class Engine(Protocol):
     """What a run asks of an engine."""
 
-    reads_rows: bool
-    """Whether rows and columns of what was built can be asked for through the adapter after dbt has ended."""
-
     def check(self, settings: Settings) -> None:
         """Raises EngineError where it cannot build."""
 
@@ -51,8 +48,6 @@ class Engine(Protocol):
 class DuckDB:
     """The default: one process, one file, which is dbt's own."""
 
-    reads_rows = True
-
     def check(self, settings: Settings) -> None:
         pass
 
@@ -62,8 +57,6 @@ class DuckDB:
 
 class Spark:
     """Apache Spark, by MTW_SPARK_URL."""
-
-    reads_rows = False
 
     def check(self, settings: Settings) -> None:
         if find_spec("pyspark") is None or find_spec("dbt.adapters.spark") is None:

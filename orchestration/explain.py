@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -124,11 +124,23 @@ def explained(
 
     Raises UnknownName, NotThere.
     """
+    with explainer(database, landed_dir, limit) as explain:
+        yield explain(target, keys)
+
+
+@contextlib.contextmanager
+def explainer(
+    database: Path, landed_dir: Location, limit: int | None
+) -> Iterator[Callable[[str, Mapping[str, str]], Explanation]]:
+    """What explains as explained() does, for several numbers of one version: its lineage is read once.
+
+    The lines of one explanation are read before the next is asked for. Raises NotThere.
+    """
     if not database.exists():
         raise NotThere("nothing is published yet; run: mtw run")
     with contextlib.closing(duckdb.connect(str(database.resolve()), read_only=True)) as connection:
         let_read(connection, landed_dir)
-        yield _Explainer(connection, landed_dir, limit).explain(target, keys)
+        yield _Explainer(connection, landed_dir, limit).explain
 
 
 class _Explainer:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from log_ingest.catalog import PERSONAL_COLUMNS, READABLE_SCHEMAS
-from orchestration.dbt import DbtError, load_manifest, prepare_manifest
+from orchestration.dbt import KEEP_OPEN, DbtError, load_manifest, prepare_manifest
 from orchestration.identifiers import MaskedColumn, masked_columns
 from orchestration.lineage import Edge, Relation, Table, column_lineage, digest_text
 from orchestration.postgres_structure import Key
@@ -305,11 +305,11 @@ def compile_project(settings: Settings, folder: Path, parsed: Path | None = None
     environment = {**os.environ, **settings.environment(), "MTW_WAREHOUSE_DIR": str(folder)}
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "orchestration.model_sql", str(settings.dbt_project_dir)),
+            *(sys.executable, "-m", "orchestration.compile_models", str(settings.dbt_project_dir)),
             *(settings.engine, str(parsed or ""), str(folder)),
         ],
         cwd=settings.dbt_project_dir,
-        env={**environment, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        env={**environment, **KEEP_OPEN, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
         capture_output=True,
         text=True,
     )
@@ -318,27 +318,3 @@ def compile_project(settings: Settings, folder: Path, parsed: Path | None = None
         lines = (result.stderr or result.stdout).strip().splitlines()
         raise DbtError(f"dbt cannot compile the models: {plain(lines[-1] if lines else 'no message', 300)}")
     return dict(json.loads(output.read_text(encoding="utf-8")))
-
-
-def main(project_dir: str, target: str, parsed: str, folder: str) -> None:
-    """Compile every model of a parsed project into folder/compiled.json. Runs in a process of its own."""
-    from dbt.cli.main import dbtRunner
-    from dbt.contracts.graph.manifest import Manifest
-
-    manifest = Manifest.from_msgpack(Path(parsed).read_bytes()) if Path(parsed).is_file() else None
-    result = dbtRunner(manifest=manifest).invoke(
-        [
-            *("--quiet", "compile", "--select", "resource_type:model", "--target", target),
-            *("--project-dir", project_dir, "--profiles-dir", project_dir),
-            *("--target-path", f"{folder}/target", "--log-path", f"{folder}/target"),
-        ]
-    )
-    results: Any = getattr(result.result, "results", None)
-    if results is None:
-        raise SystemExit(str(result.exception))
-    compiled = {each.node.unique_id: each.node.compiled_code for each in results if each.node.compiled_code}
-    (Path(folder) / "compiled.json").write_text(json.dumps(compiled), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

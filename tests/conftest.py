@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,26 @@ from tests.postgres import database, postgres  # noqa: F401  (fixtures)
 ROOT = Path(__file__).parents[1]
 SAMPLE_EVENTS = 30_000
 SAMPLE_SEED = 20240501
+
+
+LONG_FILES = (
+    *("parity/test_local", "integration/test_tutorial", "integration/test_explain", "faults/test_two_schedulers"),
+    *("integration/test_object_storage", "integration/test_retention", "integration/test_privacy"),
+    *("faults/test_run_faults", "integration/test_same_marts", "integration/test_alerts", "faults/test_purge_faults"),
+    *("faults/test_soak", "integration/test_add_your_own_report", "integration/test_restatements"),
+    *("faults/test_erasure_faults", "integration/test_platform", "integration/test_postgres_copy"),
+    *("faults/test_ingest_faults", "faults/test_build_faults", "integration/test_operations"),
+)
+"""Whole files go to one of the parallel test processes: the long ones first, so that at the end none is alone with one.
+
+The first does without the demo, which the others wait for.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(tests).with_suffix("").as_posix(), len(LONG_FILES)))
 
 
 def unless_required(reason: str) -> None:
@@ -92,21 +113,28 @@ class Demo:
             return [column[0] for column in found.description], found.fetchall()
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, worker_id: str, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that all tests share and none changes; made by whichever of the parallel test processes comes first."""
+    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder, done = base / name, base / f"{name}.made"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
-    """Made once, whichever of the parallel test processes comes first."""
-    base = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    base /= "demo"
-    landing, warehouse, output = base / "landing", base / "warehouse", base / "output.txt"
-    with FileLock(base.with_suffix(".lock")):
-        if not output.is_file():
-            output.write_text(_make_demo(landing, warehouse), encoding="utf-8")
-    return Demo(landing, warehouse, output.read_text(encoding="utf-8"))
+    base = made_once(tmp_path_factory, worker_id, "demo", _make_demo)
+    return Demo(base / "landing", base / "warehouse", (base / "output.txt").read_text(encoding="utf-8"))
 
 
-def _make_demo(landing: Path, warehouse: Path) -> str:
-    """The output of the command."""
-    landing.parent.mkdir()
+def _make_demo(base: Path) -> None:
+    landing, warehouse = base / "landing", base / "warehouse"
     made = mtw(
         "sample", "--events", str(SAMPLE_EVENTS), "--seed", str(SAMPLE_SEED), str(landing),
         landing=landing, warehouse=warehouse,
@@ -114,4 +142,4 @@ def _make_demo(landing: Path, warehouse: Path) -> str:
     assert made.returncode == 0, made.stderr
     done = mtw("demo", landing=landing, warehouse=warehouse)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    (base / "output.txt").write_text(done.stdout, encoding="utf-8")

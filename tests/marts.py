@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import duckdb
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
@@ -28,14 +29,18 @@ def build_marts(
     tests: bool = False,
     project: Path = PROJECT,
     select: Iterable[str] = (),
+    threads: int = 1,
 ) -> None:
     """Ingest what is new, then run the dbt models (and its tests, where asked) in this process.
 
     select: dbt selectors, everything where empty; tests of what they leave out are left out too.
+    threads: of dbt; models of a few rows gain nothing by a second one, each waits for the other's Python.
     """
     ingest(landing, warehouse, run_id="test")
     (warehouse / "work").mkdir(parents=True, exist_ok=True)
-    arguments = ["--quiet", "--log-level-file", "error", "build", *_places(project, warehouse / "dbt-target")]
+    # Lines for a log are made whether or not it wants them.
+    silent = ["--quiet", "--log-level", "none", "--log-level-file", "none"]
+    arguments = [*silent, "build", "--threads", str(threads), *_places(project, warehouse / "dbt-target")]
     if not tests:
         arguments += ["--resource-type", "model", "--resource-type", "seed"]
     for selector in select:
@@ -43,8 +48,12 @@ def build_marts(
     if full_refresh:
         arguments.append("--full-refresh")
     manifest = parsed(project, warehouse)
-    with patch.dict(os.environ, {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}):
-        result = dbtRunner(manifest=manifest).invoke(arguments)
+    places = {"MTW_WAREHOUSE_DIR": str(warehouse), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+    with patch.dict(os.environ, places | {"MTW_DBT_KEEP_OPEN": "True"}):
+        try:
+            result = dbtRunner(manifest=manifest).invoke(arguments)
+        finally:
+            DuckDBConnectionManager.close_all_connections()
     failed = [
         f"{r.node.name}: {r.message}" for r in getattr(result.result, "results", []) if r.status in ("error", "fail")
     ]

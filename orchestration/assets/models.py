@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DbtCliInvocation, dbt_assets
-from dagster_dbt.core.dbt_event_iterator import DbtEventIterator
+from dagster_dbt import dbt_assets
 
 from log_ingest.ledger import Ledger
 from log_ingest.storage import let_read
@@ -32,6 +31,7 @@ from orchestration.model_sql import prepare_sql
 from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
+from orchestration.table_metadata import table_metadata
 from orchestration.text import plain
 
 LINEAGE = "dagster/column_lineage"
@@ -73,7 +73,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             raise_on_error=False,
         )
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
-        # Draining first: the metadata fetchers below spin while dbt runs, at the cost of what dbt needs.
+        # All of them first: while dbt works, nobody else can open the database that tells more of them.
         events = []
         for event in invocation.stream():
             events.append(event)
@@ -85,8 +85,8 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             except EngineError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
         lineage = {} if failed else _lineage(context, settings, manifest_path)
-        numbers = {} if failed else _highlights(context, settings, marts)
-        yield from _with_metadata(invocation, events, lineage, numbers, asks_adapter=engine.reads_rows)
+        numbers = {} if failed else _numbers(context, settings, marts)
+        yield from _with_metadata(events, lineage, numbers)
         if failed:
             raise dg.Failure(failure(target), allow_retries=False)
         told = {str(getattr(event, "output_name", "")) for event in events}
@@ -105,21 +105,12 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
 
 
 def _with_metadata(
-    invocation: DbtCliInvocation,
     events: list[Any],
     lineage: dict[str, dg.TableColumnLineage],
     numbers: dict[str, dict[str, dg.MetadataValue]],
-    *,
-    asks_adapter: bool,
 ) -> Iterator[Any]:
-    """The events with row counts, column schema, column lineage and what their marts say.
-
-    Fetched after dbt has closed the database. asks_adapter: whether row counts and columns are, through dbt's adapter.
-    """
-    stream: Any = DbtEventIterator(iter(events), invocation)
-    if asks_adapter:
-        stream = stream.fetch_row_counts().fetch_column_metadata(with_column_lineage=False)
-    for event in stream:
+    """The events with row counts, columns, column lineage and what their marts say."""
+    for event in events:
         name = getattr(event, "output_name", None)
         more: dict[str, Any] = dict(numbers.get(str(name), {}))
         if name in lineage:
@@ -127,18 +118,24 @@ def _with_metadata(
         yield event.with_metadata({**event.metadata, **more}) if more else event
 
 
-def _highlights(
+def _numbers(
     context: dg.AssetExecutionContext, settings: Settings, marts: list[Mart]
 ) -> dict[str, dict[str, dg.MetadataValue]]:
-    """What the marts of this run say, by output. A mart that cannot be read so is none the worse for it."""
+    """Columns and row counts of what was built, and what its marts say, by output.
+
+    A mart that cannot be read so is none the worse for it.
+    """
     import duckdb
 
     selected = {"__".join(key.path) for key in context.selected_asset_keys}
     with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
         let_read(connection, settings.landed_dir)
-        found, problems = all_highlights(connection, [mart for mart in marts if mart.output in selected])
+        found = table_metadata(connection, selected)
+        said, problems = all_highlights(connection, [mart for mart in marts if mart.output in selected])
     for problem in problems:
         context.log.warning("no numbers of %s", problem)
+    for output, values in said.items():
+        found[output] = found.get(output, {}) | values
     return found
 
 

@@ -7,17 +7,16 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from orchestration.serve import WORKSPACE, webserver_command
 from orchestration.settings import PROJECT_DIR, Settings
+from tests.conftest import Demo
 
 sync_api = pytest.importorskip("playwright.sync_api")
 Page = sync_api.Page
@@ -49,10 +48,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real web server over a warehouse that has run once on a small sample."""
+def ui(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real web server over a copy of the demo: it writes into the records of runs."""
     require_chromium()
     root = tmp_path_factory.mktemp("ui")
+    shutil.copytree(demo.landing, root / "landing")
+    shutil.copytree(demo.warehouse, root / "warehouse", symlinks=True)
     environment = {key: value for key, value in os.environ.items() if key != "DAGSTER_HOME"}
     settings = Settings.load(
         {
@@ -62,10 +63,6 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         dotenv=root / ".env",
     )
     environment |= settings.environment()
-    mtw = str(Path(sys.executable).with_name("mtw"))
-    for arguments in (["sample", "--events", "2000", str(settings.landing_dir)], ["run"]):
-        done = subprocess.run([mtw, *arguments], env=environment, capture_output=True, text=True, cwd=root)
-        assert done.returncode == 0, done.stdout + done.stderr
     port = free_port()
     log = root / "webserver.log"
     with log.open("w") as output:

@@ -5,6 +5,7 @@ Runs on small_project, five models with the real project's schemas: the models h
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -39,9 +40,11 @@ from orchestration.schedules import run_under_way
 from orchestration.sensors import landing_fingerprint
 from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.text import markdown, plain
+from tests.conftest import made_once
 
 SMALL_PROJECT = Path(__file__).with_name("small_project")
 MTW = Path(sys.executable).with_name("mtw")
+OUTCOME = "outcome.pickle"
 
 
 def tracking_line(pointer: int, *, url_id: int = 1, user_agent: str = "Mozilla/5.0 (X11)") -> str:
@@ -87,25 +90,44 @@ def unchanged_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A warehouse that has run once over 300 lines, one of them corrupt. Tests must not change it."""
-    root = tmp_path_factory.mktemp("orchestration")
-    write_log(root / "landing", 0, 300)
-    with (root / "landing/tracking_logs/s5/0x0000000000000000.log").open("a") as log:
-        log.write(f"50x{300:016X}\tcorrupt <script>\n")
-    project = root / "project"
-    shutil.copytree(SMALL_PROJECT, project)
-    found = Settings(root / "landing", root / "warehouse", dbt_project_dir=project)
+def settings(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Settings:
+    """A warehouse that has run once over 300 lines, one of them corrupt. Tests must not change it.
+
+    A copy for each module: the one run serves them all.
+    """
+    root = tmp_path_factory.mktemp("orchestration") / "of-module"
+    shutil.copytree(
+        made_once(tmp_path_factory, worker_id, "small-warehouse", make_small_warehouse), root, symlinks=True
+    )
+    found = _small_settings(root)
     prepare_dagster_home(found)
     return found
 
 
-@pytest.fixture(scope="module")
-def first_run(settings: Settings) -> Outcome:
-    outcome, reporter = run_once(settings)
+def _small_settings(root: Path) -> Settings:
+    return Settings(root / "landing", root / "warehouse", dbt_project_dir=root / "project")
+
+
+def make_small_warehouse(root: Path) -> None:
+    write_log(root / "landing", 0, 300)
+    with (root / "landing/tracking_logs/s5/0x0000000000000000.log").open("a") as log:
+        log.write(f"50x{300:016X}\tcorrupt <script>\n")
+    shutil.copytree(SMALL_PROJECT, root / "project")
+    made = _small_settings(root)
+    prepare_dagster_home(made)
+    outcome, reporter = run_once(made)
     assert outcome.success, outcome.failure
     assert reporter.stages == ["load", "ingest", "check landed rows", "build", "check marts", "publish"]
-    return outcome
+    (root / OUTCOME).write_bytes(pickle.dumps(outcome))
+
+
+@pytest.fixture(scope="module")
+def first_run(settings: Settings) -> Outcome:
+    """What came of that run; its settings are in the environment."""
+    settings.export()
+    found = pickle.loads((settings.landing_dir.parent / OUTCOME).read_bytes())
+    assert isinstance(found, Outcome)
+    return found
 
 
 @pytest.fixture
@@ -205,13 +227,20 @@ def restored_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(tmp_path, restored_environment):
+@pytest.fixture(scope="module")
+def real_project(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of the shipped project, which is parsed once for the tests that only look at it."""
+    root = tmp_path_factory.mktemp("real")
+    return Settings(root / "landing", root / "warehouse")
+
+
+def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(real_project, restored_environment):
     """All assets of the shipped project, with a PostgreSQL copy, links to a site of one's own."""
-    project = Settings(
-        tmp_path / "landing", tmp_path / "warehouse", publish_url="postgresql://nobody@127.0.0.1/none",
+    linked = replace(
+        real_project, publish_url="postgresql://nobody@127.0.0.1/none",
         reports_url="https://tracking.example.com/pages", docs_url="https://docs.example.com/main/docs",
     )  # fmt: skip
-    found = build_defs(project)
+    found = build_defs(linked)
     assert_presentable(found)
     graph = found.resolve_asset_graph()
     assert graph.get(dg.AssetKey(["published", "postgresql"])).parent_keys == {dg.AssetKey(["published", "marts"])}
@@ -232,8 +261,8 @@ def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(tmp_p
     assert links("published", "postgresql")["docs"].endswith("/connect-your-bi-tool.md")
 
 
-def test_every_mart_of_the_real_project_has_a_primary_key_for_the_copy(tmp_path, restored_environment):
-    keys = primary_keys(load_manifest(prepare_manifest(Settings(tmp_path / "landing", tmp_path / "warehouse"))))
+def test_every_mart_of_the_real_project_has_a_primary_key_for_the_copy(real_project, restored_environment):
+    keys = primary_keys(load_manifest(prepare_manifest(real_project)))
     marts = {(path.parent.name, path.stem) for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
     assert len(marts) > 40
     assert marts - set(keys) == set(), "name the key by a uniqueness test or in meta.primary_key"

@@ -84,6 +84,7 @@
     {%- if is_in_state('mark__' ~ this.identifier) -%}
         {%- do run_query(no_mark(this.identifier)) -%}
     {%- endif -%}
+    {%- do model.update({'looked_up': {}}) -%}
 {%- endmacro %}
 
 {% macro spark__write_mark(keeps_rows, rebuilt_run, upstreams, tables) -%}

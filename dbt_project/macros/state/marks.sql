@@ -18,7 +18,7 @@
     {%- if not execute -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- if state_value(marks_of([this.identifier]), 'fingerprint', 'true', 'never built') != own_fingerprint() -%}
+    {%- if mark_value('fingerprint', 'never built') != own_fingerprint() -%}
         {{ return(true) }}
     {%- endif -%}
     {%- set logged = logged_upstreams(model.unique_id) -%}
@@ -44,7 +44,7 @@
     {%- endif -%}
     {%- set run = current_run() -%}
     {%- set keeps_rows = is_incremental() -%}
-    {%- set rebuilt_run = state_value(marks_of([this.identifier]), 'rebuilt_run', 'true', run) | int if keeps_rows else run -%}
+    {%- set rebuilt_run = mark_value('rebuilt_run', run) | int if keeps_rows else run -%}
     {%- set upstreams = [] -%}
     {%- set tables = [] -%}
     {%- for upstream in physical_upstreams(model.unique_id) -%}

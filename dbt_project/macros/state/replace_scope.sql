@@ -77,7 +77,7 @@
 
 {# Asked beforehand, so that a run without news does not read the facts to find nothing. #}
 {% macro nothing_touched() -%}
-    {{ return(execute and run_query('select count(*) from (' ~ touched_since_mark() ~ ')').rows[0][0] | int == 0) }}
+    {{ return(execute and looked_up('select count(*) from (' ~ touched_since_mark() ~ ')')[0][0] | int == 0) }}
 {%- endmacro %}
 
 {# Predicate for models of whole deliveries: put it on every relation the model reads. #}

@@ -70,35 +70,55 @@
     {{ return('(asked for)') }}
 {%- endmacro %}
 
-{# One value from the state schema; the default while parsing, and before any run has begun. rows: marks_of or touched_by. #}
-{% macro state_value(rows, expression, condition='true', default=none) -%}
-    {%- if not execute -%}
-        {{ return(default) }}
+{# The rows that a query gives. Asked once per model: a build with nothing to do consists of such questions. So only of what
+   stays the same while a model is built, as all that is above it does, and its own mark until that is written. #}
+{% macro looked_up(query) -%}
+    {%- if 'looked_up' not in model -%}
+        {%- do model.update({'looked_up': {}}) -%}
     {%- endif -%}
-    {#- Looked up once per dbt run: dbt remembers which tables a schema has. -#}
-    {%- if adapter.get_relation(target.database, 'state', 'run_window') is none -%}
-        {{ return(default) }}
+    {%- if query not in model['looked_up'] -%}
+        {%- do model['looked_up'].update({query: run_query(query).rows}) -%}
     {%- endif -%}
-    {%- set found = run_query('select ' ~ expression ~ ' as v from ' ~ rows ~ ' where ' ~ condition) -%}
-    {%- if found.rows | length == 0 or found.rows[0][0] is none -%}
-        {{ return(default) }}
-    {%- endif -%}
-    {{ return(found.rows[0][0]) }}
+    {{ return(model['looked_up'][query]) }}
 {%- endmacro %}
 
-{# A value of run_window, which stays the same for a whole run: looked up once per model. #}
+{# Whether a run has begun, ever. By what dbt remembers of the schema. #}
+{% macro has_state() -%}
+    {{ return(execute and adapter.get_relation(target.database, 'state', 'run_window') is not none) }}
+{%- endmacro %}
+
+{# One value from the state schema; the default while parsing, and before any run has begun. rows: marks_of or touched_by. #}
+{% macro state_value(rows, expression, condition='true', default=none) -%}
+    {%- if not has_state() -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {%- set found = looked_up('select ' ~ expression ~ ' as v from ' ~ rows ~ ' where ' ~ condition) -%}
+    {%- if found | length == 0 or found[0][0] is none -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {{ return(found[0][0]) }}
+{%- endmacro %}
+
+{# A value of this model's mark, as it was before this run. #}
+{% macro mark_value(name, default) -%}
+    {%- if not has_state() -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {%- set found = looked_up(
+        'select batch_id, run_number, rebuilt_run, fingerprint from ' ~ marks_of([this.identifier])
+    ) -%}
+    {%- if found | length == 0 or found[0][name] is none -%}
+        {{ return(default) }}
+    {%- endif -%}
+    {{ return(found[0][name]) }}
+{%- endmacro %}
+
+{# A value of run_window, which stays the same for a whole run. #}
 {% macro window_value(name) -%}
-    {%- if not execute -%}
+    {%- if not has_state() -%}
         {{ return(0) }}
     {%- endif -%}
-    {%- if 'run_window' not in model -%}
-        {%- if adapter.get_relation(target.database, 'state', 'run_window') is none -%}
-            {{ return(0) }}
-        {%- endif -%}
-        {%- set row = run_query('select run_number, ceiling_batch_id from ' ~ state_relation('run_window')).rows[0] -%}
-        {%- do model.update({'run_window': {'run_number': row[0] | int, 'ceiling_batch_id': row[1] | int}}) -%}
-    {%- endif -%}
-    {{ return(model['run_window'][name]) }}
+    {{ return(looked_up('select run_number, ceiling_batch_id from ' ~ state_relation('run_window'))[0][name] | int) }}
 {%- endmacro %}
 
 {% macro current_run() -%}
@@ -111,11 +131,11 @@
 {%- endmacro %}
 
 {% macro mark_batch_id() -%}
-    {{ return(state_value(marks_of([this.identifier]), 'batch_id', 'true', -1) | int) }}
+    {{ return(mark_value('batch_id', -1) | int) }}
 {%- endmacro %}
 
 {% macro mark_run() -%}
-    {{ return(state_value(marks_of([this.identifier]), 'run_number', 'true', -1) | int) }}
+    {{ return(mark_value('run_number', -1) | int) }}
 {%- endmacro %}
 
 {# Predicate: a landed row that this model has yet to absorb. Literals, so that DuckDB opens only the
