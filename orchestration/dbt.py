@@ -22,6 +22,7 @@ from packaging.version import Version
 from log_ingest.storage import storage_problem
 from orchestration.build_state import build_digest
 from orchestration.links import Links
+from orchestration.outcome import OUT_OF_MEMORY
 from orchestration.publish import SCHEMAS
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
@@ -38,12 +39,16 @@ class DbtError(Exception):
     """dbt cannot read the project or a node of it failed. The message is one line."""
 
 
-def dbt_args(*, full_refresh: bool) -> list[str]:
+def dbt_args(*, full_refresh: bool, one_at_a_time: bool = False) -> list[str]:
     """The dbt command of a pipeline run. Selection and target are added by dagster-dbt.
 
     Unit tests test the models, not the data: they belong to the test suite, and no run waits for them.
     """
-    return ["build", "--exclude-resource-type", "unit_test", *(["--full-refresh"] if full_refresh else [])]
+    return [
+        *("build", "--exclude-resource-type", "unit_test"),
+        *(["--full-refresh"] if full_refresh else []),
+        *(["--threads", "1"] if one_at_a_time else []),
+    ]
 
 
 FLAGS = ("--no-use-colors", "--log-level-file", "info")
@@ -201,17 +206,21 @@ def prepare_target(settings: Settings, manifest: Path) -> Path:
     return target
 
 
+def ran_out_of_memory(target: Path) -> bool:
+    """Whether the dbt run whose artifacts are in target failed for that alone."""
+    bad = _failed(target) or []
+    return bool(bad) and all(OUT_OF_MEMORY in str(result.get("message")) for result in bad)
+
+
 def failure(target: Path) -> str:
     """One line about what failed in the dbt run whose artifacts are in target."""
-    try:
-        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
-    except (OSError, ValueError, KeyError):
+    bad = _failed(target)
+    if bad is None:
         log = target / "dbt.log"
         text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
         # What dbt says of a full disk goes nowhere: neither its results nor its log can be written.
         full = "No space left on device; " if shutil.disk_usage(target).free < _LITTLE_SPACE else ""
         return f"dbt stopped: {full}{_first_error(_messages(text))}; the whole log is {log}"
-    bad = [result for result in results if result["status"] in ("error", "fail", "runtime error")]
     if not bad:
         return f"dbt failed without naming a model; read {target / 'dbt.log'}"
     first = bad[0]
@@ -221,6 +230,15 @@ def failure(target: Path) -> str:
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     name = ".".join(first["unique_id"].split(".")[2:3])
     return f"dbt {first['unique_id'].split('.')[0]} {name} failed: {plain(message, 300)}{more}; look into {target}"
+
+
+def _failed(target: Path) -> list[dict[str, Any]] | None:
+    """Results of what failed; None where dbt left none."""
+    try:
+        results = json.loads((target / "run_results.json").read_text(encoding="utf-8"))["results"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return [result for result in results if result["status"] in ("error", "fail", "runtime error")]
 
 
 def _messages(log: str) -> str:

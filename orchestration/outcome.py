@@ -110,9 +110,12 @@ def _innermost(error: object) -> str:
     return rest if separator and " " not in name and rest else first
 
 
+OUT_OF_MEMORY = "Out of Memory Error"
+"""How DuckDB begins to say that its limit was too low."""
+
 _ADVICE = {
     "free space, then run again": ("No space left on device", "disk is full", "failed to offload data block"),
-    "raise MTW_MEMORY_LIMIT, then run again": ("Out of Memory Error",),
+    "raise MTW_MEMORY_LIMIT, then run again": (OUT_OF_MEMORY,),
 }
 """What to do, by how the system, SQLite and DuckDB say what they lack."""
 

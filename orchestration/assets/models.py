@@ -22,6 +22,7 @@ from orchestration.dbt import (
     failure,
     load_manifest,
     prepare_target,
+    ran_out_of_memory,
 )
 from orchestration.engine import EngineError, engine_of
 from orchestration.highlights import Mart, all_highlights, marts_of
@@ -62,23 +63,32 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             engine.check(settings)
         except EngineError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        target = prepare_target(settings, manifest_path)
         settings.working_database.parent.mkdir(parents=True, exist_ok=True)
         build_state.forget_build(settings)
         whole = not context.is_subset
-        invocation = dbt_resource(settings).cli(
-            dbt_args(full_refresh=plan.full_refresh and whole),
-            context=context,
-            target_path=target,
-            raise_on_error=False,
-        )
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
-        # All of them first: while dbt works, nobody else can open the database that tells more of them.
-        events = []
-        for event in invocation.stream():
-            events.append(event)
-            reporter.built(len(events), total)
-        failed = invocation.get_error() is not None
+
+        def build(*, one_at_a_time: bool) -> tuple[Path, list[Any], bool]:
+            """dbt's target folder, its events, whether it failed."""
+            target = prepare_target(settings, manifest_path)
+            invocation = dbt_resource(settings).cli(
+                dbt_args(full_refresh=plan.full_refresh and whole, one_at_a_time=one_at_a_time),
+                context=context,
+                target_path=target,
+                raise_on_error=False,
+            )
+            # All of them first: while dbt works, nobody else can open the database that tells more of them.
+            events = []
+            for event in invocation.stream():
+                events.append(event)
+                reporter.built(len(events), total)
+            return target, events, invocation.get_error() is not None
+
+        target, events, failed = build(one_at_a_time=False)
+        if failed and ran_out_of_memory(target):
+            # Two models share the limit; what one of them may use alone is twice as much. What was built stays.
+            context.log.warning("%s; building once more, one model at a time", failure(target))
+            target, events, failed = build(one_at_a_time=True)
         if not failed:
             try:
                 engine.collect(settings, manifest)

@@ -452,6 +452,21 @@ def test_a_failing_model_ends_in_one_line_and_is_tried_again(copied):
     )
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_build_that_ran_out_of_memory_is_tried_with_one_model_at_a_time(copied, helps):
+    profiles = copied.dbt_project_dir / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace("threads: 1", "threads: 2"))
+    model = copied.dbt_project_dir / "models/marts/core/fct_tracking_events.sql"
+    lacks = "error('Out of Memory Error: could not allocate block') is null"
+    several = f"{{% if {'target.threads > 1' if helps else 'true'} %}}{lacks}{{% else %}}true{{% endif %}}"
+    model.write_text(f"select * from (\n{model.read_text()}\n) as rows where {several}")
+    outcome, _ = run_once(copied)
+    assert outcome.success == helps, outcome.failure
+    assert publish.current(copied.published_dir).version == (2 if helps else 1)
+    if not helps:
+        assert outcome.failure.endswith("raise MTW_MEMORY_LIMIT, then run again")
+
+
 def test_landed_rows_that_differ_from_the_ledger_stop_the_models(copied):
     write_log(copied.landing_dir, 1000, 50)
     # A part that rotted: rows are gone after the ledger counted them.
