@@ -79,8 +79,12 @@
     {{ return('(' ~ tables | join(' union all ') ~ ') as touched') }}
 {%- endmacro %}
 
-{# The rows of this model are about to be replaced. What is not ended is no basis for anything. #}
+{# The rows of this model are about to be replaced. What is not ended is no basis for anything. Since when its rows were only
+   added to is kept in mind for the mark to come: without it all models above would start afresh. #}
 {% macro unmark() -%}
+    {%- if 'rebuilt_before' not in model -%}
+        {%- do model.update({'rebuilt_before': mark_value('rebuilt_run', none)}) -%}
+    {%- endif -%}
     {%- if is_in_state('mark__' ~ this.identifier) -%}
         {%- do run_query(no_mark(this.identifier)) -%}
     {%- endif -%}
