@@ -190,7 +190,9 @@ def another_process(environ: dict[str, str], *arguments: str) -> Iterator[int]:
         try:
             yield int(process.stdout.readline())
         finally:
-            process.terminate()
+            # Not terminate: where the tests run in the background of a shell, SIGINT is ignored, Dagster then ignores
+            # SIGTERM too, and a child inherits that.
+            process.kill()
 
 
 if __name__ == "__main__":
