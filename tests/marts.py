@@ -11,6 +11,7 @@ import duckdb
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import SeedNode
 
 from log_ingest.ingest import ingest
 
@@ -87,6 +88,10 @@ def parsed(project: Path, warehouse: Path) -> Manifest:
             if "landed" in meta:
                 assert meta["landed"] == f"{_NOWHERE}/landed"
                 meta["landed"] = str(warehouse / "landed").replace("[", "[[]").replace("'", "''")
+    for node in manifest.nodes.values():
+        # The same project in another folder may have been the first: seeds are read when they are built, from here.
+        if isinstance(node, SeedNode):
+            node.root_path = str(project)
     manifest.build_flat_graph()
     return manifest
 
