@@ -1,7 +1,7 @@
 """`make bench`: what ingest and a run cost, next to peers on the same files and next to a run with nothing new.
 
-Usage: python -m benchmarks [--events N] [--long-gigabytes G] [--tiny-files N] [--only PART]. Prints a table for each
-part; the goals stand beside the figures.
+Usage: python -m benchmarks [--events N] [--requests N] [--long-gigabytes G] [--tiny-files N] [--only PART]. Prints a
+table for each part; the goals stand beside the figures.
 Belongs here: which costs are compared. Does not: files (made_files), peers, measuring.
 """
 
@@ -159,7 +159,7 @@ def tracking_logs(bench: Bench) -> None:
 def access_logs(bench: Bench) -> None:
     """Ingest of an access log in which one line in twenty is a tracking request, next to GoAccess."""
     landing, file = bench.landing("access_logs", "access")
-    lines = bench.arguments.events
+    lines = bench.arguments.requests
     size = made_files.access_log(file, lines)
     own = bench.ingest(landing)
     rows = [("ingest", own, lines, size, "1.00", "")]
@@ -260,7 +260,9 @@ def _ratio(cost: Cost, base: Cost) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks")
-    parser.add_argument("--events", type=int, default=1_000_000, help="size of the sample and of the access log")
+    # Of a smaller one, the start of a process decides.
+    parser.add_argument("--events", type=int, default=5_000_000, help="size of the sample")
+    parser.add_argument("--requests", type=int, default=1_000_000, help="size of the access log")
     parser.add_argument("--long-gigabytes", type=float, default=1.0, help="size of the one long file")
     parser.add_argument("--tiny-files", type=int, default=10_000)
     parser.add_argument("--only", choices=sorted(PARTS), action="append", help="measure this part alone")
