@@ -9,6 +9,7 @@ dead run left is removed before the next batch is written.
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -237,3 +238,9 @@ def fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def digest(path: Path) -> str:
+    """What the ledger knows of a part's bytes: SHA-256, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

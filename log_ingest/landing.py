@@ -5,7 +5,6 @@ rows (formats), what was decided (ledger), how a file gets into a folder or a bu
 """
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from log_ingest.landed_places import (
     claim,
     clear,
     clear_temp,
+    digest,
     fsync,
     landed_place,
     sweep,
@@ -253,7 +253,7 @@ class Unit:
                 path.parent.rmdir()
             return
         fsync(path)
-        self.parts.append((source, Part(path.name, _digest(path), row_count)))
+        self.parts.append((source, Part(path.name, digest(path), row_count)))
 
     def renew(self, place: int, row_count: int) -> None:
         """Take in that rows were taken out of the part at this place of `parts`; without rows it is no part."""
@@ -261,7 +261,7 @@ class Unit:
         path = self.folder / source / part.path
         if row_count:
             fsync(path)
-            self.parts[place] = (source, Part(part.path, _digest(path), row_count))
+            self.parts[place] = (source, Part(part.path, digest(path), row_count))
         else:
             del self.parts[place]
             self._emptied += 1
@@ -270,7 +270,7 @@ class Unit:
     def replace(self, part: str, path: Path, row_count: int) -> None:
         """Let a written part take the place of one that exists (its ledger path), in the same batch."""
         fsync(path)
-        self.replacements[part] = Part(str(path), _digest(path), row_count)
+        self.replacements[part] = Part(str(path), digest(path), row_count)
 
     def place_replacements(self, batch_id: int) -> dict[str, Part]:
         """Move them beside the parts that they replace; until the ledger says so they do not exist."""
@@ -293,8 +293,3 @@ class Unit:
 def _as_written(field: pa.Field) -> pa.Field:
     """Written from a dictionary, a column of few texts costs next to nothing."""
     return field.with_type(pa.dictionary(pa.int32(), pa.string())) if field.name in _DICTIONARIES else field
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

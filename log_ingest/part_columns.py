@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import FROZEN, LANDED_SCHEMAS
-from log_ingest.landed_places import LandedPlace, fsync, temp_of
+from log_ingest.landed_places import LandedPlace, digest, fsync, temp_of
 from log_ingest.ledger import Commit, Ledger, Part
 from log_ingest.sqltext import literal
 
@@ -28,9 +28,11 @@ def renew_parts(place: LandedPlace, ledger: Ledger, con: duckdb.DuckDBPyConnecti
     Rows, their order and columns that the catalogue does not know stay; a new column is NULL. options: of COPY. Nobody
     else may be reading or adding parts. Whoever dies here leaves the parts as they were, or as they are to be.
     """
-    known = {source: _digest(schema) for source, schema in LANDED_SCHEMAS.items() if source not in _READ_BY_NAME}
+    known = {
+        source: _columns_digest(schema) for source, schema in LANDED_SCHEMAS.items() if source not in _READ_BY_NAME
+    }
     told = dict(ledger.facts_like(_FACT))
-    stale = [source for source, digest in known.items() if told.get(_FACT + source) != digest]
+    stale = [source for source, columns in known.items() if told.get(_FACT + source) != columns]
     paths = [row["path"] for row in ledger.parts()] if stale else []
     count = 0
     for source in stale:
@@ -63,15 +65,11 @@ def _renewed(
     con.execute(f"copy (from columns_now union all by name from {stored}) to {literal(str(draft))} ({options})")
     con.unregister("columns_now")
     fsync(draft)
-    with draft.open("rb") as stream:
-        part = Part(
-            f"{path.removesuffix('.parquet')}-c{uuid4().hex[:8]}.parquet",
-            hashlib.file_digest(stream, "sha256").hexdigest(),
-            pq.read_metadata(draft).num_rows,
-        )
+    name = f"{path.removesuffix('.parquet')}-c{uuid4().hex[:8]}.parquet"
+    part = Part(name, digest(draft), pq.read_metadata(draft).num_rows)
     place.take(draft, part.path)
     return part
 
 
-def _digest(schema: pa.Schema) -> str:
+def _columns_digest(schema: pa.Schema) -> str:
     return hashlib.sha256("\n".join(f"{field.name} {field.type}" for field in schema).encode()).hexdigest()

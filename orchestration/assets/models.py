@@ -86,7 +86,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
 
         target, events, failed = build(one_at_a_time=False)
         if failed and ran_out_of_memory(target):
-            # Two models share the limit; what one of them may use alone is twice as much. What was built stays.
+            # Two models share the limit, and one alone has all of it. Models that only add have little left to do.
             context.log.warning("%s; building once more, one model at a time", failure(target))
             target, events, failed = build(one_at_a_time=True)
         if not failed:

@@ -19,7 +19,7 @@ BEGIN, END = "/*<dispatched*/", "/*dispatched>*/"
 """Comments around the text of a dispatched macro."""
 
 _FUNCTIONS = """
-    abs any_value avg bit_or bool_and bool_or cast ceil coalesce concat_ws count count_if dense_rank exp extract
+    abs any_value avg bool_and bool_or cast ceil coalesce concat_ws count count_if dense_rank exp extract
     first_value floor greatest instr lag last_value lead least left length ln lower lpad ltrim max max_by md5 median
     min min_by nullif percent_rank percentile_cont rank repeat replace right row_number rpad rtrim sign split_part
     sqrt substr substring sum trim try_cast upper date_trunc

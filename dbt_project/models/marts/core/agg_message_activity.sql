@@ -43,21 +43,16 @@ day_totals as (
     group by delivery_id, event_on
 ),
 
--- What a message did on a day, of what is counted: 1 anything, 2 a click, 4 anything by a human, 8 a click by
--- one. A small number, since there are as many groups as messages and days: they decide how much memory a
--- build takes.
+-- One row per message and day first, of flags alone: there are as many groups as messages and days, and what
+-- is kept of each decides how much memory a build takes.
 message_days as (
     select
         delivery_id,
         event_on,
         message_id,
-        bit_or(cast(
-            case when {{ is_message_tracking() }} then 1 else 0 end
-            + case when url_type = 1 then 2 else 0 end
-            + case when {{ is_message_tracking() }} and not is_machine then 4 else 0 end
-            + case when url_type = 1 and not is_machine then 8 else 0 end
-            as smallint
-        )) as acts
+        bool_or(url_type = 1) as has_click,
+        bool_or(not is_machine) as has_human_event,
+        bool_or(url_type = 1 and not is_machine) as has_human_click
     from events
     where message_id <> 0
         and {{ is_message_tracking() }}
@@ -91,7 +86,15 @@ messages as (
         delivery_id,
         '{{ period }}' as period,
         {{ period_on }} as period_on,
-        {{ 'acts' if period == 'day' else 'bit_or(acts) as acts' }}
+        {% if period == 'day' -%}
+        has_click,
+        has_human_event,
+        has_human_click
+        {%- else -%}
+        bool_or(has_click) as has_click,
+        bool_or(has_human_event) as has_human_event,
+        bool_or(has_human_click) as has_human_click
+        {%- endif %}
     from message_days
     {{ 'where event_on is not null' if period != 'total' }}
     {%- if period != 'day' %}
@@ -106,10 +109,10 @@ distinct_counts as (
         delivery_id,
         period,
         period_on,
-        count(*) filter (where acts & 1 > 0) as recipient_open_count,
-        count(*) filter (where acts & 2 > 0) as recipient_click_count,
-        count(*) filter (where acts & 4 > 0) as human_recipient_open_count,
-        count(*) filter (where acts & 8 > 0) as human_recipient_click_count
+        count(*) as recipient_open_count,
+        count(*) filter (where has_click) as recipient_click_count,
+        count(*) filter (where has_human_event) as human_recipient_open_count,
+        count(*) filter (where has_human_click) as human_recipient_click_count
     from messages
     group by delivery_id, period, period_on
 )
