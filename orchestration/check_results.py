@@ -5,7 +5,7 @@ Belongs here: reading them from Dagster's event log. Does not: any check, or wri
 
 import dagster as dg
 
-from orchestration.publish import MetaTable
+from orchestration.published_tables import MetaTable
 from orchestration.text import plain
 
 COMMENT = (

@@ -22,7 +22,7 @@ from log_ingest.raw_lines import key_sql, landed_rows, line_sources, line_sql, r
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
 from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
-from orchestration.publish import UNDESCRIBED
+from orchestration.published_tables import UNDESCRIBED
 
 HUMAN = "human_"
 SEARCHED_SCHEMAS = ("reports", "core", "meta")

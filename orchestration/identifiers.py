@@ -67,8 +67,9 @@ NOTES = {
 }
 """What is added to the comment of a masked column."""
 
-_NEEDS = {RECIPIENT: ("recipient_id",), LINK: ("delivery_id", "url_id")}
-_LINKS = ("core", "dim_tracked_urls")
+LINKS, LINKS_KEY = ("core", "dim_tracked_urls"), ("delivery_id", "url_id")
+"""Where the declared address of a link is, and by which columns."""
+_NEEDS = {RECIPIENT: ("recipient_id",), LINK: LINKS_KEY}
 _KIND = "person"
 """Of what is digested. Visitors and keys of persons share it, so that they can be told to be the same."""
 
@@ -267,18 +268,21 @@ class Masks:
     def mask_of(self, table: Table, column: str) -> str | None:
         return next((each.mask for each in self._by_table.get(table, ()) if each.column == column), None)
 
-    def selected(self, table: Table) -> str:
-        """A query that gives the table as it is published."""
+    def selected(self, table: Table, within: str = "true") -> str:
+        """A query that gives the table as it is published. within: predicate of the rows that are wanted."""
         columns = self._by_table.get(table, [])
         if not columns:
-            return f"select * from {self._place(table)}"  # noqa: S608 (quoted)
+            return f"select * from {self._place(table)} where {within}"  # noqa: S608 (quoted)
         replaced = ", ".join(
             f"{self._value(at, column)} as {identifier(column.column)}" for at, column in _each(columns)
         )
-        return f"select original.* replace ({replaced}) from {self._joined(table, columns)}"  # noqa: S608 (quoted)
+        return (
+            f"select original.* replace ({replaced})"  # noqa: S608 (quoted)
+            f" from {self._joined(table, columns, within)}"
+        )
 
-    def identities(self) -> dict[Table, str]:
-        """By table of the identities file: the query that gives it."""
+    def identities(self, within: Mapping[Table, str] | None = None) -> dict[Table, str]:
+        """By table of the identities file: the query that gives it. within: by table, predicate of the wanted rows."""
         found = {}
         for table, columns in self._by_table.items():
             kept = [(at, each) for at, each in _each(columns) if each.kept_by and each.mask != PSEUDONYM]
@@ -291,7 +295,8 @@ class Masks:
                     f"original.{identifier(column.column)} is distinct from {self._value(at, column)}"
                     for at, column in kept
                 )
-                found[table] = f"select {names} from {self._joined(table, columns)} where {differs}"  # noqa: S608
+                joined = self._joined(table, columns, (within or {}).get(table, "true"))
+                found[table] = f"select {names} from {joined} where {differs}"  # noqa: S608
         if any(column.mask == PSEUDONYM for column in self.columns):
             found["main", "pseudonyms"] = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608
         return found
@@ -301,24 +306,37 @@ class Masks:
         kept = (each.kept_by for each in self._by_table.get(table, ()) if each.kept_by and each.mask != PSEUDONYM)
         return next(kept, ("pseudonym",))
 
-    def write(self, path: Path, run_id: str) -> None:
-        """The identities file."""
+    def write(self, path: Path, run_id: str, changed: Mapping[Table, str] | None = None) -> None:
+        """The identities file; or what is other in it, where path is a copy of the former version's.
+
+        changed: by table whose rows are told apart by its key alone, the temp table with the keys (column `key`) of
+        rows that changed. Other tables are written as a whole.
+        """
         self._db.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
         path.chmod(0o600)  # before anything is in it
-        for (schema, name), query in self.identities().items():
-            self._db.execute(f"create schema if not exists identities.{identifier(schema)}")
-            place = f"identities.{identifier(schema)}.{identifier(name)}"
-            self._db.execute(f"create table {place} as {query}")
-            self._db.execute(f"comment on table {place} is {literal(_told(schema, name))}")
-        self._db.execute(f"create table identities.main.version as select {literal(run_id)} as run_id")
+        within = {
+            table: f"{identifier(self.key_of(table)[0])} in (select key from temp.{rows})"  # noqa: S608 (quoted)
+            for table, rows in (changed or {}).items()
+            if len(self.key_of(table)) == 1
+        }
+        for table, query in self.identities(within).items():
+            self._db.execute(f"create schema if not exists identities.{identifier(table[0])}")
+            place = f"identities.{'.'.join(map(identifier, table))}"
+            if table in within:
+                self._db.execute(f"delete from {place} where {within[table]}")  # noqa: S608 (quoted)
+                self._db.execute(f"insert into {place} by name {query}")
+                continue
+            self._db.execute(f"create or replace table {place} as {query}")
+            self._db.execute(f"comment on table {place} is {literal(_told(*table))}")
+        self._db.execute(f"create or replace table identities.main.version as select {literal(run_id)} as run_id")
         self._db.execute("checkpoint identities")
         self._db.execute("detach identities")
 
     def _place(self, table: Table) -> str:
         return ".".join(map(identifier, (self._source, *table)))
 
-    def _joined(self, table: Table, columns: Iterable[MaskedColumn]) -> str:
-        joined = f"{self._place(table)} as original"
+    def _joined(self, table: Table, columns: Iterable[MaskedColumn], within: str = "true") -> str:
+        joined = f"(select * from {self._place(table)} where {within}) as original"  # noqa: S608 (quoted)
         for at, column in _each(columns):
             if column.mask == PSEUDONYM:
                 joined += (
@@ -326,7 +344,7 @@ class Masks:
                 )
                 joined += f" = known_{at}.clear_value"
             elif column.mask == LINK:
-                joined += f" left join {self._place(_LINKS)} as link_{at} on {_same(f'link_{at}', _NEEDS[LINK])}"
+                joined += f" left join {self._place(LINKS)} as link_{at} on {_same(f'link_{at}', LINKS_KEY)}"
         return joined
 
     def _value(self, at: int, column: MaskedColumn) -> str:

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import md5
 from pathlib import Path
@@ -24,7 +24,9 @@ from orchestration.dbt import KEEP_OPEN, DbtError, load_manifest, prepare_manife
 from orchestration.identifiers import MaskedColumn, masked_columns
 from orchestration.lineage import Edge, Relation, Table, column_lineage, digest_text
 from orchestration.postgres_structure import Key
-from orchestration.publish import SCHEMAS, MetaTable
+from orchestration.publish import SCHEMAS
+from orchestration.published_tables import MetaTable
+from orchestration.row_changes import RowWise, row_wise
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -173,6 +175,11 @@ def masks_of(manifest: Mapping[str, Any], project: ProjectSql | None) -> tuple[l
         project.edges if project else (),
         personal_fields(),
     )
+
+
+def row_wise_of(manifest: Mapping[str, Any], masked: Iterable[MaskedColumn]) -> tuple[list[RowWise], list[str]]:
+    """See row_changes.row_wise. Of the published relations."""
+    return row_wise(manifest, {table: key.columns for table, key in primary_keys(manifest).items()}, SCHEMAS, masked)
 
 
 def personal_fields() -> list[tuple[Table, str]]:

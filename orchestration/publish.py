@@ -1,8 +1,8 @@
 """Write, audit, publish: from the working database to a whole, verified snapshot that readers see at once.
 
-Belongs here: copying the marts, verifying the copy, swapping the link, keeping and removing versions.
-Does not: deciding whether to publish (assets, checks), what a mart holds (dbt_project) or how a column is masked
-(identifiers). Needs no Dagster.
+Belongs here: what a version is made of, verifying it, swapping the link, keeping and removing versions. Does not:
+deciding whether to publish (assets, checks), what a mart holds (dbt_project), copying a table (published_tables), which
+rows changed (row_changes) or how a column is masked (identifiers). Needs no Dagster.
 
     published/versions/<version>/marts.duckdb           one file with every table, comments and meta.publication
     published/versions/<version>/marts/<schema>/<table>.parquet
@@ -12,6 +12,9 @@ Does not: deciding whether to publish (assets, checks), what a mart holds (dbt_p
 
 A version is written under a name that readers never look at, and gets its own name when it is complete and on disk.
 A process that dies at any point leaves the old version in place.
+
+Of relations that say which of their rows changed, only those are written, into a copy of the former version's file;
+with time its rows are in less good order, so that now and then all is copied.
 """
 
 import json
@@ -19,20 +22,22 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from log_ingest.errors import StorageError
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read, reason
 from log_ingest.suppression import Key
-from orchestration import identifiers, restatements
+from orchestration import identifiers, restatements, row_changes
 from orchestration.identifiers import MaskedColumn, MaskError, Masks
+from orchestration.lineage import Table
 from orchestration.permissions import set_published_modes
+from orchestration.published_tables import MetaTable, PublishedTables
+from orchestration.row_changes import Made, RowWise
 from orchestration.settings import KEPT_VERSIONS
 
 SCHEMAS = ("core", "reports", "meta")
@@ -40,16 +45,6 @@ SCHEMAS = ("core", "reports", "meta")
 
 FORMAT_VERSION = 4
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
-
-SORT_KEYS = {
-    ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
-    ("reports", "profile_tracking"): ("recipient_id", "occurred_at"),
-    ("reports", "delivery_tracking"): ("delivery_id", "occurred_at"),
-}
-"""Row order of the tables that are looked up by key: readers then skip most row groups."""
-
-UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
-"""The comment of what nobody described. An analyst's first draft is published with it, not held back."""
 
 PUBLICATION_COLUMNS = {
     "version": ("bigint", "Rises by one or more with every publication."),
@@ -65,15 +60,9 @@ PUBLICATION_COLUMNS = {
 
 _BUILDING = ".building-"
 
-
-@dataclass(frozen=True)
-class MetaTable:
-    """A table of the schema meta that no model makes. columns: by name, type and comment; rows in their order."""
-
-    name: str
-    comment: str
-    columns: dict[str, tuple[str, str]]
-    rows: Sequence[Sequence[object]]
+MOST_ADDED = 24
+"""Versions in a row that are made of the one before; then all is copied: rows are in order, and bytes that no row has
+any more are gone."""
 
 
 class PublishError(Exception):
@@ -82,7 +71,11 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class Publication:
-    """One published version. Times are UTC; tables maps "schema.table" to its rows."""
+    """One published version. Times are UTC; tables maps "schema.table" to its rows.
+
+    run_number, invocation_id: the working database's run that it was made of; empty where that keeps no record.
+    pseudonym_check: tells whether pseudonyms were made with a key. added: versions since one that was copied whole.
+    """
 
     version: int
     run_id: str
@@ -92,6 +85,10 @@ class Publication:
     build_digest: str
     tables: dict[str, int] = field(default_factory=dict)
     size_bytes: int = 0
+    run_number: int = 0
+    invocation_id: str = ""
+    pseudonym_check: str = ""
+    added: int = 0
 
     @property
     def label(self) -> str:
@@ -130,6 +127,8 @@ def publish(
     masked: Sequence[MaskedColumn] = (),
     key: Key | None = None,
     landed: Location | None = None,
+    row_wise: Sequence[RowWise] = (),
+    is_whole: bool = False,
     memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
     mode: int | None = None,
@@ -138,7 +137,8 @@ def publish(
     """Copy every relation of SCHEMAS into a new version, verify it, make it the current one, drop old versions.
 
     extra: tables of the schema meta to publish beside them. masked: columns whose clear values go into the identities
-    file alone; key: of their pseudonyms. landed: where landed rows are, for views that read them.
+    file alone; key: of their pseudonyms. landed: where landed rows are, for views that read them. row_wise: relations
+    of which only changed rows are written, where that is known; is_whole: copy all of them nevertheless.
     memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
     mode: of the published files (orchestration.permissions); group_reads_identities: also the identities file.
 
@@ -152,23 +152,11 @@ def publish(
         _remove_leftovers(published_dir)
         version = max(_versions(versions_dir), default=0) + 1
         building = versions_dir / f"{_BUILDING}{version:06d}"
+        made_of = _Source(working_database, landed, masked, key, memory_limit)
+        facts = Publication(version, run_id, datetime.now(UTC).replace(tzinfo=None), None, batch_id, build_digest)
+        latest = _Former(former, (published_dir / "current").resolve()) if former else None
         try:
-            (building / "marts").mkdir(parents=True)
-            compared_with = published_dir / "current" / "marts.duckdb" if former else None
-            publication = _write(
-                working_database,
-                building,
-                version,
-                run_id,
-                batch_id,
-                build_digest,
-                extra,
-                masked,
-                key,
-                compared_with,
-                landed,
-                memory_limit,
-            )
+            publication = _write(made_of, building, facts, extra, latest, () if is_whole else row_wise)
             set_published_modes(building, mode, group_reads_identities=group_reads_identities)
             _verify(building, publication)
             _sync_tree(building)
@@ -200,34 +188,63 @@ def relations(connection: duckdb.DuckDBPyConnection, database: str) -> list[tupl
     ).fetchall()
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a version is made of, and how it is masked. See publish."""
+
+    working_database: Path
+    landed: Location | None
+    masked: Sequence[MaskedColumn]
+    key: Key | None
+    memory_limit: str | None
+
+
+@dataclass(frozen=True)
+class _Former:
+    """The version published before, and its folder."""
+
+    publication: Publication
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "marts.duckdb"
+
+
 def _write(
-    working_database: Path,
+    made_of: _Source,
     building: Path,
-    version: int,
-    run_id: str,
-    batch_id: int,
-    build_digest: str,
+    facts: Publication,
     extra: Sequence[MetaTable],
-    masked: Sequence[MaskedColumn],
-    key: Key | None,
-    former: Path | None,
-    landed: Location | None,
-    memory_limit: str | None,
+    former: _Former | None,
+    row_wise: Sequence[RowWise],
 ) -> Publication:
-    if not working_database.is_file():
-        raise PublishError(f"the working database {working_database} does not exist")
+    if not made_of.working_database.is_file():
+        raise PublishError(f"the working database {made_of.working_database} does not exist")
+    (building / "marts").mkdir(parents=True)
     # Views name their tables with the database's name, which DuckDB and dbt take from the file's.
-    source = working_database.stem
-    spill = building / "spill"
+    source = made_of.working_database.stem
+    spill, database = building / "spill", building / "marts.duckdb"
     with _connection() as connection:
-        if landed is not None:
-            let_read(connection, landed)
+        if made_of.landed is not None:
+            let_read(connection, made_of.landed)
         connection.execute(f"set temp_directory = {literal(str(spill))}")
-        if memory_limit is not None:
-            connection.execute(f"set memory_limit = {literal(memory_limit)}")
-        connection.execute(f"attach {literal(str(working_database))} as {identifier(source)} (read_only)")
-        connection.execute(f"attach {literal(str(building / 'marts.duckdb'))} as marts (storage_version 'v1.0.0')")
-        masks = Masks(connection, source, masked, key)
+        if made_of.memory_limit is not None:
+            connection.execute(f"set memory_limit = {literal(made_of.memory_limit)}")
+        connection.execute(f"attach {literal(str(made_of.working_database))} as {identifier(source)} (read_only)")
+        masks = Masks(connection, source, made_of.masked, made_of.key)
+        run = row_changes.made(connection, source)
+        facts = replace(
+            facts,
+            run_number=run.run_number if run else 0,
+            invocation_id=run.invocation_id if run else "",
+            pseudonym_check=made_of.key.check_mark()[1] if made_of.key else "",
+        )
+        changed = _changed_since(connection, source, former, facts, masks, row_wise) if former else {}
+        if former and changed:
+            _copy_file(former.database, database)
+            facts = replace(facts, added=former.publication.added + 1)
+        connection.execute(f"attach {literal(str(database))} as marts (storage_version 'v1.0.0')")
         columns = MetaTable(
             identifiers.TABLE, identifiers.COMMENT, identifiers.COLUMNS, [column.row for column in masks.columns]
         )
@@ -235,79 +252,79 @@ def _write(
         made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
         found = [pair for pair in relations(connection, source) if pair not in made_here]
         if not found:
-            raise PublishError(f"{working_database} holds no relation in {', '.join(SCHEMAS)}; run the models first")
+            raise PublishError(
+                f"{made_of.working_database} holds no relation in {', '.join(SCHEMAS)}; run the models first"
+            )
         for schema in SCHEMAS:
             connection.execute(f"create schema if not exists marts.{identifier(schema)}")
+        published = PublishedTables(connection, source, masks)
+        keys = {each.table: each.key for each in row_wise}
         tables = {}
-        for schema, name in found:
-            copied = _copy(connection, source, schema, name, masks)
-            tables[f"{schema}.{name}"] = copied
-        for table in extra:
-            write_table(connection, table)
-            tables[f"meta.{table.name}"] = len(table.rows)
-        publication = Publication(
-            version=version,
-            run_id=run_id,
-            published_at=datetime.now(UTC).replace(tzinfo=None),
-            data_through_at=_data_through(connection, set(found)),
-            batch_id=batch_id,
-            build_digest=build_digest,
-            tables=tables,
-        )
-        _write_publication(connection, publication)
-        write_table(connection, MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
-        tables["meta.restatements"] = restatements.record(connection, source, former, publication, masks)
-        tables["meta.publication"] = 1
-        for schema, name in [*found, *sorted(made_here)]:
-            folder = building / "marts" / schema
-            folder.mkdir(exist_ok=True)
-            target = folder / f"{name}.parquet"
-            connection.execute(
-                f"copy (from marts.{identifier(schema)}.{identifier(name)}) to {literal(str(target))}"
-                " (format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000,"
-                f" kv_metadata {{run_id: {literal(run_id)}}})"
+        for table in found:
+            rows = changed.get(table)
+            tables[".".join(table)] = (
+                published.replace_rows(table, keys[table], rows) if rows else published.copy(table)
             )
+        for meta in extra:
+            tables[f"meta.{meta.name}"] = published.write(meta)
+        publication = replace(facts, data_through_at=_data_through(connection, set(found)), tables=tables)
+        row = [getattr(publication, name) for name in PUBLICATION_COLUMNS]
+        comment = "Grain: one row. Which version this is, the run that made it, and how far its data goes."
+        tables["meta.publication"] = published.write(MetaTable("publication", comment, PUBLICATION_COLUMNS, [row]))
+        published.write(MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
+        compared_with = former.database if former else None
+        tables["meta.restatements"] = restatements.record(connection, source, compared_with, publication, masks)
+        for table in set(relations(connection, "marts")) - {*found, *made_here}:
+            published.drop(table)
+        for table in [*found, *sorted(made_here)]:
+            published.write_parquet(table, building / "marts", publication.run_id)
         connection.execute("checkpoint marts")
         connection.execute("detach marts")
         if masks.columns:
-            masks.write(building / identifiers.FILE, run_id)
+            if former and changed:
+                _copy_file(former.folder / identifiers.FILE, building / identifiers.FILE)
+            masks.write(building / identifiers.FILE, publication.run_id, changed)
     shutil.rmtree(spill, ignore_errors=True)
     files = [path for path in building.rglob("*") if path.is_file()]
-    publication = Publication(**{**vars(publication), "size_bytes": sum(path.stat().st_size for path in files)})
-    facts = asdict(publication) | {
+    publication = replace(publication, size_bytes=sum(path.stat().st_size for path in files))
+    written = asdict(publication) | {
         "published_at": publication.published_at.isoformat(),
         "data_through_at": publication.data_through_at.isoformat() if publication.data_through_at else None,
     }
-    (building / "publication.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    (building / "publication.json").write_text(json.dumps(written, indent=1), encoding="utf-8")
     return publication
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, source: str, schema: str, name: str, masks: Masks) -> int:
-    """Copy one relation with its comments, masked; a view becomes a table. Returns its rows."""
-    target = f"marts.{identifier(schema)}.{identifier(name)}"
-    comments = connection.execute(
-        "select column_name, comment from duckdb_columns()"
-        " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
-        [source, schema, name],
-    ).fetchall()
-    names = {column for column, _ in comments}
-    keys = [key for key in SORT_KEYS.get((schema, name), ()) if key in names]
-    order = f" order by {', '.join(identifier(key) for key in keys)}" if keys else ""
-    selected = masks.selected((schema, name))
-    count = connection.execute(f"create table {target} as {selected}{order}").fetchall()[0][0]
-    table_comment = connection.execute(
-        "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
-        " union all select comment from duckdb_views()"
-        " where database_name = $1 and schema_name = $2 and view_name = $3",
-        [source, schema, name],
-    ).fetchall()[0][0]
-    connection.execute(f"comment on table {target} is {literal(table_comment or UNDESCRIBED)}")
-    for column, comment in comments:
-        text = comment or UNDESCRIBED
-        if mask := masks.mask_of((schema, name), column):
-            text = f"{text} {identifiers.NOTES[mask]}"
-        connection.execute(f"comment on column {target}.{identifier(column)} is {literal(text)}")
-    return count
+def _changed_since(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    former: _Former,
+    facts: Publication,
+    masks: Masks,
+    row_wise: Sequence[RowWise],
+) -> dict[Table, str]:
+    """See changed_rows. Nothing where what the working database wrote is not all that this version differs by."""
+    was = former.publication
+    since = Made(was.run_number, was.invocation_id)
+    if was.added >= MOST_ADDED or not row_changes.can_follow(connection, source, since):
+        return {}
+    if (was.build_digest, was.pseudonym_check) != (facts.build_digest, facts.pseudonym_check):
+        return {}
+    connection.execute(f"attach {literal(str(former.database))} as marts (read_only)")
+    try:
+        if identifiers.of_published(connection, "marts") != masks.columns:
+            return {}
+        if masks.columns and not (former.folder / identifiers.FILE).exists():
+            return {}
+        return row_changes.changed_rows(connection, source, since, masks, row_wise)
+    finally:
+        connection.execute("detach marts")
+
+
+def _copy_file(origin: Path, target: Path) -> None:
+    """Copy a published file, to be written to; nobody else reads it meanwhile."""
+    target.touch(mode=0o600)
+    shutil.copyfile(origin, target)
 
 
 def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, str]]) -> datetime | None:
@@ -317,27 +334,6 @@ def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, s
     return connection.execute(
         "select max(occurred_at) from marts.core.fct_tracking_events where occurred_at <= ingested_at + interval 1 day"
     ).fetchall()[0][0]
-
-
-def _write_publication(connection: duckdb.DuckDBPyConnection, publication: Publication) -> None:
-    row = [getattr(publication, name) for name in PUBLICATION_COLUMNS]
-    comment = "Grain: one row. Which version this is, the run that made it, and how far its data goes."
-    write_table(connection, MetaTable("publication", comment, PUBLICATION_COLUMNS, [row]))
-
-
-def write_table(connection: duckdb.DuckDBPyConnection, table: MetaTable) -> None:
-    """Create a table with comments in the schema meta of the attached database marts."""
-    target = f"marts.meta.{identifier(table.name)}"
-    columns = ", ".join(f"{identifier(name)} {kind}" for name, (kind, _) in table.columns.items())
-    connection.execute(f"create table {target} ({columns})")
-    connection.execute(f"comment on table {target} is {literal(table.comment)}")
-    for name, (_, comment) in table.columns.items():
-        connection.execute(f"comment on column {target}.{identifier(name)} is {literal(comment)}")
-    if table.rows:
-        arrow = pa.table({name: [row[at] for row in table.rows] for at, name in enumerate(table.columns)})
-        connection.register("rows_of_table", arrow)
-        connection.execute(f"insert into {target} select * from rows_of_table")  # noqa: S608 (quoted)
-        connection.unregister("rows_of_table")
 
 
 def _verify(building: Path, publication: Publication) -> None:
@@ -371,20 +367,6 @@ def _verify(building: Path, publication: Publication) -> None:
         with _connection(identities) as connection:
             if connection.execute("select run_id from main.version").fetchall() != [(publication.run_id,)]:
                 raise PublishError(f"{identities.name} is of another run")
-
-
-def undescribed(database: Path) -> list[str]:
-    """Published tables and columns without a description of their own, as schema.table or schema.table.column."""
-    with _connection(database.resolve()) as connection:
-        return [
-            name
-            for (name,) in connection.execute(
-                "select schema_name || '.' || table_name from duckdb_tables() where comment = $1"
-                " union all select schema_name || '.' || table_name || '.' || column_name from duckdb_columns()"
-                " where comment = $1 order by all",
-                [UNDESCRIBED],
-            ).fetchall()
-        ]
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from orchestration.check_results import check_results
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.identifiers import MaskedColumn, MaskError, load_key
 from orchestration.links import BI_PAGE, Links
-from orchestration.model_sql import ProjectSql, masks_of, meta_tables, prepare_sql
+from orchestration.model_sql import ProjectSql, masks_of, meta_tables, prepare_sql, row_wise_of
 from orchestration.postgres_copy import is_behind
-from orchestration.publish import Publication, PublishError, current, publish, undescribed
+from orchestration.publish import Publication, PublishError, current, publish
+from orchestration.published_tables import undescribed
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 from orchestration.text import markdown_table, plain
@@ -75,10 +76,11 @@ def build_publish_asset(
             project = None
         extra = [*(meta_tables(project) if project else ()), check_results(context.instance, context.run.run_id)]
         try:
+            manifest = load_manifest(manifest_path)
             masked: list[MaskedColumn] = []
             key: Key | None = None
             if not settings.publishes_clear:
-                masked, silent = masks_of(load_manifest(manifest_path), project)
+                masked, silent = masks_of(manifest, project)
                 key = load_key(settings.warehouse_dir)
                 if silent:
                     context.log.warning(
@@ -86,6 +88,12 @@ def build_publish_asset(
                         " they are sanitised (docs/sql-lint.md)",
                         plain(", ".join(silent), 500),
                     )
+            followed, wrong = row_wise_of(manifest, masked)
+            if wrong:
+                context.log.warning(
+                    "copied as a whole in each version, for what their meta says: %s", plain("; ".join(wrong), 500)
+                )
+            is_pending = privacy.is_pending(settings)
             publication = publish(
                 settings.working_database,
                 settings.published_dir,
@@ -96,12 +104,15 @@ def build_publish_asset(
                 masked=masked,
                 key=key,
                 landed=settings.landed_dir,
+                row_wise=followed,
+                # Bytes that no row has any more would stay in a copied file.
+                is_whole=is_pending,
                 memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
                 mode=settings.published_mode,
                 group_reads_identities=settings.published_identifiers == "group",
             )
-            if privacy.is_pending(settings):
+            if is_pending:
                 if build.run_id != context.run.run_id:
                     raise PublishError("an erasure or a purge is to be finished, for which all is built anew: mtw run")
                 privacy.finish(settings)

@@ -6,17 +6,20 @@ the disk; "statement" every statement that DuckDB is given (each table, comment,
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg
 
+from orchestration import row_changes
 from orchestration.postgres_copy import copy_to_postgres
 from orchestration.publish import publish
+from orchestration.row_changes import RowWise
 from tests.faults.ingest_child import interrupt
 from tests.faults.trials import kill_me, serve
+from tests.integration.test_publish import FOLLOWED
 
 STEPS: dict[str, list[tuple[Any, str]]] = {
     "disk": [
@@ -28,8 +31,14 @@ STEPS: dict[str, list[tuple[Any, str]]] = {
 }
 
 
-def publish_once(working: Path, published: Path, run_id: str) -> None:
-    publish(working, published, run_id=run_id, batch_id=2, build_digest="digest")
+def publish_once(working: Path, published: Path, run_id: str, row_wise: Sequence[RowWise] = ()) -> None:
+    publish(working, published, run_id=run_id, batch_id=2, build_digest="digest", row_wise=row_wise)
+
+
+def publish_changes(working: Path, published: Path, run_id: str) -> None:
+    """By the rows that changed, as often as can be, however many they are."""
+    row_changes.MOST = 2
+    publish_once(working, published, run_id, FOLLOWED)
 
 
 def copy_once(published: Path, url: str) -> None:
@@ -38,12 +47,10 @@ def copy_once(published: Path, url: str) -> None:
 
 def trial(what: str, at: str, working: str, published: str, run_id: str, url: str = "") -> None:
     interrupt(int(at), kill_me, STEPS[what])
-    action: Callable[[], None] = (
-        (lambda: copy_once(Path(published), url))
-        if what == "copy"
-        else (lambda: publish_once(Path(working), Path(published), run_id))
-    )
-    action()
+    if what == "copy":
+        copy_once(Path(published), url)
+    else:
+        publish_changes(Path(working), Path(published), run_id)
 
 
 if __name__ == "__main__":

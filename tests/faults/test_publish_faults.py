@@ -15,10 +15,10 @@ import duckdb
 import pytest
 
 from orchestration.publish import PublishError, current
-from tests.faults.publish_child import copy_once, publish_once
+from tests.faults.publish_child import copy_once, publish_changes, publish_once
 from tests.faults.test_ingest_faults import small_disk
 from tests.faults.trials import KILLED, Server, served
-from tests.integration.test_publish import assert_whole, make_working_database
+from tests.integration.test_publish import assert_whole, change_rows, make_working_database
 from tests.postgres import Database
 
 EVERY_POINT = bool(os.environ.get("MTW_TESTS_EVERY_POINT"))
@@ -37,8 +37,17 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("publish")
     working = make_working_database(folder / "work" / "warehouse.duckdb")
     publish_once(working, folder / "published", "run-old")
+    change_rows(working)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made_anew(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and the models were made anew: all is copied."""
+    folder = tmp_path_factory.mktemp("anew")
+    working, _ = copied(before, folder)
     with contextlib.closing(duckdb.connect(str(working))) as connection:
-        connection.execute("delete from core.fct_tracking_events where delivery_id > 4")
+        connection.execute("update state.model_marks set rebuilt_run = 2")
     return folder
 
 
@@ -54,9 +63,14 @@ def assert_tidy(published: Path) -> None:
 
 
 # What tests/integration/test_publish.py counts to fail, counted here to kill.
-@pytest.mark.parametrize(("what", "stride"), [("disk", 2), ("statement", 9)])
-def test_killed_at_any_step(server: Server, before: Path, tmp_path: Path, what: str, stride: int) -> None:
+@pytest.mark.parametrize(("what", "stride"), [("disk", 2), ("statement", 11)])
+@pytest.mark.parametrize("state", ["before", "made_anew"])
+def test_killed_at_any_step(
+    server: Server, request: pytest.FixtureRequest, tmp_path: Path, what: str, stride: int, state: str
+) -> None:
+    """By changed rows (before), and copied as a whole (made_anew)."""
     outcomes = []
+    before: Path = request.getfixturevalue(state)
     for at in range(1, 2000, 1 if EVERY_POINT else stride):
         working, published = copied(before, tmp_path / "copy")
         code = server(what, at, working, published, "run-new")
@@ -64,7 +78,8 @@ def test_killed_at_any_step(server: Server, before: Path, tmp_path: Path, what: 
         assert_whole(published, run_id)
         outcomes.append(run_id)
         if at % 3 == 0 or code == 0:
-            publish_once(working, published, "run-after")
+            publish_changes(working, published, "run-after")
+            assert current(published).added == (state == "before") + (run_id == "run-new")
             assert_whole(published, "run-after")
             assert_tidy(published)
         if code == 0:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration import publish as publishing
-from orchestration.publish import PublishError, current, publish
+from orchestration import row_changes
+from orchestration.publish import MOST_ADDED, PublishError, current, publish
+from orchestration.published_tables import undescribed
+from orchestration.row_changes import RowWise
 
 HOSTILE_TABLE = 'odd "name"; drop table x'
 HOSTILE_COMMENT = "It's 'quoted'; -- and\nof two lines"
@@ -24,7 +27,10 @@ def make_working_database(path: Path, events: int = 1000) -> Path:
     path.parent.mkdir(parents=True)
     with contextlib.closing(duckdb.connect(str(path))) as connection:
         connection.execute("create schema core; create schema reports; create schema meta; create schema state")
-        connection.execute("create table state.model_marks (model varchar, batch_id bigint)")
+        connection.execute("create table state.model_marks as select 'int_events' as model, 1::bigint as rebuilt_run")
+        connection.execute("create table state.run_window as select 1::bigint as run_number, 'one' as invocation_id")
+        connection.execute("create table state.runs as from state.run_window")
+        connection.execute("create table state.rewritten_rows (model varchar, row_key varchar, run_number bigint)")
         connection.execute(
             "create table core.fct_tracking_events as select hash(range) as event_key, 9 - range % 10 as delivery_id,"
             " timestamp '2026-01-02' - interval (range) second as occurred_at, timestamp '2026-01-02' as ingested_at"
@@ -61,8 +67,33 @@ def working(working_template: Path, tmp_path: Path) -> Path:
     return path
 
 
-def publish_one(working: Path, published: Path, run_id: str = "run-1", batch_id: int = 1) -> publishing.Publication:
-    return publish(working, published, run_id=run_id, batch_id=batch_id, build_digest="digest")
+FOLLOWED = [
+    RowWise(("core", name), "event_key", {"int_events": "event_key"}) for name in ("fct_tracking_events", "fct_opens")
+]
+"""What is published by changed rows, of that database."""
+
+
+def change_rows(working: Path) -> None:
+    """A further run, as the models log it: half of the rows go, some others come, one is another."""
+    with contextlib.closing(duckdb.connect(str(working))) as connection:
+        connection.execute("update state.run_window set run_number = run_number + 1, invocation_id = uuid()")
+        connection.execute("insert into state.runs from state.run_window")
+        log = "insert into state.rewritten_rows select 'int_events', event_key::varchar, run_number from {}, state.runs"
+        log += " where run_number = (select max(run_number) from state.runs)"
+        connection.execute(log.format("core.fct_tracking_events") + " and delivery_id > 4")
+        connection.execute("delete from core.fct_tracking_events where delivery_id > 4 and event_key % 2 = 0")
+        connection.execute("update core.fct_tracking_events set delivery_id = 77 where delivery_id = 9")
+        connection.execute(
+            "insert into core.fct_tracking_events select hash(uuid()), 5, moment, moment"
+            " from (select timestamp '2026-01-03' as moment from range(10))"
+        )
+        connection.execute(log.format("core.fct_tracking_events") + " and occurred_at = timestamp '2026-01-03'")
+
+
+def publish_one(
+    working: Path, published: Path, run_id: str = "run-1", batch_id: int = 1, row_wise: Sequence[RowWise] = ()
+) -> publishing.Publication:
+    return publish(working, published, run_id=run_id, batch_id=batch_id, build_digest="digest", row_wise=row_wise)
 
 
 @contextlib.contextmanager
@@ -105,6 +136,105 @@ def test_everything_of_the_published_schemas_and_nothing_else(working, tmp_path)
         assert kinds == (0,), "views are made tables: a published file needs no other file"
         schemas = connection.execute("select distinct schema_name from duckdb_tables() order by 1").fetchall()
         assert schemas == [("core",), ("meta",), ("reports",)]
+
+
+def held_by(published: Path) -> dict[str, list[tuple]]:
+    with reading(published / "marts.duckdb") as connection:
+        return {
+            name: connection.execute(f"select * from core.{name} order by all").fetchall()
+            for name in ("fct_tracking_events", "fct_opens")
+        }
+
+
+@pytest.fixture
+def adding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By changed rows, however many."""
+    monkeypatch.setattr(row_changes, "MOST", 2)
+
+
+def test_a_version_is_made_of_the_one_before_and_of_what_changed(working, tmp_path, adding):
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    with reading(published / "marts.duckdb") as held:
+        was = held.execute("select count(*), sum(delivery_id) from core.fct_tracking_events").fetchall()
+        for at in range(2, 5):
+            change_rows(working)
+            assert publish_one(working, published, f"run-{at}", row_wise=FOLLOWED).added == at - 1
+            assert_whole(published, f"run-{at}")
+            publish_one(working, tmp_path / f"whole-{at}")
+            assert held_by(published) == held_by(tmp_path / f"whole-{at}")
+        assert held.execute("select count(*), sum(delivery_id) from core.fct_tracking_events").fetchall() == was
+    assert len(held_by(published)["fct_opens"]) not in (0, 1001)
+
+
+def in_a_copy_that_went_another_way(working: Path, published: Path) -> None:
+    with contextlib.closing(duckdb.connect(str(working))) as connection:
+        connection.execute("update state.runs set invocation_id = 'another' where run_number = 1")
+
+
+def with_models_made_anew(working: Path, published: Path) -> None:
+    with contextlib.closing(duckdb.connect(str(working))) as connection:
+        connection.execute("update state.model_marks set rebuilt_run = 2")
+
+
+def with_rows_that_escaped_the_log(working: Path, published: Path) -> None:
+    with contextlib.closing(duckdb.connect(str(working))) as connection:
+        connection.execute("delete from core.fct_tracking_events where delivery_id = 1")
+
+
+def after_enough_versions(working: Path, published: Path) -> None:
+    path = (published / "current").resolve() / "publication.json"
+    path.chmod(0o600)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"added": MOST_ADDED}))
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        in_a_copy_that_went_another_way,
+        with_models_made_anew,
+        with_rows_that_escaped_the_log,
+        after_enough_versions,
+    ],
+    ids=lambda what: what.__name__,
+)
+def test_all_is_copied(
+    working: Path, tmp_path: Path, adding: None, what: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where changed rows would not do, or nobody knows which they are."""
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    change_rows(working)
+    what(working, published)
+    publish_one(working, published, "run-2", row_wise=FOLLOWED)
+    assert_whole(published, "run-2")
+    publish_one(working, tmp_path / "whole")
+    assert held_by(published) == held_by(tmp_path / "whole")
+
+
+def test_a_file_that_rots_is_not_handed_on(working, tmp_path, adding):
+    """Every row that is copied is read, for Parquet, and DuckDB checks what it reads."""
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    change_rows(working)
+    publish_one(working, published, "run-2", row_wise=FOLLOWED)
+    change_rows(working)
+    path = (published / "marts.duckdb").resolve()
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        # Behind the headers, which opening reads.
+        for at in range(20_000, path.stat().st_size, 4_096):
+            file.seek(at)
+            file.write(b"rot")
+    with pytest.raises(PublishError, match=r"checksum|orrupt"):
+        publish_one(working, published, "run-3", row_wise=FOLLOWED)
+    assert current(published).run_id == "run-2"
+    # As the runbook says: an older version is pointed at, and it goes on from there.
+    (published / "current").unlink()
+    (published / "current").symlink_to("versions/000001")
+    publish_one(working, published, "run-3", row_wise=FOLLOWED)
+    publish_one(working, tmp_path / "whole")
+    assert held_by(published) == held_by(tmp_path / "whole")
 
 
 def test_comments_come_along_to_the_letter(working, tmp_path):
@@ -191,7 +321,7 @@ def test_what_nobody_described_is_published_and_named(working, tmp_path):
     with contextlib.closing(duckdb.connect(str(working))) as connection:
         connection.execute("create table reports.rpt_bare as select 1 as number")
     publish_one(working, published)
-    assert publishing.undescribed(published / "marts.duckdb") == ["reports.rpt_bare", "reports.rpt_bare.number"]
+    assert undescribed(published / "marts.duckdb") == ["reports.rpt_bare", "reports.rpt_bare.number"]
     with reading(published / "marts.duckdb") as connection:
         bare = "select count(*) from duckdb_columns() where not internal and coalesce(comment, '') = ''"
         assert connection.execute(bare).fetchall() == [(0,)]

@@ -1,5 +1,5 @@
-"""Any order, split, overlap, renaming and repetition, over several runs instead of one, gives identical marts; and a
-rebuild from landed data equals the warehouse that grew run by run."""
+"""Any order, split, overlap, renaming and repetition, over several runs instead of one, gives identical marts; a
+rebuild from landed data equals the warehouse that grew run by run; a version made of changed rows one copied whole."""
 
 import csv
 import gzip
@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from log_ingest.sample import write_sample
+from orchestration import row_changes
+from orchestration.lineage import Table
+from orchestration.publish import current
+from orchestration.published_tables import PublishedTables
 from tests.invariants import assert_accounted
 from tests.marts import assert_same_tables, build_marts, tables
+from tests.published import assert_same_version, publish_marts
 
 RUNS = 5
 
@@ -35,6 +40,9 @@ def in_many_runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The same data as another courier would bring it: cut, shuffled, doubled, renamed, in several runs."""
     base = tmp_path_factory.mktemp("many")
     landing, warehouse = base / "landing", base / "warehouse"
+    patched = pytest.MonkeyPatch()
+    # Each run brings a fifth of all rows and changes many more.
+    patched.setattr(row_changes, "MOST", 2)
     rng = random.Random(11)
     # Providers are told apart by their folders; servers and sites are not.
     sources = {"tracking_logs": ".log", "access_logs": ".log"}
@@ -63,8 +71,21 @@ def in_many_runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             again = target.with_name("again-" + target.name)
             shutil.copy2(path, again)
         build_marts(landing, warehouse)
+        publish_marts(warehouse, warehouse / "published")
+        # Rows that escaped the record of changes would be mended by copying all, which would hide it here.
+        patched.setattr(PublishedTables, "replace_rows", _replace_rows_alone)
+    patched.undo()
     assert_accounted(warehouse)
     return warehouse
+
+
+_replace_rows = PublishedTables.replace_rows
+
+
+def _replace_rows_alone(self: PublishedTables, table: Table, key: str, changed: str) -> int:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PublishedTables, "copy", None)
+        return _replace_rows(self, table, key, changed)
 
 
 def _complete_lines(path: Path) -> list[bytes]:
@@ -91,6 +112,39 @@ def test_a_rebuild_equals_the_warehouse_that_grew(in_many_runs: Path, tmp_path: 
     empty.mkdir()
     build_marts(empty, rebuilt)
     assert_same_tables(tables(rebuilt), grown)
+
+
+def test_a_version_of_changed_rows_equals_one_that_is_copied_whole(in_many_runs: Path, tmp_path: Path) -> None:
+    grown = in_many_runs / "published"
+    assert current(grown).added == RUNS - 1
+    publish_marts(in_many_runs, tmp_path / "whole", is_whole=True)
+    assert_same_version(grown, tmp_path / "whole")
+
+
+def test_only_changed_rows_are_written(in_many_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which the comparison above would say nothing."""
+    warehouse = tmp_path / "warehouse"
+    shutil.copytree(in_many_runs, warehouse, symlinks=True)
+    replaced, copied = set(), set()
+
+    def replace_rows(self: PublishedTables, table: Table, key: str, changed: str) -> int:
+        replaced.add(table)
+        return original_replace(self, table, key, changed)
+
+    def copy(self: PublishedTables, table: Table) -> int:
+        copied.add(table)
+        return original_copy(self, table)
+
+    original_replace, original_copy = PublishedTables.replace_rows, PublishedTables.copy
+    monkeypatch.setattr(PublishedTables, "replace_rows", replace_rows)
+    monkeypatch.setattr(PublishedTables, "copy", copy)
+    publish_marts(warehouse, warehouse / "published")
+    assert replaced >= {("core", "fct_tracking_events"), ("core", "fct_messages"), ("reports", "profile_tracking")}
+    assert len(replaced) == 10 and not replaced & copied
+    # Other models may have made other rows of what was not logged.
+    replaced.clear()
+    assert publish_marts(warehouse, warehouse / "published", digest="other").added == 0
+    assert not replaced
 
 
 def test_a_full_refresh_changes_nothing(in_many_runs: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@
     delete from {{ marks }} where {{ mine }};
     {% if not keeps_rows -%}
     delete from {{ state_relation('touched_deliveries') }} where {{ mine }};
+    delete from {{ state_relation('rewritten_rows') }} where {{ mine }};
     {% endif -%}
     insert into {{ marks }}
     select

@@ -39,15 +39,19 @@
     insert into {{ log }}
     select '{{ stored.identifier }}', delivery_id, {{ run }} from touched_now;
 
-    {% if key -%}
-    delete from {{ stored }}
-    where {{ row_in(key, 'from ' ~ fresh) }}
-        {%- if config.get('meta', {}).get('makes_again') %}
-        or {{ is_asked_for(config.get('meta', {})['touches']) }}
-        {%- endif %};
-    {% else -%}
-    delete from {{ stored }} where delivery_id in (select delivery_id from touched_now);
-    {% endif %}
+    {% set goes -%}
+        {% if key -%}
+        {{ row_in(key, 'from ' ~ fresh) }}
+            {%- if config.get('meta', {}).get('makes_again') %}
+            or {{ is_asked_for(config.get('meta', {})['touches']) }}
+            {%- endif %}
+        {%- else -%}
+        delivery_id in (select delivery_id from touched_now)
+        {%- endif %}
+    {%- endset %}
+    {{ log_rewritten_rows(stored, fresh, columns, goes) }}
+
+    delete from {{ stored }} where {{ goes }};
 
     insert into {{ stored }} ({{ columns }})
     select {{ columns }} from {{ fresh }};

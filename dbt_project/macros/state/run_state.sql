@@ -11,6 +11,9 @@
    touched_deliveries  per incremental model and delivery: the last run that changed rows of that delivery.
                        NULL as delivery: rows that serve every delivery changed.
                        Model `(asked for)`: deliveries to be made again by that run, written before it begins.
+   rewritten_rows      rows that a run took out or put in (rewritten_rows.sql)
+   runs                the last runs, by number and dbt invocation: by them a version knows whether this database is the one it
+                       was made from, or a copy that went another way
 
    Where there are no transactions (Spark) the same is kept otherwise: macros/spark/state.sql.
 
@@ -36,6 +39,10 @@
     create table if not exists {{ state_relation('touched_deliveries') }} (
         model varchar, delivery_id bigint, run_number bigint
     );
+    create table if not exists {{ state_relation('rewritten_rows') }} (
+        model varchar, row_key varchar, run_number bigint
+    );
+    create table if not exists {{ state_relation('runs') }} (run_number bigint, invocation_id varchar);
     insert into {{ state_relation('run_window') }}
     select 0, 0, null, null
     where not exists (select 1 from {{ state_relation('run_window') }});
@@ -45,6 +52,11 @@
         ceiling_batch_id = (select coalesce(max(batch_id), 0) from {{ source('landed', 'batches') }}),
         invocation_id = '{{ invocation_id }}',
         started_at = cast('{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as timestamp);
+    insert into {{ state_relation('runs') }} select run_number, invocation_id from {{ state_relation('run_window') }};
+    delete from {{ state_relation('runs') }}
+    where run_number <= (select run_number - {{ remembered_runs() }} from {{ state_relation('run_window') }});
+    delete from {{ state_relation('rewritten_rows') }}
+    where run_number <= (select run_number - {{ remembered_runs() }} from {{ state_relation('run_window') }});
 {%- endmacro %}
 
 {# What some models have absorbed: rows of model_marks. #}

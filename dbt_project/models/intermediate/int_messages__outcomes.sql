@@ -2,6 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='replace_scope',
+        meta={'row_key': 'message_id'},
     )
 }}
 

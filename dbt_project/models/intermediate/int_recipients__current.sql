@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='recipient_id',
-        meta={'touches': 'cast(null as bigint)'},
+        meta={'touches': 'cast(null as bigint)', 'row_key': 'recipient_id'},
     )
 }}
 

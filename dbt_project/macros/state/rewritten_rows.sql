@@ -1,0 +1,24 @@
+{# Which rows of an incremental model a run took out or put in, by the column that its meta names as `row_key`: by them the
+   next version is made from the one published before (orchestration/row_changes.py). Not what changed in meaning, as
+   touched_deliveries has it, but what was written: a row that arrives again names another file. #}
+
+{# Runs whose rows are remembered. Who published before them copies all. #}
+{% macro remembered_runs() -%}
+    {{ return(50) }}
+{%- endmacro %}
+
+{# Statement of get_incremental_replace_scope_sql, before rows are replaced: names the rows that come or go. Empty for models
+   without meta.row_key. goes: predicate of the stored rows that go. #}
+{% macro log_rewritten_rows(stored, fresh, columns, goes) -%}
+    {%- set row_key = config.get('meta', {}).get('row_key') -%}
+    {%- if row_key -%}
+    insert into {{ state_relation('rewritten_rows') }}
+    with gone as (select {{ columns }} from {{ stored }} where {{ goes }}), come as (select {{ columns }} from {{ fresh }})
+    select distinct '{{ stored.identifier }}', cast({{ row_key }} as varchar), {{ current_run() }}
+    from (
+        (select * from gone except all select * from come)
+        union all
+        (select * from come except all select * from gone)
+    );
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,141 @@
+"""The tables of the version that is being written: copied as a whole, or by the rows that changed.
+
+Belongs here: what is done to one table of the attached database `marts`, its comments, its Parquet copy. Does not:
+which tables there are, what a version is (publish), which rows changed (row_changes) or how they are masked
+(identifiers).
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from log_ingest.sqltext import identifier, literal
+from orchestration import identifiers
+from orchestration.identifiers import Masks
+from orchestration.lineage import Table
+
+SORT_KEYS = {
+    ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
+    ("reports", "profile_tracking"): ("recipient_id", "occurred_at"),
+    ("reports", "delivery_tracking"): ("delivery_id", "occurred_at"),
+}
+"""Row order of the tables that are looked up by key: readers then skip most row groups."""
+
+UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
+"""The comment of what nobody described. An analyst's first draft is published with it, not held back."""
+
+
+@dataclass(frozen=True)
+class MetaTable:
+    """A table of the schema meta that no model makes. columns: by name, type and comment; rows in their order."""
+
+    name: str
+    comment: str
+    columns: dict[str, tuple[str, str]]
+    rows: Sequence[Sequence[object]]
+
+
+class PublishedTables:
+    """The attached database `marts`, which is filled from an attached working database."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str, masks: Masks) -> None:
+        """source: name of the working database. masks: how its columns are published."""
+        self._db, self._source, self._masks = connection, source, masks
+
+    def copy(self, table: Table) -> int:
+        """Copy one relation with its comments, masked; a view becomes a table. Returns its rows."""
+        target = _place(table)
+        comments = self._db.execute(
+            "select column_name, comment from duckdb_columns()"
+            " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
+            [self._source, *table],
+        ).fetchall()
+        order = _order(table, {column for column, _ in comments})
+        count = self._count(f"create or replace table {target} as {self._masks.selected(table)}{order}")
+        table_comment = self._db.execute(
+            "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
+            " union all select comment from duckdb_views()"
+            " where database_name = $1 and schema_name = $2 and view_name = $3",
+            [self._source, *table],
+        ).fetchall()[0][0]
+        self._db.execute(f"comment on table {target} is {literal(table_comment or UNDESCRIBED)}")
+        for column, comment in comments:
+            text = comment or UNDESCRIBED
+            if mask := self._masks.mask_of(table, column):
+                text = f"{text} {identifiers.NOTES[mask]}"
+            self._db.execute(f"comment on column {target}.{identifier(column)} is {literal(text)}")
+        return count
+
+    def replace_rows(self, table: Table, key: str, changed: str) -> int:
+        """Take out the rows of some keys and put in those that the working database has. Returns the table's rows.
+
+        key: the column that tells rows apart; changed: a temp table with a column `key`. Where the table then has
+        another number of rows than the working database, something escaped the record of changes: all are copied.
+        """
+        target, within = _place(table), f"{identifier(key)} in (select key from temp.{changed})"  # noqa: S608
+        names = {column for column, *_ in self._db.execute(f"describe {target}").fetchall()}
+        self._db.execute(f"delete from {target} where {within}")  # noqa: S608 (quoted)
+        self._db.execute(f"insert into {target} by name {self._masks.selected(table, within)}{_order(table, names)}")
+        count = self._count(f"select count(*) from {target}")  # noqa: S608 (quoted)
+        original = ".".join(map(identifier, (self._source, *table)))
+        if count != self._count(f"select count(*) from {original}"):  # noqa: S608 (quoted)
+            return self.copy(table)
+        return count
+
+    def write(self, table: MetaTable) -> int:
+        """Create a table of the schema meta, with comments. Returns its rows."""
+        target = _place(("meta", table.name))
+        columns = ", ".join(f"{identifier(name)} {kind}" for name, (kind, _) in table.columns.items())
+        self._db.execute(f"create or replace table {target} ({columns})")
+        self._db.execute(f"comment on table {target} is {literal(table.comment)}")
+        for name, (_, comment) in table.columns.items():
+            self._db.execute(f"comment on column {target}.{identifier(name)} is {literal(comment)}")
+        if table.rows:
+            arrow = pa.table({name: [row[at] for row in table.rows] for at, name in enumerate(table.columns)})
+            self._db.register("rows_of_table", arrow)
+            self._db.execute(f"insert into {target} select * from rows_of_table")  # noqa: S608 (quoted)
+            self._db.unregister("rows_of_table")
+        return len(table.rows)
+
+    def drop(self, table: Table) -> None:
+        self._db.execute(f"drop table {_place(table)}")
+
+    def write_parquet(self, table: Table, folder: Path, run_id: str) -> None:
+        """The same rows as <folder>/<schema>/<table>.parquet, which names the run."""
+        target = folder / table[0] / f"{table[1]}.parquet"
+        target.parent.mkdir(exist_ok=True)
+        self._db.execute(
+            f"copy (from {_place(table)}) to {literal(str(target))}"
+            " (format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000,"
+            f" kv_metadata {{run_id: {literal(run_id)}}})"
+        )
+
+    def _count(self, sql: str) -> int:
+        return int(self._db.execute(sql).fetchall()[0][0])
+
+
+def _place(table: Table) -> str:
+    return f"marts.{'.'.join(map(identifier, table))}"
+
+
+def _order(table: Table, names: set[str]) -> str:
+    keys = [identifier(key) for key in SORT_KEYS.get(table, ()) if key in names]
+    return f" order by {', '.join(keys)}" if keys else ""
+
+
+def undescribed(database: Path) -> list[str]:
+    """Tables and columns of a published file without a description of their own: schema.table, schema.table.column."""
+    with contextlib.closing(duckdb.connect(str(database.resolve()), read_only=True)) as connection:
+        return [
+            name
+            for (name,) in connection.execute(
+                "select schema_name || '.' || table_name from duckdb_tables() where comment = $1"
+                " union all select schema_name || '.' || table_name || '.' || column_name from duckdb_columns()"
+                " where comment = $1 order by all",
+                [UNDESCRIBED],
+            ).fetchall()
+        ]

@@ -1,0 +1,60 @@
+"""Publishing in tests without Dagster, with masks and by changed rows as the pipeline does it; comparing versions."""
+
+from pathlib import Path
+
+import duckdb
+
+from log_ingest.sqltext import identifier, literal
+from orchestration.dbt import load_manifest
+from orchestration.identifiers import load_key
+from orchestration.model_sql import masks_of, row_wise_of
+from orchestration.publish import Publication, publish
+
+OWN_TO_A_VERSION = {("meta", "publication"), ("meta", "restatements"), ("main", "version")}
+
+
+def publish_marts(warehouse: Path, published: Path, *, is_whole: bool = False, digest: str = "d") -> Publication:
+    """What tests.marts.build_marts built, as the pipeline publishes it."""
+    manifest = load_manifest(warehouse / "dbt-target" / "manifest.json")
+    masked, _ = masks_of(manifest, None)
+    followed, wrong = row_wise_of(manifest, masked)
+    assert wrong == []
+    assert followed
+    return publish(
+        warehouse / "work" / "warehouse.duckdb", published, run_id="run", batch_id=1, build_digest=digest,
+        masked=masked, key=load_key(warehouse), row_wise=followed, is_whole=is_whole,
+    )  # fmt: skip
+
+
+def assert_same_version(left: Path, right: Path) -> None:
+    """Two published folders hold the same rows in every table of both files, and in every Parquet copy."""
+    with duckdb.connect() as con:
+        compared = 0
+        for file in ("marts", "identities"):
+            for name, folder in (("left_side", left), ("right_side", right)):
+                con.execute(
+                    f"attach {literal(str((folder / 'current' / f'{file}.duckdb').resolve()))} as {name} (read_only)"
+                )
+            names = [
+                set(con.execute(
+                    "select schema_name, table_name from duckdb_tables() where database_name = ?", [side]
+                ).fetchall())
+                for side in ("left_side", "right_side")
+            ]  # fmt: skip
+            assert names[0] == names[1]
+            for table in sorted(names[0] - OWN_TO_A_VERSION):
+                place = ".".join(map(identifier, table))
+                _assert_same_rows(con, f"left_side.{place}", f"right_side.{place}")
+                if file == "marts":
+                    copy = (left / "current" / "marts" / table[0] / f"{table[1]}.parquet").resolve()
+                    _assert_same_rows(con, f"read_parquet({literal(str(copy))})", f"right_side.{place}")
+                compared += 1
+            con.execute("detach left_side")
+            con.execute("detach right_side")
+    assert compared > 60
+
+
+def _assert_same_rows(con: duckdb.DuckDBPyConnection, left: str, right: str) -> None:
+    for one, other in ((left, right), (right, left)):
+        rows = con.execute(f"(from {one} except all from {other}) limit 3").fetchall()
+        assert not rows, (f"only in {one}", rows)
