@@ -273,7 +273,9 @@ def _write(
         tables["meta.publication"] = published.write(MetaTable("publication", comment, PUBLICATION_COLUMNS, [row]))
         published.write(MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
         compared_with = former.database if former else None
-        tables["meta.restatements"] = restatements.record(connection, source, compared_with, publication, masks)
+        tables["meta.restatements"] = restatements.record(
+            connection, source, compared_with, publication, masks, changed
+        )
         for table in set(relations(connection, "marts")) - {*found, *made_here}:
             published.drop(table)
         for table in [*found, *sorted(made_here)]:

@@ -9,6 +9,7 @@ that a late click that makes a burst of an older one is named for the human coun
 those rows are causes that brought a counted value in or took it out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +17,7 @@ import duckdb
 
 from log_ingest.sqltext import identifier, literal
 from log_ingest.subject import PSEUDONYM_FROM
+from orchestration.lineage import Table
 
 NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, RETENTION, OTHER = (
     *("new events", "late data", "reference change", "ruleset", "models", "removed data", "erasure", "retention"),
@@ -73,8 +75,9 @@ class Versions:
 class RowChanges:
     """The rows of the facts that differ, of the deliveries in the temp table restated_scope."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, versions: Versions) -> None:
-        self._db, self._versions = connection, versions
+    def __init__(self, connection: duckdb.DuckDBPyConnection, versions: Versions, changed: Mapping[Table, str]) -> None:
+        """changed: of facts of which that is known, the temp table with the keys (column `key`) of rows that differ."""
+        self._db, self._versions, self._changed = connection, versions, changed
         self._columns: dict[str, list[str]] = {}
         self.are_known = self._collect_events() and self._collect_messages()
         """False where the facts do not have what it takes."""
@@ -315,13 +318,15 @@ class RowChanges:
         self._columns[name] = columns
         compared = sorted(attributes & set(columns))
         read = ", ".join([key, "ingested_at", *compared])
+        keys = self._changed.get(("core", fact))
+        within = f"{_IN_SCOPE} and {key} in (select key from temp.{keys})" if keys else _IN_SCOPE
         differs = " or ".join(f"old.{column} is distinct from new.{column}" for column in compared)
         self._db.execute(f"""
             create or replace temp table differing as
             select {key}, old.{key} is not null as is_old, new.{key} is not null as is_new,
                 new.ingested_at > {_time(self._versions.published_at)} as has_arrived
-            from (select {read} from former.core.{fact} where {_IN_SCOPE}) as old
-            full join (select {read} from marts.core.{fact} where {_IN_SCOPE}) as new using ({key})
+            from (select {read} from former.core.{fact} where {within}) as old
+            full join (select {read} from marts.core.{fact} where {within}) as new using ({key})
             where old.{key} is null or new.{key} is null or {differs}
         """)
         selected = ", ".join(identifier(column) for column in columns)

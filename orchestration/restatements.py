@@ -14,7 +14,7 @@ it says why roll-ups fell.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ import duckdb
 from log_ingest.frozen import STATISTICS
 from log_ingest.sqltext import identifier, literal
 from orchestration.identifiers import Masks, former_version
+from orchestration.lineage import Table
 from orchestration.restatement_causes import (
     ERASURE,
     LATE_DATA,
@@ -94,12 +95,18 @@ Changed = dict[tuple[int, str], tuple[float | None, float | None]]
 
 
 def record(
-    connection: duckdb.DuckDBPyConnection, source: str, former: Path | None, publication: "Publication", masks: Masks
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    former: Path | None,
+    publication: "Publication",
+    masks: Masks,
+    changed: Mapping[Table, str],
 ) -> int:
     """Fill meta.restatements of the attached database `marts`, which is the version being written.
 
     source: name of the attached working database that it is made from; former: the database of the version published
-    before; masks: of the version being written. Returns the rows of the table.
+    before; masks: of the version being written; changed: of relations of which that is known, the temp table with the
+    keys (column `key`) of all rows that differ. Returns the rows of the table.
     """
     target = "marts.meta.restatements"
     if former is None:
@@ -115,7 +122,7 @@ def record(
             purged = _without_statistics(connection)
             connection.execute(f"delete from {target} where reason <> '{RETENTION}' and delivery_id in ({purged})")
         if all(has(connection, database, "reports", MART) for database in ("former", "marts")):
-            _Comparison(connection, source, publication).record(target)
+            _Comparison(connection, source, publication, changed).record(target)
         newest = "restated_at desc, delivery_id, indicator"
         connection.execute(
             f"delete from {target} where rowid in"
@@ -127,8 +134,14 @@ def record(
 class _Comparison:
     """Two versions, attached as `former` and `marts`."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, source: str, publication: "Publication") -> None:
-        self._db, self._source, self._publication = connection, source, publication
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        source: str,
+        publication: "Publication",
+        changed: Mapping[Table, str],
+    ) -> None:
+        self._db, self._source, self._publication, self._changed = connection, source, publication, changed
 
     def record(self, target: str) -> None:
         """Add what the new version restates."""
@@ -141,7 +154,7 @@ class _Comparison:
         versions = Versions(self._source, published_at, through, models_changed, ruleset_changed)
         unexplained = MODELS if models_changed else OTHER
         counts = self._counts()
-        causes = self._causes_of_counts(RowChanges(self._db, versions), counts, changed, unexplained)
+        causes = self._causes_of_counts(RowChanges(self._db, versions, self._changed), counts, changed, unexplained)
         parts = self._parts_of_formulas(counts)
         labels = self._labels()
         publication = self._publication

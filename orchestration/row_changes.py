@@ -153,7 +153,8 @@ def changed_rows(
     changes = _Changes(connection, source, since, masks)
     alike: dict[object, list[RowWise]] = {}
     for view in views:
-        alike.setdefault(view.made_of, []).append(view)
+        if changes.has(view.table, *view.compared):
+            alike.setdefault(view.made_of, []).append(view)
     found: dict[Table, str] = {}
     for group in alike.values():
         if keys := changes.keys_of(max(group, key=changes.rows_of)):
@@ -196,6 +197,15 @@ class _Changes:
     def rows_of(self, view: RowWise) -> int:
         """Of the version before."""
         return self._count(f"marts.{'.'.join(map(identifier, view.table))}")
+
+    def has(self, *tables: Table) -> bool:
+        """Whether there are these relations, then and now."""
+        found = self._db.execute(
+            "select distinct database_name, schema_name, table_name from duckdb_columns()"
+            " where database_name in ('marts', ?)",
+            [self._source],
+        ).fetchall()
+        return {(database, *table) for table in tables for database in ("marts", self._source)} <= set(found)
 
     def _are_logged(self, models: Iterable[str]) -> bool:
         """Whether all that was written since is on record: none of the models was made anew."""

@@ -11,8 +11,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration import restatements
-from orchestration.model_sql import meta_tables, prepare_sql
+from orchestration import restatements, row_changes
+from orchestration.build_state import build_digest
+from orchestration.dbt import load_manifest
+from orchestration.model_sql import meta_tables, prepare_sql, row_wise_of
 from orchestration.publish import publish
 from orchestration.settings import Settings
 from tests.loglines import BROWSER, line, logs
@@ -223,7 +225,8 @@ class Warehouse:
         manifest = self.warehouse / "dbt-target" / "manifest.json"
         self.publication = publish(
             self.settings.working_database, self.settings.published_dir, run_id=f"run-{self.world.files}", batch_id=1,
-            build_digest="d", extra=meta_tables(prepare_sql(self.settings, manifest)),
+            build_digest=build_digest(self.settings), extra=meta_tables(prepare_sql(self.settings, manifest)),
+            row_wise=row_wise_of(load_manifest(manifest), ())[0],
         )  # fmt: skip
         rows = self.query(
             "select delivery_id, indicator, old_value, new_value, reason from meta.restatements"
@@ -273,6 +276,9 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     house = Warehouse(tmp_path_factory.mktemp("restatements"))
     world, is_same = house.world, []
+    patched = pytest.MonkeyPatch()
+    # A small world, of which each change is a large part.
+    patched.setattr(row_changes, "MOST", 2)
 
     def run(**options: bool) -> Outcome:
         outcome = house.run(**options)
@@ -327,6 +333,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     world.happen((WINTER * 10, WINTER, SALE, at(-2.9)))
     world.tell_messages(message(8888, LABEL))
     mixture = run()
+    assert house.publication.added == 1, "the first run after rules have changed copies all"
+    patched.undo()
 
     macro = house.project / "macros" / "tracking_indicators.sql"
     macro.write_text(macro.read_text().replace("url_type = 3", "url_type in (3, 6)"))
