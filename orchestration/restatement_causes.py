@@ -89,8 +89,12 @@ class RowChanges:
         looks_elsewhere = "select" in count.where.lower()
         rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
         machine = "is_machine" if is_event else "false as is_machine"
+        if looks_elsewhere:
+            self._collect_counted(count, key)
         for side, database in (("old", "former"), ("new", "marts")):
-            read = f"core.{count.fact} where {_IN_SCOPE}" if looks_elsewhere else f"{side}_{rows}"
+            read = f"{side}_{rows}"
+            if looks_elsewhere:
+                read = f"core.{count.fact} where {_IN_SCOPE} and {key} in (select {key} from temp.counted_rows)"
             # Tables that the predicate names are those of its side.
             self._db.execute(f"use {database}")
             self._db.execute(f"""
@@ -146,6 +150,16 @@ class RowChanges:
         ):
             found[delivery_id][1][cause] = row_count
         return found
+
+    def _collect_counted(self, count: Count, key: str) -> None:
+        """counted_rows: the keys of all rows that are counted in either version."""
+        fact = f"core.{count.fact}"
+        self._db.execute(f"create or replace temp table counted_rows as select {key} from former.{fact} limit 0")
+        counted = f"select {key} from {fact} where {_IN_SCOPE} and ({count.where})"
+        for database in ("former", "marts"):
+            self._db.execute(f"use {database}")
+            self._db.execute(f"insert into temp.counted_rows {counted}")
+        self._db.execute("use memory")
 
     def _keep_what_changes_a_distinct_count(self, count: Count) -> None:
         """Of the steps, those of values that the delivery counts in one version only."""

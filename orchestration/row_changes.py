@@ -8,7 +8,7 @@ A view whose rows are each made of few rows below it says in its meta which:
     changed_by: {int_messages__current: [message_id], dim_deliveries: [delivery_id]}
     changed_with: fct_tracking_events
 
-changed_by: what the view reads, with the view's columns that name a row of it. Of a model with meta.row_key, that is
+changed_by: what the view reads, with the view's columns that name a row of it. Of a model with meta.logged_key, that is
 the one column with its key. Of a published table, what to compare with the one published before. Nothing (`[]`): a
 table whose rows change only with others that are named. changed_with: all that is said of another view, which has the
 same key.
@@ -28,7 +28,7 @@ from orchestration.identifiers import LINK, LINKS, LINKS_KEY, MaskedColumn, Mask
 from orchestration.lineage import Table
 
 CHANGED_BY, CHANGED_WITH = "changed_by", "changed_with"
-ROW_KEY = "row_key"
+LOGGED_KEY = "logged_key"
 """Entry of an incremental model's meta: the column by which state.rewritten_rows names its rows."""
 
 MOST = 0.3
@@ -39,7 +39,7 @@ MOST = 0.3
 class RowWise:
     """A relation that declares what its rows are made of.
 
-    key: the column that tells its rows apart. logged: by incremental model, its column with that model's row key.
+    key: the column that tells its rows apart. logged: by incremental model, its column with that model's logged key.
     compared: by published table, its columns that name a row of that.
     """
 
@@ -88,7 +88,7 @@ def row_wise(
         elif unknown := sorted(name for name, columns in declared.items() if not _is_known(nodes.get(name), columns)):
             wrong.append(f"{place}: {', '.join(unknown)} can be neither followed nor compared")
         else:
-            logged = {name: columns[0] for name, columns in declared.items() if ROW_KEY in _meta(nodes[name])}
+            logged = {name: columns[0] for name, columns in declared.items() if LOGGED_KEY in _meta(nodes[name])}
             compared = {
                 (nodes[name]["schema"], name): tuple(columns)
                 for name, columns in declared.items()
@@ -115,7 +115,7 @@ def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
 def _is_known(node: Mapping[str, Any] | None, columns: Sequence[str]) -> bool:
     if node is None:
         return False
-    if ROW_KEY in _meta(node):
+    if LOGGED_KEY in _meta(node):
         return len(columns) == 1
     return bool(node["config"]["materialized"] == "table")
 

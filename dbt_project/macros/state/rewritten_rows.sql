@@ -1,5 +1,5 @@
-{# Which rows of an incremental model a run took out or put in, by the column that its meta names as `row_key`: by them the
-   next version is made from the one published before (orchestration/row_changes.py). Not what changed in meaning, as
+{# Which rows of an incremental model a run took out or put in, by the column that its meta names as `logged_key`: by
+   them the next version is made from the one published before (orchestration/row_changes.py). Not what changed in meaning, as
    touched_deliveries has it, but what was written: a row that arrives again names another file. #}
 
 {# Runs whose rows are remembered. Who published before them copies all. #}
@@ -8,13 +8,13 @@
 {%- endmacro %}
 
 {# Statement of get_incremental_replace_scope_sql, before rows are replaced: names the rows that come or go. Empty for models
-   without meta.row_key. goes: predicate of the stored rows that go. #}
+   without meta.logged_key. goes: predicate of the stored rows that go. #}
 {% macro log_rewritten_rows(stored, fresh, columns, goes) -%}
-    {%- set row_key = config.get('meta', {}).get('row_key') -%}
-    {%- if row_key -%}
+    {%- set logged_key = config.get('meta', {}).get('logged_key') -%}
+    {%- if logged_key -%}
     insert into {{ state_relation('rewritten_rows') }}
     with gone as (select {{ columns }} from {{ stored }} where {{ goes }}), come as (select {{ columns }} from {{ fresh }})
-    select distinct '{{ stored.identifier }}', cast({{ row_key }} as varchar), {{ current_run() }}
+    select distinct '{{ stored.identifier }}', cast({{ logged_key }} as varchar), {{ current_run() }}
     from (
         (select * from gone except all select * from come)
         union all

@@ -2,7 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='replace_scope',
-        meta={'row_key': 'message_id'},
+        meta={'logged_key': 'message_id'},
     )
 }}
 

@@ -4,7 +4,7 @@
         incremental_strategy='replace_scope',
         unique_key='event_key',
         meta={
-            'touches': 'delivery_id', 'row_key': 'event_key', 'makes_again': true, 'part': event_day(),
+            'touches': 'delivery_id', 'logged_key': 'event_key', 'makes_again': true, 'part': event_day(),
             'read_often': ['arrived', 'base', 'typed', 'clicks', 'patterns'],
         },
     )

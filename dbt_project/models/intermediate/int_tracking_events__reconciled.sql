@@ -2,7 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='replace_scope',
-        meta={'setting': var('esp_match_seconds'), 'row_key': 'event_key'},
+        meta={'setting': var('esp_match_seconds'), 'logged_key': 'event_key'},
     )
 }}
 

@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='event_key',
-        meta={'touches': 'delivery_id', 'row_key': 'event_key', 'makes_again': true, 'setting': var('web_tracking_mode'), 'part': event_day()},
+        meta={'touches': 'delivery_id', 'logged_key': 'event_key', 'makes_again': true, 'setting': var('web_tracking_mode'), 'part': event_day()},
     )
 }}
 
