@@ -14,11 +14,12 @@ import pytest
 
 from log_ingest.ledger import Ledger
 from log_ingest.sample import write_sample
-from orchestration import build_state
+from orchestration import build_state, row_changes
 from orchestration.remake import RemakeError, ask
 from orchestration.scope import RunScope
 from orchestration.settings import Settings
 from tests.marts import PROVENANCE, build_marts
+from tests.published import assert_same_version, publish_marts
 
 TOUCHED = (
     *("intermediate.int_tracking_events__judged", "intermediate.int_web_hits__attributed"),
@@ -105,12 +106,14 @@ def damage(settings: Settings, delivery: int) -> None:
             connection.execute(statement, [delivery])
 
 
-def test_what_was_damaged_is_as_before_and_what_was_not_asked_for_stays(built):
+def test_what_was_damaged_is_as_before_and_what_was_not_asked_for_stays(built, tmp_path, monkeypatch):
     settings = built.settings
+    monkeypatch.setattr(row_changes, "MOST", 2)
     asked, other = busiest(settings, 2)
     damage(settings, asked)
     with working(settings) as connection:
         connection.execute("update reports.rpt_user_activity set open_count = -1 where delivery_id = $1", [other])
+    publish_marts(settings.warehouse_dir, tmp_path / "published")
     before = tables(settings)
     assert sum(before[name] != built.rows[name] for name in TOUCHED) >= 6
 
@@ -121,6 +124,11 @@ def test_what_was_damaged_is_as_before_and_what_was_not_asked_for_stays(built):
     build_marts(settings.landing_dir, settings.warehouse_dir)
     with Ledger(settings.ledger_path, read_only=True) as ledger:
         record(settings, ledger.last_batch_id())
+
+    # Rows that go are taken out of what is published, too.
+    assert publish_marts(settings.warehouse_dir, tmp_path / "published").added == 1
+    publish_marts(settings.warehouse_dir, tmp_path / "whole", is_whole=True)
+    assert_same_version(tmp_path / "published", tmp_path / "whole")
 
     after = tables(settings)
     assert {name for name in after if after[name] != built.rows[name]} == {"reports.rpt_user_activity"}
