@@ -14,6 +14,7 @@ from orchestration import row_changes
 from orchestration.lineage import Table
 from orchestration.publish import current
 from orchestration.published_tables import PublishedTables
+from tests import published
 from tests.invariants import assert_accounted
 from tests.marts import assert_same_tables, build_marts, tables
 from tests.published import assert_same_version, publish_marts
@@ -72,20 +73,9 @@ def in_many_runs(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
             shutil.copy2(path, again)
         build_marts(landing, warehouse)
         publish_marts(warehouse, warehouse / "published")
-        # Rows that escaped the record of changes would be mended by copying all, which would hide it here.
-        patched.setattr(PublishedTables, "replace_rows", _replace_rows_alone)
     patched.undo()
     assert_accounted(warehouse)
     return warehouse
-
-
-_replace_rows = PublishedTables.replace_rows
-
-
-def _replace_rows_alone(self: PublishedTables, table: Table, key: str, changed: str) -> int:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(PublishedTables, "copy", None)
-        return _replace_rows(self, table, key, changed)
 
 
 def _complete_lines(path: Path) -> list[bytes]:
@@ -135,8 +125,8 @@ def test_only_changed_rows_are_written(in_many_runs: Path, tmp_path: Path, monke
         copied.add(table)
         return original_copy(self, table)
 
-    original_replace, original_copy = PublishedTables.replace_rows, PublishedTables.copy
-    monkeypatch.setattr(PublishedTables, "replace_rows", replace_rows)
+    original_replace, original_copy = published._replace_rows, PublishedTables.copy
+    monkeypatch.setattr(published, "_replace_rows", replace_rows)
     monkeypatch.setattr(PublishedTables, "copy", copy)
     publish_marts(warehouse, warehouse / "published")
     assert replaced >= {("core", "fct_tracking_events"), ("core", "fct_messages"), ("reports", "profile_tracking")}
