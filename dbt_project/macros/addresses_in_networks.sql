@@ -13,6 +13,7 @@ address_walk as (
         -- Ranges begin in rising order, so the greatest seen is the last begun.
         max(address_range) over (
             partition by network
+            -- What is no address comes last and lies in nothing.
             order by address asc nulls last, is_address asc nulls last
             rows between unbounded preceding and current row
         ) as last_range
@@ -36,7 +37,6 @@ address_walk as (
         from {{ networks }}
         where network in (select network from {{ addresses }})
     ) as steps
-    where address is not null
 ),
 
 addresses_in_networks as (

@@ -54,43 +54,52 @@ patterns as (
 
 {# Clicks that come faster than a person's: min_count within the window, or different links in one second. #}
 {% macro burst_clicks() -%}
+burst_lengths as (
+    select distinct
+        min_count,
+        window_seconds * 1000000 as window_us
+    from rules
+    where kind = 'burst_events'
+),
+
+-- With what the rule says on every row: joined later, an engine may first pair every click of a message with every other.
 numbered_clicks as (
     select
-        *,
-        row_number() over (partition by message_id order by occurred_at_us asc nulls last, event_key asc nulls last) as click_number
+        clicks.event_key,
+        clicks.message_id,
+        clicks.occurred_at_us,
+        burst_lengths.min_count,
+        burst_lengths.window_us,
+        row_number() over (
+            partition by clicks.message_id, burst_lengths.min_count, burst_lengths.window_us
+            order by clicks.occurred_at_us asc nulls last, clicks.event_key asc nulls last
+        ) as click_number
     from clicks
+    cross join burst_lengths
 ),
 
--- A click that begins a run of min_count clicks within the window.
-burst_starts as (
-    select
-        first_click.message_id,
-        first_click.click_number,
-        max(first_click.click_number + rules.min_count - 1) as last_click_number
-    from numbered_clicks as first_click
-    inner join rules
-        on rules.kind = 'burst_events'
-    inner join numbered_clicks as last_click
-        on first_click.message_id = last_click.message_id
-            and first_click.click_number + rules.min_count - 1 = last_click.click_number
-    where last_click.occurred_at_us - first_click.occurred_at_us <= rules.window_seconds * 1000000
-    group by first_click.message_id, first_click.click_number
-),
-
--- Runs of one message have the same length, so the last one begun is the one that reaches furthest.
+-- A click begins a run where the one that is min_count - 1 further is within the window. Runs of one rule have the same
+-- length, so the last one begun is the one that reaches furthest.
 reached as (
     select
-        numbered_clicks.event_key,
-        numbered_clicks.click_number,
-        max(burst_starts.last_click_number) over (
-            partition by numbered_clicks.message_id
-            order by numbered_clicks.click_number asc nulls last
+        first_click.event_key,
+        first_click.click_number,
+        max(
+            case
+                when last_click.occurred_at_us - first_click.occurred_at_us <= first_click.window_us
+                    then last_click.click_number
+            end
+        ) over (
+            partition by first_click.message_id, first_click.min_count, first_click.window_us
+            order by first_click.click_number asc nulls last
             rows between unbounded preceding and current row
         ) as burst_ends_at
-    from numbered_clicks
-    left join burst_starts
-        on numbered_clicks.message_id = burst_starts.message_id
-            and numbered_clicks.click_number = burst_starts.click_number
+    from numbered_clicks as first_click
+    left join numbered_clicks as last_click
+        on first_click.message_id = last_click.message_id
+            and first_click.min_count = last_click.min_count
+            and first_click.window_us = last_click.window_us
+            and first_click.click_number + first_click.min_count - 1 = last_click.click_number
 ),
 
 crowded_seconds as (
@@ -222,16 +231,34 @@ all_links_clicks as (
 )
 {%- endmacro %}
 
-{# Clicks around one on a link that no person sees. #}
+{# Clicks around one on a link that no person sees: the nearest before and after tell, however many a message has. #}
 {% macro honeypot_clicks() -%}
-honeypot_clicks as (
-    select distinct clicks.event_key
+trapped_clicks as (
+    select
+        event_key,
+        occurred_at_us,
+        max(case when is_honeypot then occurred_at_us end) over (
+            partition by message_id
+            order by occurred_at_us asc nulls last
+            rows between unbounded preceding and current row
+        ) as trap_before_us,
+        min(case when is_honeypot then occurred_at_us end) over (
+            partition by message_id
+            order by occurred_at_us asc nulls last
+            rows between current row and unbounded following
+        ) as trap_after_us
     from clicks
-    inner join rules
-        on rules.kind = 'link_category'
-    inner join clicks as traps
-        on clicks.message_id = traps.message_id
-            and abs(clicks.occurred_at_us - traps.occurred_at_us) <= rules.window_seconds * 1000000
-    where traps.is_honeypot
+    where message_id in (select message_id from clicks where is_honeypot)
+),
+
+honeypot_clicks as (
+    select trapped_clicks.event_key
+    from trapped_clicks
+    cross join (
+        select max(window_seconds) * 1000000 as window_us from rules
+        where kind = 'link_category'
+    ) as longest
+    where trapped_clicks.occurred_at_us - trapped_clicks.trap_before_us <= longest.window_us
+        or trapped_clicks.trap_after_us - trapped_clicks.occurred_at_us <= longest.window_us
 )
 {%- endmacro %}

@@ -11,7 +11,7 @@
     'stg_reference__messages',
     key=['message_id'],
     columns=[
-        'delivery_id', 'recipient_id', 'address', 'status', 'failure_reason', 'event_at',
+        'delivery_id', 'recipient_id', 'address', 'mail_domain', 'status', 'failure_reason', 'event_at',
         'content_format', 'is_seed', 'is_control', 'extra',
     ],
 ) }}

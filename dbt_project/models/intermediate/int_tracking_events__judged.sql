@@ -444,7 +444,6 @@ suspect_addresses as (
         on base.user_agent_key = user_agents.user_agent_key
     inner join network_rules
         on user_agents.machine_rule = network_rules.rule
-    where base.ip_address is not null
 ),
 
 {{ addresses_in_networks('suspect_addresses', ref('machine_networks')) }},

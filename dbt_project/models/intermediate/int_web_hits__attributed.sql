@@ -13,7 +13,7 @@
 
 with
 
-judged as (
+judged as {{ inlined() }}(
     select * from {{ ref('int_tracking_events__judged') }}
 ),
 

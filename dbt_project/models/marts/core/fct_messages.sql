@@ -35,7 +35,7 @@ select
     message_id,
     delivery_id,
     recipient_id,
-    {{ mail_domain_of('address') }} as mail_domain,
+    mail_domain,
     case when is_told_by_provider then outcome_status else status end as status,
     case when is_told_by_provider then outcome_reason else failure_reason end as failure_reason,
     case when is_told_by_provider then outcome_at else event_at end as event_at,

@@ -37,7 +37,7 @@ network_links as (
         and {{ network_of('category') }} is not null
 ),
 
-events as (
+events as {{ inlined() }}(
     select
         tracked.delivery_id,
         tracked.message_id,

@@ -3,6 +3,7 @@ select
     delivery_id,
     recipient_id,
     address,
+    {{ mail_domain_of('address') }} as mail_domain,
     status,
     failure_reason,
     event_at,

@@ -12,7 +12,8 @@ select
     {{ lowered('substr(content_kind, 1, 1)') }} as content_kind,
     nullif(params, '') as params,
     coalesce(user_agent, '') as user_agent,
-    md5(coalesce(user_agent, '')) as user_agent_key,
+    -- Not md5(coalesce(…)): DuckDB computes the digest of each distinct text of a Parquet page only while nothing is put in its place.
+    coalesce(md5(user_agent), md5('')) as user_agent_key,
     -- The address may carry the forwarded-for chain after a comma instead of in a field of its own.
     nullif({{ trimmed("split_part(ip, ',', 1)") }}, '') as ip_address,
     coalesce(nullif(forwarded_for, ''), nullif({{ trimmed("substr(ip, instr(ip || ',', ',') + 1)") }}, ''))
