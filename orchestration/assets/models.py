@@ -5,6 +5,7 @@ Belongs here: one dbt invocation per run and what is attached to its events. Doe
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from orchestration.engine import EngineError, engine_of
 from orchestration.highlights import Mart, all_highlights, marts_of
 from orchestration.lineage import AGGREGATE, ROWS, VALUE, Edge, Table
 from orchestration.links import Links
-from orchestration.model_sql import prepare_sql
+from orchestration.model_sql import ProjectSql, prepare_sql
 from orchestration.publish import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
@@ -84,17 +85,20 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
                 reporter.built(len(events), total)
             return target, events, invocation.get_error() is not None
 
-        target, events, failed = build(one_at_a_time=False)
-        if failed and ran_out_of_memory(target):
-            # Two models share the limit, and one alone has all of it. Models that only add have little left to do.
-            context.log.warning("%s; building once more, one model at a time", failure(target))
-            target, events, failed = build(one_at_a_time=True)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            # Of no warehouse, so it need not wait for this one: dbt's start and its single statements leave a core idle.
+            sql = beside.submit(prepare_sql, settings, manifest_path)
+            target, events, failed = build(one_at_a_time=False)
+            if failed and ran_out_of_memory(target):
+                # Two models share the limit, and one alone has all of it. Models that only add have little left to do.
+                context.log.warning("%s; building once more, one model at a time", failure(target))
+                target, events, failed = build(one_at_a_time=True)
         if not failed:
             try:
                 engine.collect(settings, manifest)
             except EngineError as error:
                 raise dg.Failure(str(error), allow_retries=False) from error
-        lineage = {} if failed else _lineage(context, settings, manifest_path)
+        lineage = {} if failed else _lineage(context, sql)
         numbers = {} if failed else _numbers(context, settings, marts)
         yield from _with_metadata(events, lineage, numbers)
         if failed:
@@ -149,12 +153,10 @@ def _numbers(
     return found
 
 
-def _lineage(
-    context: dg.AssetExecutionContext, settings: Settings, manifest_path: Path
-) -> dict[str, dg.TableColumnLineage]:
+def _lineage(context: dg.AssetExecutionContext, sql: Future[ProjectSql]) -> dict[str, dg.TableColumnLineage]:
     """Column lineage by output. A model whose lineage cannot be found out is none the worse for it."""
     try:
-        project = prepare_sql(settings, manifest_path)
+        project = sql.result()
     except DbtError as error:
         context.log.warning("no column lineage: %s", error)
         return {}

@@ -32,37 +32,32 @@ tenths as (
     from (values (1), (2), (3), (4), (5), (6), (7), (8), (9)) as numbers (tenth) -- noqa: AL05
 ),
 
-moments as (
+elapsed as (
     select
         events.delivery_id,
         events.activity,
         {{ epoch_microseconds('events.occurred_at') }} - {{ epoch_microseconds('deliveries.sent_at') }}
             as elapsed_us,
-        count(*) as event_count,
-        count(*) filter (where not events.is_machine) as human_event_count
+        cast(not events.is_machine as integer) as human_count
     from events
     inner join deliveries
         on events.delivery_id = deliveries.delivery_id
     where events.activity is not null
-    group by
-        events.delivery_id,
-        events.activity,
-        {{ epoch_microseconds('events.occurred_at') }} - {{ epoch_microseconds('deliveries.sent_at') }}
 ),
 
+-- One event after the other. Which of several at one moment comes first does not matter: they reach a tenth at that moment.
 cumulated as (
     select
         delivery_id,
         activity,
         elapsed_us,
-        event_count,
-        human_event_count,
-        cast(sum(event_count) over until_then as bigint) as reached_count,
-        cast(sum(human_event_count) over until_then as bigint) as human_reached_count,
-        cast(sum(event_count) over all_of_it as bigint) as total_count,
-        cast(sum(human_event_count) over all_of_it as bigint) as human_total_count,
-        greatest(cast(sum(human_event_count) over all_of_it as bigint), 1) as human_divisor
-    from moments
+        human_count,
+        cast(row_number() over until_then as bigint) as reached_count,
+        cast(sum(human_count) over until_then as bigint) as human_reached_count,
+        count(*) over all_of_it as total_count,
+        cast(sum(human_count) over all_of_it as bigint) as human_total_count,
+        greatest(cast(sum(human_count) over all_of_it as bigint), 1) as human_divisor
+    from elapsed
     window
         until_then as (
             partition by delivery_id, activity
@@ -72,7 +67,7 @@ cumulated as (
         all_of_it as (partition by delivery_id, activity)
 ),
 
--- Whole tenths reached before and after each moment, in integers: a double would miss some exact tenths.
+-- Whole tenths reached before and after each event, in integers: a double would miss some exact tenths.
 reached as (
     select
         delivery_id,
@@ -80,15 +75,14 @@ reached as (
         elapsed_us,
         total_count,
         human_total_count,
-        {{ integer_divide('10 * (reached_count - event_count)', 'total_count') }} as tenths_before,
+        {{ integer_divide('10 * (reached_count - 1)', 'total_count') }} as tenths_before,
         {{ integer_divide('10 * reached_count', 'total_count') }} as tenths_after,
-        {{ integer_divide('10 * (human_reached_count - human_event_count)', 'human_divisor') }}
-            as human_tenths_before,
+        {{ integer_divide('10 * (human_reached_count - human_count)', 'human_divisor') }} as human_tenths_before,
         {{ integer_divide('10 * human_reached_count', 'human_divisor') }} as human_tenths_after
     from cumulated
 ),
 
--- Most moments reach no further tenth.
+-- Most events reach no further tenth.
 steps as (
     select
         *,
