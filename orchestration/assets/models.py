@@ -86,7 +86,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             return target, events, invocation.get_error() is not None
 
         with ThreadPoolExecutor(max_workers=1) as beside:
-            # Of no warehouse, so it need not wait for this one: dbt's start and its single statements leave a core idle.
+            # It reads no warehouse, so it need not wait for this one, and dbt leaves a core idle now and then.
             sql = beside.submit(prepare_sql, settings, manifest_path)
             target, events, failed = build(one_at_a_time=False)
             if failed and ran_out_of_memory(target):

@@ -45,7 +45,8 @@ elapsed as (
     where events.activity is not null
 ),
 
--- One event after the other. Which of several at one moment comes first does not matter: they reach a tenth at that moment.
+-- One event after the other. Which of several at one moment comes first does not matter: whatever they reach,
+-- they reach it at that moment.
 cumulated as (
     select
         delivery_id,
@@ -77,7 +78,8 @@ reached as (
         human_total_count,
         {{ integer_divide('10 * (reached_count - 1)', 'total_count') }} as tenths_before,
         {{ integer_divide('10 * reached_count', 'total_count') }} as tenths_after,
-        {{ integer_divide('10 * (human_reached_count - human_count)', 'human_divisor') }} as human_tenths_before,
+        {{ integer_divide('10 * (human_reached_count - human_count)', 'human_divisor') }}
+            as human_tenths_before,
         {{ integer_divide('10 * human_reached_count', 'human_divisor') }} as human_tenths_after
     from cumulated
 ),

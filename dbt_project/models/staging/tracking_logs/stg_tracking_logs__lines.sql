@@ -12,7 +12,7 @@ select
     {{ lowered('substr(content_kind, 1, 1)') }} as content_kind,
     nullif(params, '') as params,
     coalesce(user_agent, '') as user_agent,
-    -- Not md5(coalesce(…)): DuckDB computes the digest of each distinct text of a Parquet page only while nothing is put in its place.
+    -- Not md5(coalesce(…)): only of the column as it is does DuckDB make one digest for each distinct text.
     coalesce(md5(user_agent), md5('')) as user_agent_key,
     -- The address may carry the forwarded-for chain after a comma instead of in a field of its own.
     nullif({{ trimmed("split_part(ip, ',', 1)") }}, '') as ip_address,
