@@ -128,7 +128,6 @@ def publish(
     key: Key | None = None,
     landed: Location | None = None,
     row_wise: Sequence[RowWise] = (),
-    is_whole: bool = False,
     memory_limit: str | None = None,
     keep: int = KEPT_VERSIONS,
     mode: int | None = None,
@@ -138,7 +137,7 @@ def publish(
 
     extra: tables of the schema meta to publish beside them. masked: columns whose clear values go into the identities
     file alone; key: of their pseudonyms. landed: where landed rows are, for views that read them. row_wise: relations
-    of which only changed rows are written, where that is known; is_whole: copy all of them nevertheless.
+    of which only changed rows are written, where that is known; all others are copied.
     memory_limit: what DuckDB may hold, as it spells it (None: its own default); sorting more goes through the disk.
     mode: of the published files (orchestration.permissions); group_reads_identities: also the identities file.
 
@@ -156,7 +155,7 @@ def publish(
         facts = Publication(version, run_id, datetime.now(UTC).replace(tzinfo=None), None, batch_id, build_digest)
         latest = _Former(former, (published_dir / "current").resolve()) if former else None
         try:
-            publication = _write(made_of, building, facts, extra, latest, () if is_whole else row_wise)
+            publication = _write(made_of, building, facts, extra, latest, row_wise)
             set_published_modes(building, mode, group_reads_identities=group_reads_identities)
             _verify(building, publication)
             _sync_tree(building)

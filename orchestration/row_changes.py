@@ -74,7 +74,9 @@ def row_wise(
     """
     nodes = {node["name"]: node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed")}
     published = set(schemas)
-    linked = {column.table for column in masked if column.mask == LINK}
+    masks = list(masked)
+    linked = {column.table for column in masks if column.mask == LINK}
+    hidden = {column.table for column in masks}
     found, wrong = [], []
     for node in nodes.values():
         declared = _declared(node, nodes)
@@ -87,6 +89,12 @@ def row_wise(
             wrong.append(f"{place}: it reads {', '.join(missing)} and does not name it")
         elif unknown := sorted(name for name, columns in declared.items() if not _is_known(nodes.get(name), columns)):
             wrong.append(f"{place}: {', '.join(unknown)} can be neither followed nor compared")
+        elif veiled := sorted(
+            name
+            for name, columns in declared.items()
+            if columns and LOGGED_KEY not in _meta(nodes[name]) and (nodes[name]["schema"], name) in hidden
+        ):
+            wrong.append(f"{place}: {', '.join(veiled)} is masked, so that not all changes of it show")
         else:
             logged = {name: columns[0] for name, columns in declared.items() if LOGGED_KEY in _meta(nodes[name])}
             compared = {

@@ -39,7 +39,7 @@ def _publish(warehouse: Path, published: Path, *, is_whole: bool, digest: str) -
     assert followed
     return publish(
         warehouse / "work" / "warehouse.duckdb", published, run_id="run", batch_id=1, build_digest=digest,
-        masked=masked, key=load_key(warehouse), row_wise=followed, is_whole=is_whole,
+        masked=masked, key=load_key(warehouse), row_wise=() if is_whole else followed,
     )  # fmt: skip
 
 

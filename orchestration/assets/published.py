@@ -104,9 +104,8 @@ def build_publish_asset(
                 masked=masked,
                 key=key,
                 landed=settings.landed_dir,
-                row_wise=followed,
-                # Bytes that no row has any more would stay in a copied file.
-                is_whole=is_pending,
+                # Bytes that no row has any more would stay in a copy of the former file.
+                row_wise=() if is_pending else followed,
                 memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
                 mode=settings.published_mode,
