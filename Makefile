@@ -41,7 +41,7 @@ test: env $(if $(MTW_TESTS_REQUIRE_ALL),env-spark) lint
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 parity: env env-spark  # DuckDB and Spark on a cluster of two workers, every mart, several builds
-	@MTW_TESTS_CLUSTER=1 $(BIN)/python -m pytest tests/parity
+	@MTW_TESTS_CLUSTER=1 $(BIN)/python -m pytest tests/parity/test_cluster.py  # all that test_local.py has, and more
 
 lint: env
 	@$(BIN)/ruff check .

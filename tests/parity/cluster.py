@@ -1,11 +1,14 @@
 """A standalone Spark cluster on this machine for tests: a master, workers, a Spark Connect server, all of the wheel."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tests.parity.spark import PYTHON
 
@@ -52,9 +55,16 @@ class Cluster:
         _wait_for(port, self.processes[name])
 
     def start_connect(self, conf: dict[str, str]) -> str:
-        """Start a Spark Connect server as an application of this cluster; returns its URL."""
+        """Start a Spark Connect server as an application of this cluster, which ends with stop_connect(); its URL."""
         port = free_port()
-        settings = conf | {"spark.connect.grpc.binding.port": str(port), "spark.connect.grpc.binding.address": HOST}
+        self.connect_ui = f"http://{HOST}:{free_port()}"
+        settings = conf | {
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.connect.grpc.binding.address": HOST,
+            # It answers executors().
+            "spark.ui.enabled": "true",
+            "spark.ui.port": self.connect_ui.rpartition(":")[2],
+        }
         given = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
         self._run(
             "connect",
@@ -68,6 +78,22 @@ class Cluster:
         )
         _wait_for(port, self.processes["connect"])
         return f"sc://{HOST}:{port}"
+
+    def stop_connect(self) -> None:
+        self.kill("connect")
+
+    def executors(self) -> list[str]:
+        """Hosts and ports of the executors that the Spark Connect server has, and that have run tasks."""
+        applications = self._ask_connect("applications")
+        (identifier,) = [application["id"] for application in applications]
+        told = self._ask_connect(f"applications/{identifier}/executors")
+        return sorted(
+            executor["hostPort"] for executor in told if executor["id"] != "driver" and executor["totalTasks"]
+        )
+
+    def _ask_connect(self, what: str) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.connect_ui}/api/v1/{what}", timeout=30) as answer:
+            return list(json.load(answer))
 
     def kill(self, name: str) -> None:
         """With everything that it started, and without a word of warning, as a machine that loses its power."""

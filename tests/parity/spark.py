@@ -10,15 +10,21 @@ from pathlib import Path
 
 import duckdb
 
+from log_ingest.ingest import ingest
 from log_ingest.sqltext import identifier, literal
 from orchestration.dbt import load_manifest
 from orchestration.engine import Spark
 from orchestration.publish import SCHEMAS, relations
 from orchestration.settings import Settings
 from tests.conftest import ROOT, unless_required
+from tests.marts import build_marts
 from tests.parity.spark_child import ANSWER
 
 PYTHON = ROOT / ".venv-spark" / "bin" / "python"
+
+FOUND_FIRST = ("scala-library", "spark-catalyst", "spark-common-utils", "spark-core", "spark-sql-api", "spark-sql_")
+"""Archives of Spark that come first on the class path, which it asks for the code of every closure: where they stand by
+name, hundreds of others are looked into before them. A tenth of the CPU of a build."""
 
 JAVA_FOR_SHORT_RUNS = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 """The quick compiler alone would get 48 MB for its code. A build of all models fills these, and from then on Java
@@ -35,6 +41,11 @@ FOR_TINY_DATA = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.extraJavaOptions": f"{JAVA_FOR_SHORT_RUNS} -Dderby.stream.error.file=/dev/null",
+    "spark.driver.extraClassPath": ":".join(
+        str(archive)
+        for name in FOUND_FIRST
+        for archive in PYTHON.parents[1].glob(f"lib/python*/site-packages/pyspark/jars/{name}*.jar")
+    ),
 }
 
 WITHOUT_HIVE = {"spark.sql.catalogImplementation": "in-memory"}
@@ -81,25 +92,29 @@ class SparkBuilds:
             text=True,
         )
 
-    def answer(self, *arguments: str) -> dict[str, list[str]]:
-        """Build, and say how it went."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(arguments) + "\n")
+    def begin(self, *arguments: str) -> None:
+        """Begin to build, and do not wait. Without arguments: models and seeds."""
+        assert self.process.stdin
+        self.process.stdin.write(
+            json.dumps(arguments or ("--resource-type", "model", "--resource-type", "seed")) + "\n"
+        )
         self.process.stdin.flush()
+
+    def failures(self) -> list[str]:
+        """Wait for what was begun; a text per node that failed."""
+        assert self.process.stdout
         said = []
         for line in self.process.stdout:
             if line.startswith(ANSWER):
-                return dict(json.loads(line.removeprefix(ANSWER)))
+                return list(json.loads(line.removeprefix(ANSWER)))
             said.append(line)
         self.errors.seek(0)
         raise AssertionError(f"the process of Spark ended: {''.join(said)[-2000:]}{self.errors.read()[-2000:]}")
 
-    def build(self, *arguments: str) -> dict[str, list[str]]:
-        """Build models and seeds, then collect the marts. Fails where a node fails."""
-        answer = self.answer(*(arguments or ("--resource-type", "model", "--resource-type", "seed")))
-        assert answer["failed"] == []
+    def finish(self) -> None:
+        """Wait for what was begun, and collect the marts. Fails where a node failed."""
+        assert self.failures() == []
         Spark().collect(self.settings, load_manifest(self.target / "manifest.json"))
-        return answer
 
     def close(self) -> None:
         assert self.process.stdin
@@ -118,6 +133,19 @@ def spark_builds(settings: Settings) -> Iterator[SparkBuilds]:
         yield builds
     finally:
         builds.close()
+
+
+def build_both(landing: Path, builds: SparkBuilds) -> Path:
+    """Take in what arrived and build it with both engines, side by side. Fails where a node of either failed.
+
+    Returns DuckDB's working database.
+    """
+    settings = builds.settings
+    ingest(landing, settings.warehouse_dir, run_id="test")
+    builds.begin()
+    build_marts(landing, settings.warehouse_dir, project=settings.dbt_project_dir)
+    builds.finish()
+    return settings.warehouse_dir / "work" / "warehouse.duckdb"
 
 
 def differing(by_duckdb: Path, by_spark: Path) -> dict[str, str]:

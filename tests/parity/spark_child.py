@@ -1,7 +1,7 @@
 """A process of Spark's own environment that builds the models when told to: one Spark session for all builds.
 
-Each line of its input is a JSON list of further arguments for dbt. Its answer is a line: ANSWER and a JSON object with
-`failed`, one text per node that failed, and `executors`, the hosts and ports of the executors that have run tasks.
+Each line of its input is a JSON list of further arguments for dbt. Its answer is a line: ANSWER and a JSON list with one
+text per node that failed.
 """
 
 import json
@@ -25,21 +25,7 @@ def main(project: str, target: str) -> None:
         failed = [f"{node.node.name}: {node.message}" for node in nodes if node.status in ("error", "fail")]
         if not result.success and not failed:
             failed = [str(result.exception) if result.exception else "dbt failed without a node"]
-        print(ANSWER + json.dumps({"failed": failed, "executors": executors()}), flush=True)
-
-
-def executors() -> list[str]:
-    """Of a session in this process; a client of Spark Connect cannot ask."""
-    from pyspark import SparkContext
-
-    context = SparkContext._active_spark_context
-    if context is None:
-        return []
-    told = context._jsc.sc().statusStore().executorList(True)
-    return sorted(
-        str(told.apply(at).hostPort()) for at in range(told.size())
-        if told.apply(at).totalTasks() > 0 and told.apply(at).id() != "driver"
-    )  # fmt: skip
+        print(ANSWER + json.dumps(failed), flush=True)
 
 
 if __name__ == "__main__":
