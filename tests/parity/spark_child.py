@@ -1,7 +1,7 @@
 """A process of Spark's own environment that builds the models when told to: one Spark session for all builds.
 
-Each line of its input is a JSON list of further arguments for dbt. Its answer is a line: ANSWER and a JSON list of texts,
-one per node that failed.
+Each line of its input is a JSON list of further arguments for dbt. Its answer is a line: ANSWER and a JSON list, which
+has a text per node that failed.
 """
 
 import json

@@ -37,10 +37,8 @@ pytestmark = pytest.mark.skipif(not os.environ.get("MTW_TESTS_CLUSTER"), reason=
 EVENTS = 1_000
 EVENTS_OF_RUN = 500
 ON_TWO_WORKERS = FOR_TINY_DATA | {
-    "spark.sql.shuffle.partitions": "2",
+    # Of scans: work for both workers. What follows them is too little to be split.
     "spark.default.parallelism": "2",
-    # Small files in tasks of their own, so that there is work for both workers.
-    "spark.sql.files.maxPartitionBytes": "65536",
     "spark.executor.memory": "640m",
     "spark.executor.cores": "1",
     "spark.cores.max": "2",
