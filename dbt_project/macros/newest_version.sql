@@ -2,8 +2,9 @@
 
    Newest = greatest (file_modified_at, source_file, line_number). A stored row that meets a newer version with
    the same content takes its place in time but does not count as changed: a daily full extract of unchanged
-   rows sets off no recomputation above. #}
-{% macro newest_version(staging, key, columns) -%}
+   rows sets off no recomputation above. in_parts_by: the number in the key by which the model is made in parts (in_part), if it
+   is (meta.in_parts). #}
+{% macro newest_version(staging, key, columns, in_parts_by=none) -%}
 {%- set version = ['file_modified_at', 'source_file', 'line_number', 'row_hash'] -%}
 {%- set asked_for = is_asked_for('delivery_id') if 'delivery_id' in key + columns else 'false' -%}
 with
@@ -16,7 +17,10 @@ arrived as (
             order by {{ version | join(' desc, ') }} desc, batch_id asc nulls last
         ) as age
     from {{ ref(staging) }}
-    where ({{ has_arrived() }}) or ({{ asked_for }} and batch_id <= {{ ceiling_batch_id() }})
+    where (({{ has_arrived() }}) or ({{ asked_for }} and batch_id <= {{ ceiling_batch_id() }}))
+        {%- if in_parts_by %}
+        and {{ in_part(in_parts_by) }}
+        {%- endif %}
 ),
 
 newest as (

@@ -4,6 +4,7 @@ rebuild from landed data equals the warehouse that grew run by run; a version ma
 import csv
 import gzip
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from orchestration.publish import current
 from orchestration.published_tables import PublishedTables
 from tests import published
 from tests.invariants import assert_accounted
-from tests.marts import assert_same_tables, build_marts, tables
+from tests.marts import PROJECT, assert_same_tables, build_marts, connect, tables
 from tests.published import assert_same_version, publish_marts
 
 RUNS = 5
@@ -102,6 +103,33 @@ def test_a_rebuild_equals_the_warehouse_that_grew(in_many_runs: Path, tmp_path: 
     empty.mkdir()
     build_marts(empty, rebuilt)
     assert_same_tables(tables(rebuilt), grown)
+
+
+def test_models_made_in_parts_hold_what_is_made_at_once(sample: Path, tmp_path: Path) -> None:
+    """Lines of one pointer that contradict each other are of messages in different parts."""
+    landing = tmp_path / "landing"
+    shutil.copytree(sample, landing)
+    log = min(path for path in (landing / "tracking_logs").rglob("*.log"))
+    fields = [line.split(b"\t", 1) for line in _complete_lines(log)[:40]]
+    swapped = [pointer + b"\t" + rest for (pointer, _), (_, rest) in zip(fields[::2], fields[1::2], strict=True)]
+    log.with_name("contradicts.log").write_bytes(b"".join(swapped))
+    project = tmp_path / "dbt_project"
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
+    settings = project / "dbt_project.yml"
+    text = settings.read_text(encoding="utf-8")
+    in_parts = re.sub("rows_of_part: [0-9]+", "rows_of_part: 1000", text)
+    assert in_parts != text
+    settings.write_text(in_parts, encoding="utf-8")
+    at_once, parts = tmp_path / "at-once", tmp_path / "parts"
+    build_marts(landing, at_once)
+    build_marts(landing, parts, project=project)
+    made = (parts / "dbt-target").rglob("run/**/int_tracking_events__judged.sql")
+    assert next(made).read_text(encoding="utf-8").count("insert into") > 5
+    schemas = ("intermediate", "core", "reports")
+    assert_same_tables(tables(at_once, schemas), tables(parts, schemas))
+    with connect(parts) as connection:
+        contested = "select count(*) from core.fct_tracking_events where is_pointer_conflict"
+        assert connection.execute(contested).fetchall()[0][0] >= 2 * len(swapped)
 
 
 def test_a_version_of_changed_rows_equals_one_that_is_copied_whole(in_many_runs: Path, tmp_path: Path) -> None:

@@ -1,21 +1,15 @@
 {# CTEs that several others read. DuckDB computes each once. Spark computes one anew for every reader, and theirs anew for
    every reader of these, so that a long query costs many times what it says. meta.read_often names the CTEs that become
    tables for as long as their model is built. Tables and not Spark's cache: it compares every later query with all that led
-   to what it holds, which takes longer than computing it.
-
-   A CTE is found by how sqlfluff makes us write one: its name at the beginning of a line, its last bracket likewise. #}
+   to what it holds, which takes longer than computing it. #}
 
 {# Writes them down; returns the query that reads these tables in their place. #}
 {% macro spark_keep_what_is_read_often(sql) -%}
     {%- set query = namespace(text=sql) -%}
     {%- for name in config.get('meta', {}).get('read_often', []) -%}
-        {%- set before, begun, after = query.text.partition('\n' ~ name ~ ' as (\n') -%}
-        {%- set body, ended, rest = after.partition('\n)') -%}
-        {%- if not ended -%}
-            {{ exceptions.raise_compiler_error('meta.read_often of ' ~ this.identifier ~ ' names no CTE: ' ~ name) }}
-        {%- endif -%}
-        {%- do spark_create_table(kept_as(name), before ~ begun ~ body ~ '\n) select * from ' ~ name) -%}
-        {%- set query.text = before ~ begun ~ 'select * from ' ~ kept_as(name) ~ ended ~ rest -%}
+        {%- set apart = cte_apart(query.text, name, kept_as(name)) -%}
+        {%- do spark_create_table(kept_as(name), apart['cte']) -%}
+        {%- set query.text = apart['rest'] -%}
     {%- endfor -%}
     {{ return(query.text) }}
 {%- endmacro %}

@@ -3,13 +3,14 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='message_id',
-        meta={'touches': 'delivery_id', 'logged_key': 'message_id'},
+        meta={'touches': 'delivery_id', 'logged_key': 'message_id', 'in_parts': []},
     )
 }}
 
 {{ newest_version(
     'stg_reference__messages',
     key=['message_id'],
+    in_parts_by='message_id',
     columns=[
         'delivery_id', 'recipient_id', 'address', 'mail_domain', 'status', 'failure_reason', 'event_at',
         'content_format', 'is_seed', 'is_control', 'extra',

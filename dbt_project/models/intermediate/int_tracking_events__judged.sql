@@ -6,6 +6,7 @@
         meta={
             'touches': 'delivery_id', 'logged_key': 'event_key', 'makes_again': true, 'part': event_day(),
             'read_often': ['arrived', 'base', 'typed', 'clicks', 'patterns'],
+            'in_parts': ['contested'],
         },
     )
 }}
@@ -39,6 +40,7 @@ messages as (
         changed_in_run
     from {{ ref('int_messages__current') }}
     where message_id <> 0
+        and {{ in_part('message_id') }}
 ),
 
 rules as (
@@ -301,22 +303,24 @@ contested as (
     having count(*) > 1
 ),
 {%- else %}
+-- Everything that is judged together is of one message; what is of none is spread.
 base as {{ inlined() }}(
     select {{ base_columns }} from arrived
+    where {{ in_part('coalesce(nullif(message_id, 0), source_line)') }}
 ),
 
 contested as (
     select
         server,
         pointer
-    from base
+    from arrived
     where pointer is not null
     group by server, pointer
     having count(*) > 1
 ),
 {%- endif %}
 
-placed as (
+placed as {{ inlined() }}(
     select
         base.*,
         coalesce(messages.recipient_id, 0) as recipient_id,
