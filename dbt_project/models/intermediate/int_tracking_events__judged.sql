@@ -320,7 +320,9 @@ contested as (
 ),
 {%- endif %}
 
-placed as {{ inlined() }}(
+-- Written out where stored rows are judged again: of a join with both, inlined, DuckDB 2.0 loses its dictionaries and
+-- the whole database ("dict-surviving cache: global dictionary column … changed identity").
+placed as {{ inlined() if not is_incremental() }}(
     select
         base.*,
         coalesce(messages.recipient_id, 0) as recipient_id,
