@@ -320,8 +320,8 @@ contested as (
 ),
 {%- endif %}
 
--- Written out where stored rows are judged again: of a join with both, inlined, DuckDB 2.0 loses its dictionaries and
--- the whole database ("dict-surviving cache: global dictionary column … changed identity").
+-- Written out where stored rows are judged again. Of both, inlined, DuckDB 2.0 fails for good: "dict-surviving
+-- cache: global dictionary column … changed identity after being seeded".
 placed as {{ inlined() if not is_incremental() }}(
     select
         base.*,
