@@ -320,7 +320,7 @@ contested as (
 ),
 {%- endif %}
 
--- Written out where stored rows are judged again. Of both, inlined, DuckDB 2.0 fails for good: "dict-surviving
+-- Written out where stored rows are judged again. Inlined there, it makes DuckDB 2.0 fail: "dict-surviving
 -- cache: global dictionary column … changed identity after being seeded".
 placed as {{ inlined() if not is_incremental() }}(
     select
