@@ -56,6 +56,10 @@ FLAGS = ("--no-use-colors", "--log-level-file", "info")
 dbt's time."""
 KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "True"}
 """For dbt in a process of its own alone, whose end closes the database."""
+CAUTIOUS = {"MTW_DBT_DISABLED_OPTIMIZERS": "build_side_probe_side,column_lifetime,late_materialization"}
+"""For a build after one in which DuckDB itself broke down: its newer ways to be quick, which defects were found in."""
+BROKE_DOWN = ("INTERNAL Error", "database has been invalidated")
+"""How DuckDB says that it found itself in a state that it cannot be in."""
 
 
 class InstalledDbt(DbtCliResource):
@@ -73,14 +77,15 @@ class InstalledDbt(DbtCliResource):
         return None
 
 
-def dbt_resource(settings: Settings) -> InstalledDbt:
+def dbt_resource(settings: Settings, *, cautious: bool = False) -> InstalledDbt:
+    added = KEEP_OPEN | (CAUTIOUS if cautious else {})
     return InstalledDbt(
         project_dir=str(settings.dbt_project_dir),
         profiles_dir=str(settings.dbt_project_dir),
         target=settings.engine,
         # Dagster gives dbt the environment of this process, so `env` adds what only dbt is to have.
         dbt_executable="/usr/bin/env",
-        global_config_flags=[*(f"{name}={value}" for name, value in KEEP_OPEN.items()), str(DBT_EXECUTABLE), *FLAGS],
+        global_config_flags=[*(f"{name}={value}" for name, value in added.items()), str(DBT_EXECUTABLE), *FLAGS],
     )
 
 
@@ -212,15 +217,19 @@ def ran_out_of_memory(target: Path) -> bool:
     return bool(bad) and all(OUT_OF_MEMORY in str(result.get("message")) for result in bad)
 
 
+def engine_broke_down(target: Path) -> bool:
+    """Whether, in the dbt run whose artifacts are in target, DuckDB itself failed; dbt may have ended at that."""
+    said = "\n".join(str(result.get("message")) for result in _failed(target) or [])
+    return any(sign in said + _log(target) for sign in BROKE_DOWN)
+
+
 def failure(target: Path) -> str:
     """One line about what failed in the dbt run whose artifacts are in target."""
     bad = _failed(target)
     if bad is None:
-        log = target / "dbt.log"
-        text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
         # What dbt says of a full disk goes nowhere: neither its results nor its log can be written.
         full = "No space left on device; " if shutil.disk_usage(target).free < _LITTLE_SPACE else ""
-        return f"dbt stopped: {full}{_first_error(_messages(text))}; the whole log is {log}"
+        return f"dbt stopped: {full}{_first_error(_messages(_log(target)))}; the whole log is {target / 'dbt.log'}"
     if not bad:
         return f"dbt failed without naming a model; read {target / 'dbt.log'}"
     first = bad[0]
@@ -230,6 +239,11 @@ def failure(target: Path) -> str:
     more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
     name = ".".join(first["unique_id"].split(".")[2:3])
     return f"dbt {first['unique_id'].split('.')[0]} {name} failed: {plain(message, 300)}{more}; look into {target}"
+
+
+def _log(target: Path) -> str:
+    log = target / "dbt.log"
+    return log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
 
 
 def _failed(target: Path) -> list[dict[str, Any]] | None:

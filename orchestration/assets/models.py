@@ -20,6 +20,7 @@ from orchestration.dbt import (
     ProjectTranslator,
     dbt_args,
     dbt_resource,
+    engine_broke_down,
     failure,
     load_manifest,
     prepare_target,
@@ -69,10 +70,10 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         whole = not context.is_subset
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
 
-        def build(*, one_at_a_time: bool) -> tuple[Path, list[Any], bool]:
+        def build(*, one_at_a_time: bool = False, cautious: bool = False) -> tuple[Path, list[Any], bool]:
             """dbt's target folder, its events, whether it failed."""
             target = prepare_target(settings, manifest_path)
-            invocation = dbt_resource(settings).cli(
+            invocation = dbt_resource(settings, cautious=cautious).cli(
                 dbt_args(full_refresh=plan.full_refresh and whole, one_at_a_time=one_at_a_time),
                 context=context,
                 target_path=target,
@@ -88,11 +89,14 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         with ThreadPoolExecutor(max_workers=1) as beside:
             # It reads no warehouse, so it need not wait for this one, and dbt leaves a core idle now and then.
             sql = beside.submit(prepare_sql, settings, manifest_path)
-            target, events, failed = build(one_at_a_time=False)
+            target, events, failed = build()
             if failed and ran_out_of_memory(target):
                 # Two models share the limit, and one alone has all of it. Models that only add have little left to do.
                 context.log.warning("%s; building once more, one model at a time", failure(target))
                 target, events, failed = build(one_at_a_time=True)
+            elif failed and engine_broke_down(target):
+                context.log.warning("%s; building once more, without DuckDB's newest optimizations", failure(target))
+                target, events, failed = build(cautious=True)
         if not failed:
             try:
                 engine.collect(settings, manifest)
