@@ -10,7 +10,6 @@ import dagster as dg
 from orchestration.assets import published
 from orchestration.dbt import load_manifest
 from orchestration.links import BI_PAGE, Links
-from orchestration.memory import left_of
 from orchestration.model_sql import primary_keys
 from orchestration.postgres_copy import SETTING, CopyError, CopyReport, copy_to_postgres
 from orchestration.resources import POOL
@@ -52,7 +51,7 @@ def build_copy_asset(settings: Settings, manifest_path: Path, links: Links) -> d
                 keys=primary_keys(load_manifest(manifest_path)),
                 role=settings.publish_role,
                 spill_dir=settings.working_database.parent,
-                memory_limit=left_of(settings.memory_limit),
+                memory_limit=settings.memory_limit,
                 progress=reporter.built,
             )
         except CopyError as error:

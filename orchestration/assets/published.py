@@ -17,7 +17,6 @@ from orchestration.check_results import check_results
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.identifiers import MaskedColumn, MaskError, load_key
 from orchestration.links import BI_PAGE, Links
-from orchestration.memory import left_of
 from orchestration.model_sql import ProjectSql, masks_of, meta_tables, prepare_sql, row_wise_of
 from orchestration.postgres_copy import is_behind
 from orchestration.publish import Publication, PublishError, current, publish
@@ -107,7 +106,7 @@ def build_publish_asset(
                 landed=settings.landed_dir,
                 # Bytes that no row has any more would stay in a copy of the former file.
                 row_wise=() if is_pending else followed,
-                memory_limit=left_of(settings.memory_limit),
+                memory_limit=settings.memory_limit,
                 keep=settings.kept_versions,
                 mode=settings.published_mode,
                 group_reads_identities=settings.published_identifiers == "group",
