@@ -56,8 +56,8 @@ FLAGS = ("--no-use-colors", "--log-level-file", "info")
 dbt's time."""
 KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "True"}
 """For dbt in a process of its own alone, whose end closes the database."""
-CAUTIOUS = {"MTW_DBT_DISABLED_OPTIMIZERS": "build_side_probe_side,column_lifetime,late_materialization"}
-"""For a build after one in which DuckDB itself broke down: its newer ways to be quick, which defects were found in."""
+CAUTIOUS = {"MTW_DBT_DISABLED_OPTIMIZERS": "build_side_probe_side,column_lifetime"}
+"""For a build after one in which DuckDB itself broke down: without these the breakdown that we know does not happen."""
 BROKE_DOWN = ("INTERNAL Error", "database has been invalidated")
 """How DuckDB says that it found itself in a state that it cannot be in."""
 

@@ -2,8 +2,8 @@
 
    Newest = greatest (file_modified_at, source_file, line_number). A stored row that meets a newer version with
    the same content takes its place in time but does not count as changed: a daily full extract of unchanged
-   rows sets off no recomputation above. in_parts_by: the number in the key by which the model is made in parts (in_part), if it
-   is (meta.in_parts). #}
+   rows sets off no recomputation above. in_parts_by: the number in the key by which the model is made in parts (in_part),
+   if it is. #}
 {% macro newest_version(staging, key, columns, in_parts_by=none) -%}
 {%- set version = ['file_modified_at', 'source_file', 'line_number', 'row_hash'] -%}
 {%- set asked_for = is_asked_for('delivery_id') if 'delivery_id' in key + columns else 'false' -%}

@@ -1,9 +1,9 @@
 {# Models that are built part by part, so that what their joins hold fits into memory however many rows there are: without,
    DuckDB writes the joined rows to disk and reads them again, once for each join that does not fit.
 
-   meta.in_parts of the model names CTEs that look at all rows whatever the part, and so are computed once. The model says
-   in_part(…) on what it reads: a part must hold all rows that it looks at together. Only a complete build is made in parts, and
-   only on DuckDB; elsewhere a part is everything. #}
+   Such a model says in_part(…) on what it reads: a part must hold all rows that it looks at together. meta.computed_once names
+   its CTEs that look at all rows whatever the part. Only a complete build is made in parts, and only on DuckDB; elsewhere a part
+   is everything. #}
 
 {# A query with one of its CTEs apart: `cte`, a query of its own, and `rest`, which reads `table` in its place. A CTE is found by
    how sqlfluff makes us write one: its name at the beginning of a line, its last bracket likewise. #}
@@ -40,11 +40,11 @@
 
 {# Of dbt-duckdb, for models in parts too. #}
 {% macro duckdb__create_table_as(temporary, relation, compiled_code, language='sql', partitioned_by=none, sorted_by=none) -%}
-    {%- set in_parts = none if temporary else config.get('meta', {}).get('in_parts') -%}
-    {%- set count = part_count() if in_parts is not none else 1 -%}
+    {%- set count = part_count() if not temporary and '/* in part by ' in compiled_code else 1 -%}
+    {%- set computed_once = config.get('meta', {}).get('computed_once', []) -%}
     {%- set query = namespace(text=compiled_code) -%}
     {%- if count > 1 -%}
-        {%- for name in in_parts -%}
+        {%- for name in computed_once -%}
             {%- set taken = cte_apart(query.text, name, relation.identifier ~ '__' ~ name) -%}
             {%- do run_query('create or replace temporary table ' ~ relation.identifier ~ '__' ~ name ~ ' as ' ~ taken['cte']) -%}
             {%- set query.text = taken['rest'] -%}
@@ -60,7 +60,7 @@
         );
     {%- endfor %}
     {%- if count > 1 -%}
-        {%- for name in in_parts %}
+        {%- for name in computed_once %}
         drop table {{ relation.identifier }}__{{ name }};
         {%- endfor %}
     {%- endif %}

@@ -95,7 +95,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
                 context.log.warning("%s; building once more, one model at a time", failure(target))
                 target, events, failed = build(one_at_a_time=True)
             elif failed and engine_broke_down(target):
-                context.log.warning("%s; building once more, without DuckDB's newest optimizations", failure(target))
+                context.log.warning("%s; building once more, without some of DuckDB's optimizers", failure(target))
                 target, events, failed = build(cautious=True)
         if not failed:
             try:

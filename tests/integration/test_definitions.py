@@ -452,14 +452,18 @@ def test_a_failing_model_ends_in_one_line_and_is_tried_again(copied):
     )
 
 
+def fail_where(settings, condition, error):
+    """A model that fails with an error of DuckDB's where the condition, in Jinja, holds."""
+    model = settings.dbt_project_dir / "models/marts/core/fct_tracking_events.sql"
+    where = f"{{% if {condition} %}}error('{error}') is null{{% else %}}true{{% endif %}}"
+    model.write_text(f"select * from (\n{model.read_text()}\n) as rows where {where}")
+
+
 @pytest.mark.parametrize("helps", [True, False])
 def test_a_build_that_ran_out_of_memory_is_tried_with_one_model_at_a_time(copied, helps):
     profiles = copied.dbt_project_dir / "profiles.yml"
     profiles.write_text(profiles.read_text().replace("threads: 1", "threads: 2"))
-    model = copied.dbt_project_dir / "models/marts/core/fct_tracking_events.sql"
-    lacks = "error('Out of Memory Error: could not allocate block') is null"
-    several = f"{{% if {'target.threads > 1' if helps else 'true'} %}}{lacks}{{% else %}}true{{% endif %}}"
-    model.write_text(f"select * from (\n{model.read_text()}\n) as rows where {several}")
+    fail_where(copied, "target.threads > 1" if helps else "true", "Out of Memory Error: could not allocate block")
     outcome, _ = run_once(copied)
     assert outcome.success == helps, outcome.failure
     assert publish.current(copied.published_dir).version == (2 if helps else 1)
@@ -468,12 +472,9 @@ def test_a_build_that_ran_out_of_memory_is_tried_with_one_model_at_a_time(copied
 
 
 @pytest.mark.parametrize("helps", [True, False])
-def test_a_build_in_which_the_engine_broke_down_is_tried_without_its_newest_tricks(copied, helps):
-    model = copied.dbt_project_dir / "models/marts/core/fct_tracking_events.sql"
-    breaks = "error('INTERNAL Error: dictionary changed identity') is null"
+def test_a_build_in_which_the_engine_broke_down_is_tried_without_some_optimizers(copied, helps):
     usual = "not env_var('MTW_DBT_DISABLED_OPTIMIZERS', '')" if helps else "true"
-    where = f"{{% if {usual} %}}{breaks}{{% else %}}true{{% endif %}}"
-    model.write_text(f"select * from (\n{model.read_text()}\n) as rows where {where}")
+    fail_where(copied, usual, "INTERNAL Error: dictionary changed identity")
     outcome, _ = run_once(copied)
     assert outcome.success == helps, outcome.failure
     assert publish.current(copied.published_dir).version == (2 if helps else 1)

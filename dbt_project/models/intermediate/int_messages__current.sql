@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='message_id',
-        meta={'touches': 'delivery_id', 'logged_key': 'message_id', 'in_parts': []},
+        meta={'touches': 'delivery_id', 'logged_key': 'message_id'},
     )
 }}
 

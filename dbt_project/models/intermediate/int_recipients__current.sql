@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='replace_scope',
         unique_key='recipient_id',
-        meta={'touches': 'cast(null as bigint)', 'logged_key': 'recipient_id', 'in_parts': []},
+        meta={'touches': 'cast(null as bigint)', 'logged_key': 'recipient_id'},
     )
 }}
 

@@ -6,7 +6,7 @@
         meta={
             'touches': 'delivery_id', 'logged_key': 'event_key', 'makes_again': true, 'part': event_day(),
             'read_often': ['arrived', 'base', 'typed', 'clicks', 'patterns'],
-            'in_parts': ['contested'],
+            'computed_once': ['contested'],
         },
     )
 }}
