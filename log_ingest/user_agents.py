@@ -162,3 +162,9 @@ def _lists() -> tuple[Any, dict[str, Callable[[str], str | None]]]:
     from log_ingest.user_agent_lists import crawler_lists, mail_client_list
 
     return mail_client_list(), crawler_lists()
+
+
+def forget_lists() -> None:
+    """Let go of the compiled lists, nearly 100 MB; whoever asks next reads them again."""
+    _parser.cache_clear()
+    _lists.cache_clear()

@@ -8,6 +8,7 @@ which tables there are, what a version is (publish), which rows changed (row_cha
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,11 @@ SORT_KEYS = {
     ("reports", "profile_tracking"): ("recipient_id", "occurred_at"),
     ("reports", "delivery_tracking"): ("delivery_id", "occurred_at"),
 }
-"""Row order of the tables that are looked up by key: readers then skip most row groups."""
+"""Row order of the tables that are looked up by key: readers then skip most row groups. First a whole number."""
+
+SORTED_AT_ONCE = 20_000_000
+"""Rows. Of more, ranges of the first key are sorted one after the other: a sort of all would hold several times the
+published file on disk for a moment. Each range reads the whole relation again."""
 
 UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
 """The comment of what nobody described. An analyst's first draft is published with it, not held back."""
@@ -54,8 +59,12 @@ class PublishedTables:
             " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
             [self._source, *table],
         ).fetchall()
-        order = _order(table, {column for column, _ in comments})
-        count = self._count(f"create or replace table {target} as {self._masks.selected(table)}{order}")
+        names = {column for column, _ in comments}
+        order = _order(table, names)
+        first, *others = self._ranges(table, names)
+        count = self._count(f"create or replace table {target} as {self._masks.selected(table, first)}{order}")
+        for within in others:
+            count += self._count(f"insert into {target} {self._masks.selected(table, within)}{order}")
         table_comment = self._db.execute(
             "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
             " union all select comment from duckdb_views()"
@@ -113,6 +122,27 @@ class PublishedTables:
             " (format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000,"
             f" kv_metadata {{run_id: {literal(run_id)}}})"
         )
+
+    def _ranges(self, table: Table, names: set[str]) -> list[str]:
+        """Predicates that part the rows of the working database's relation, in the order in which they are sorted."""
+        key = next((key for key in SORT_KEYS.get(table, ()) if key in names), None)
+        if key is None:
+            return ["true"]
+        original = ".".join(map(identifier, (self._source, *table)))
+        parts = -(-self._count(f"select count(*) from {original}") // SORTED_AT_ONCE)  # noqa: S608 (quoted)
+        if parts <= 1:
+            return ["true"]
+        shares = [part / parts for part in range(1, parts)]
+        column = identifier(key)
+        found = self._db.execute(f"select approx_quantile({column}, {shares}) from {original}").fetchall()[0][0]  # noqa: S608
+        bounds = sorted({int(bound) for bound in found or ()})
+        if not bounds:
+            return ["true"]
+        return [
+            f"{column} < {bounds[0]}",
+            *(f"{column} >= {low} and {column} < {high}" for low, high in pairwise(bounds)),
+            f"({column} >= {bounds[-1]} or {column} is null)",
+        ]
 
     def _count(self, sql: str) -> int:
         return int(self._db.execute(sql).fetchall()[0][0])

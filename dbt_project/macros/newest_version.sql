@@ -19,7 +19,7 @@ arrived as (
     from {{ ref(staging) }}
     where (({{ has_arrived() }}) or ({{ asked_for }} and batch_id <= {{ ceiling_batch_id() }}))
         {%- if in_parts_by %}
-        and {{ in_part(in_parts_by) }}
+        and {{ in_part(in_parts_by, ref(staging)) }}
         {%- endif %}
 ),
 

@@ -19,17 +19,39 @@
     }) }}
 {%- endmacro %}
 
-{# Predicate: of the part that is built. number: SQL of a whole number, the same for rows that belong together. #}
-{% macro in_part(number) -%}
-    /* in part by {{ number }} */ true
+{# Predicate: of the part that is built. column: a whole number, the same for rows that belong together; of: the relation by
+   whose rows the parts are made equally large. Parts are ranges of the column as it is: readers skip what is not in them, and do
+   not decode it. #}
+{% macro in_part(column, of) -%}
+    /* in part by {{ column }} of {{ of }} */ true
 {%- endmacro %}
 
-{% macro of_part(query, at, count) -%}
-    {{ return(modules.re.sub(
-        '/[*] in part by (.+?) [*]/ true',
-        'coalesce(\\1, 0) % ' ~ count ~ ' in (' ~ at ~ ', -' ~ at ~ ')',
-        query
-    )) }}
+{% macro of_part(query, bounds, at) -%}
+    {%- if at == 0 -%}
+        {%- set within = '(\\1 < ' ~ bounds[0] ~ ' or \\1 is null)' -%}
+    {%- else -%}
+        {%- set below = ' and \\1 < ' ~ bounds[at] if at < bounds | length else '' -%}
+        {%- set within = '(\\1 >= ' ~ bounds[at - 1] ~ below ~ ')' -%}
+    {%- endif -%}
+    {{ return(modules.re.sub('/[*] in part by (.+?) of .+? [*]/ true', within, query)) }}
+{%- endmacro %}
+
+{# Where one part ends and the next begins. Rows of no number (0) are in the first: they are joined with nothing. #}
+{% macro part_bounds(query) -%}
+    {%- set said = modules.re.search('/[*] in part by (.+?) of (.+?) [*]/ true', query) -%}
+    {%- set count = part_count() if said else 1 -%}
+    {%- if count == 1 -%}
+        {{ return([]) }}
+    {%- endif -%}
+    {%- set shares = [] -%}
+    {%- for at in range(1, count) -%}
+        {%- do shares.append(at / count) -%}
+    {%- endfor -%}
+    {%- set found = looked_up(
+        'select distinct bound from (select unnest(approx_quantile(nullif(' ~ said.group(1) ~ ', 0), ' ~ shares ~ '))'
+        ~ ' as bound from ' ~ said.group(2) ~ ') where bound is not null order by bound'
+    ) -%}
+    {{ return(found | map(attribute=0) | map('int') | list) }}
 {%- endmacro %}
 
 {# By the landed rows of all kinds: lines, and the messages that they are joined with. #}
@@ -40,28 +62,24 @@
 
 {# Of dbt-duckdb, for models in parts too. #}
 {% macro duckdb__create_table_as(temporary, relation, compiled_code, language='sql', partitioned_by=none, sorted_by=none) -%}
-    {%- set count = part_count() if not temporary and '/* in part by ' in compiled_code else 1 -%}
-    {%- set computed_once = config.get('meta', {}).get('computed_once', []) -%}
+    {%- set bounds = [] if temporary else part_bounds(compiled_code) -%}
+    {%- set computed_once = config.get('meta', {}).get('computed_once', []) if bounds else [] -%}
     {%- set query = namespace(text=compiled_code) -%}
-    {%- if count > 1 -%}
-        {%- for name in computed_once -%}
-            {%- set taken = cte_apart(query.text, name, relation.identifier ~ '__' ~ name) -%}
-            {%- do run_query('create or replace temporary table ' ~ relation.identifier ~ '__' ~ name ~ ' as ' ~ taken['cte']) -%}
-            {%- set query.text = taken['rest'] -%}
-        {%- endfor -%}
-    {%- endif -%}
+    {%- for name in computed_once -%}
+        {%- set taken = cte_apart(query.text, name, relation.identifier ~ '__' ~ name) -%}
+        {%- do run_query('create or replace temporary table ' ~ relation.identifier ~ '__' ~ name ~ ' as ' ~ taken['cte']) -%}
+        {%- set query.text = taken['rest'] -%}
+    {%- endfor -%}
     {{ dbt.duckdb__create_table_as(
-        temporary, relation, of_part(query.text, 0, count) if count > 1 else query.text,
+        temporary, relation, of_part(query.text, bounds, 0) if bounds else query.text,
         language, partitioned_by=partitioned_by, sorted_by=sorted_by
     ) }}
-    {%- for at in range(1, count) %}
+    {%- for bound in bounds %}
         insert into {{ relation }} by name (
-            {{ of_part(query.text, at, count) }}
+            {{ of_part(query.text, bounds, loop.index) }}
         );
     {%- endfor %}
-    {%- if count > 1 -%}
-        {%- for name in computed_once %}
+    {%- for name in computed_once %}
         drop table {{ relation.identifier }}__{{ name }};
-        {%- endfor %}
-    {%- endif %}
+    {%- endfor %}
 {%- endmacro %}

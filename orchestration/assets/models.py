@@ -14,7 +14,7 @@ from dagster_dbt import dbt_assets
 
 from log_ingest.ledger import Ledger
 from log_ingest.storage import let_read
-from orchestration import build_state
+from orchestration import build_state, held_memory
 from orchestration.dbt import (
     DbtError,
     ProjectTranslator,
@@ -67,6 +67,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
             raise dg.Failure(str(error), allow_retries=False) from error
         settings.working_database.parent.mkdir(parents=True, exist_ok=True)
         build_state.forget_build(settings)
+        held_memory.give_back()
         whole = not context.is_subset
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from log_ingest.errors import IngestError
 from log_ingest.suppression import Key
-from orchestration import build_state, privacy
+from orchestration import build_state, held_memory, privacy
 from orchestration.check_results import check_results
 from orchestration.dbt import DbtError, load_manifest
 from orchestration.identifiers import MaskedColumn, MaskError, load_key
@@ -94,6 +94,7 @@ def build_publish_asset(
                     "copied as a whole in each version, for what their meta says: %s", plain("; ".join(wrong), 500)
                 )
             is_pending = privacy.is_pending(settings)
+            held_memory.give_back()
             publication = publish(
                 settings.working_database,
                 settings.published_dir,

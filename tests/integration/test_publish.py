@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestration import publish as publishing
-from orchestration import row_changes
+from orchestration import published_tables, row_changes
 from orchestration.publish import MOST_ADDED, PublishError, current, publish
 from orchestration.published_tables import undescribed
 from orchestration.row_changes import RowWise
@@ -258,6 +258,24 @@ def test_rows_are_sorted_for_lookups(working, tmp_path):
     with reading(tmp_path / "published" / "marts.duckdb") as connection:
         stored = connection.execute("select delivery_id, occurred_at from core.fct_tracking_events").fetchall()
         assert stored == connection.execute(expected.format("core.fct_tracking_events")).fetchall()
+
+
+@pytest.mark.parametrize("most", [1, 90, 101, 900])
+def test_many_rows_are_sorted_range_by_range(working, tmp_path, monkeypatch, most):
+    """A relation with more deliveries than ranges, fewer, one much larger than the others, and rows of none."""
+    with contextlib.closing(duckdb.connect(str(working))) as connection:
+        connection.execute("insert into core.fct_tracking_events by name from core.fct_tracking_events limit 7")
+        connection.execute("update core.fct_tracking_events set delivery_id = null where delivery_id = 7")
+        connection.execute("update core.fct_tracking_events set delivery_id = 1 where delivery_id > 3")
+    monkeypatch.setattr(published_tables, "SORTED_AT_ONCE", most)
+    publish_one(working, tmp_path / "published")
+    with reading(tmp_path / "published" / "marts.duckdb") as connection:
+        connection.execute(f"attach '{working}' as working (read_only)")
+        sql = "select delivery_id, occurred_at from core.fct_tracking_events"
+        sorted_sql = "select delivery_id, occurred_at from working.core.fct_tracking_events order by all"
+        assert connection.execute(sql).fetchall() == connection.execute(sorted_sql).fetchall()
+        both = "from core.fct_tracking_events except all from working.core.fct_tracking_events"
+        assert connection.execute(both).fetchall() == []
 
 
 def test_data_reach_to_the_newest_event_whose_clock_can_be_right(working, tmp_path):

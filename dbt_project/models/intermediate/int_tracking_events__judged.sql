@@ -40,7 +40,7 @@ messages as (
         changed_in_run
     from {{ ref('int_messages__current') }}
     where message_id <> 0
-        and {{ in_part('message_id') }}
+        and {{ in_part('message_id', ref('int_tracking_events__accepted')) }}
 ),
 
 rules as (
@@ -303,10 +303,10 @@ contested as (
     having count(*) > 1
 ),
 {%- else %}
--- Everything that is judged together is of one message; what is of none is spread.
+-- Everything that is judged together is of one message.
 base as {{ inlined() }}(
     select {{ base_columns }} from arrived
-    where {{ in_part('coalesce(nullif(message_id, 0), source_line)') }}
+    where {{ in_part('message_id', ref('int_tracking_events__accepted')) }}
 ),
 
 contested as (

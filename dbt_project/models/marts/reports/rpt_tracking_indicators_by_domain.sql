@@ -18,6 +18,7 @@ messages as (
         is_seed
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
+        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
 ),
 
 tracked as (
@@ -32,6 +33,7 @@ tracked as (
         article_count
     from {{ ref('fct_tracking_events') }}
     where {{ in_scope() }}
+        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
 ),
 
 network_links as (
@@ -41,6 +43,7 @@ network_links as (
         {{ network_of('category') }} as network
     from {{ ref('dim_tracked_urls') }}
     where {{ in_scope() }}
+        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
         and {{ network_of('category') }} is not null
 ),
 

@@ -13,6 +13,7 @@ deliveries as (
         sent_at
     from {{ ref('dim_deliveries') }}
     where {{ in_scope() }}
+        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
         and sent_at is not null
 ),
 
@@ -24,6 +25,7 @@ events as (
         is_machine
     from {{ ref('fct_tracking_events') }}
     where {{ in_scope() }}
+        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
         and is_in_time_range
 ),
 
