@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
-from orchestration import postgres_copy, publish
+from orchestration import postgres_copy, write_version
+from orchestration.publication import current
 from orchestration.settings import PUBLISHED_IDENTIFIERS, Settings
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def hidden_digest(settings: Settings) -> str:
 
 def _digest(settings: Settings, root: Path) -> str:
     digest = hashlib.sha256(
-        f"{publish.FORMAT_VERSION} {settings.engine} {settings.time_zone} {settings.web_tracking_mode}\n".encode()
+        f"{write_version.FORMAT_VERSION} {settings.engine} {settings.time_zone} {settings.web_tracking_mode}\n".encode()
     )
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if name not in _NOT_PART_OF_THE_PROJECT)
@@ -127,7 +128,7 @@ def discard_unreadable_database(settings: Settings, patience_seconds: float = 60
     path = settings.working_database
     if not path.exists():
         return False
-    build, published = last_build(settings), publish.current(settings.published_dir)
+    build, published = last_build(settings), current(settings.published_dir)
     has_failed = build is None or published is None or build.batch_id != published.batch_id
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -165,9 +166,9 @@ def _read_all(connection: "duckdb.DuckDBPyConnection") -> None:
 def plan(settings: Settings, latest_batch_id: int) -> Plan:
     """Decide what a run has to do after ingest, whose newest batch is latest_batch_id (0: none ever).
 
-    Raises publish.PublishError if the published version's record is damaged.
+    Raises PublishError if the published version's record is damaged.
     """
-    published = publish.current(settings.published_dir)
+    published = current(settings.published_dir)
     build = last_build(settings)
     digest = build_digest(settings)
     after = published.batch_id if published else 0

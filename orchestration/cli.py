@@ -285,7 +285,7 @@ def _note(text: str) -> None:
 
 def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
     from orchestration.console import age
-    from orchestration.publish import PublishError, current
+    from orchestration.publication import PublishError, current
 
     try:
         publication = current(settings.published_dir)

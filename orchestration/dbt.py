@@ -23,7 +23,7 @@ from log_ingest.storage import storage_problem
 from orchestration.build_state import build_digest
 from orchestration.links import Links
 from orchestration.outcome import OUT_OF_MEMORY
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
 

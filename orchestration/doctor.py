@@ -27,12 +27,12 @@ from log_ingest.ledger import Ledger, exists
 from log_ingest.ledger_database import workers_of
 from log_ingest.storage import ObjectUrl
 from log_ingest.suppression import KEY_NAME
-from orchestration import publish
 from orchestration.console import bytes_shown
 from orchestration.engine import EngineError, engine_of
 from orchestration.home import storage_problem
 from orchestration.identifiers import KEY_NAME as PSEUDONYM_KEY
 from orchestration.lock import holder
+from orchestration.publication import PublishError, current
 from orchestration.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
@@ -82,8 +82,8 @@ def _clock(settings: Settings) -> Iterator[Finding]:
     """A clock that was set back would order versions and reference rows wrongly; one years off would flag all lines."""
     now = datetime.now(UTC)
     seen: dict[str, datetime | None] = {}
-    with contextlib.suppress(IngestError, OSError, publish.PublishError):
-        publication = publish.current(settings.published_dir)
+    with contextlib.suppress(IngestError, OSError, PublishError):
+        publication = current(settings.published_dir)
         seen["the published version"] = publication.published_at.replace(tzinfo=UTC) if publication else None
         if exists(settings.ledger):
             with Ledger(settings.ledger, read_only=True) as ledger:
@@ -144,8 +144,8 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     # A new version is written beside the old one, and a full build beside what it replaces.
     working = settings.working_database
     used = 0
-    with contextlib.suppress(publish.PublishError):
-        publication = publish.current(settings.published_dir)
+    with contextlib.suppress(PublishError):
+        publication = current(settings.published_dir)
         used = (publication.size_bytes if publication else 0) + (working.stat().st_size if working.is_file() else 0)
     needed = max(LEAST_FREE_BYTES, 2 * used)
     yield Finding(
@@ -335,7 +335,7 @@ def _platform(settings: Settings) -> Iterator[Finding]:
 
 def _published(settings: Settings) -> Iterator[Finding]:
     try:
-        publication = publish.current(settings.published_dir)
+        publication = current(settings.published_dir)
         if publication is None:
             yield Finding("published version", True, "none yet; run: mtw run")
             return
@@ -346,7 +346,7 @@ def _published(settings: Settings) -> Iterator[Finding]:
             yield Finding("published version", False, f"{path} says {found}; remove published/current, then: mtw run")
             return
         yield Finding("published version", True, f"{publication.label}, readable, {len(publication.tables)} tables")
-    except (publish.PublishError, duckdb.Error, OSError) as error:
+    except (PublishError, duckdb.Error, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         yield Finding("published version", False, f"cannot be read ({reason}); to publish again: mtw run")
 
@@ -358,8 +358,8 @@ def _copy(settings: Settings) -> Iterator[Finding]:
 
     try:
         held = held_version(settings.publish_url)
-        publication = publish.current(settings.published_dir)
-    except (CopyError, publish.PublishError) as error:
+        publication = current(settings.published_dir)
+    except (CopyError, PublishError) as error:
         yield Finding("PostgreSQL copy", False, str(error))
         return
     says = "reachable, holds nothing" if held is None else f"reachable, holds version {held:06d}"

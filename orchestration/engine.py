@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from orchestration.settings import Settings
 
 OLDEST_JAVA = 17

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from log_ingest.sqltext import identifier
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from orchestration.text import markdown, markdown_table, plain
 
 if TYPE_CHECKING:

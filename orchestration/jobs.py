@@ -88,7 +88,7 @@ def build_retention_job(settings: Settings) -> dg.JobDefinition:
         from log_ingest.errors import IngestError
         from orchestration import privacy
         from orchestration.dbt import DbtError
-        from orchestration.publish import PublishError
+        from orchestration.publication import PublishError
         from orchestration.retention import NotPublishedError, purge
 
         try:

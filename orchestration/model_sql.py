@@ -24,7 +24,7 @@ from orchestration.dbt import KEEP_OPEN, DbtError, load_manifest, prepare_manife
 from orchestration.identifiers import MaskedColumn, masked_columns
 from orchestration.lineage import Edge, Relation, Table, column_lineage, digest_text
 from orchestration.postgres_structure import Key
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from orchestration.published_tables import MetaTable
 from orchestration.row_changes import RowWise, row_wise
 from orchestration.settings import Settings

@@ -47,7 +47,7 @@ from orchestration.postgres_structure import (
     Table,
 )
 from orchestration.postgres_types import copy_line, is_changed, postgres_type
-from orchestration.publish import Publication, PublishError, current
+from orchestration.publication import Publication, PublishError, current
 
 SETTING = "MTW_PUBLISH_URL"
 

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 
 INDEXED = ("delivery_id", "recipient_id", "message_id", "occurred_at")
 """Columns that people filter and join by: each gets an index, unless the key begins with it."""

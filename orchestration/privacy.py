@@ -34,6 +34,7 @@ from orchestration.engine import discard_tables
 from orchestration.home import driverless
 from orchestration.identifiers import beside, cleared, of_published
 from orchestration.lock import PipelineLock, PipelineLocked
+from orchestration.publication import current
 from orchestration.scrub import Scrubber
 from orchestration.settings import Settings
 
@@ -156,7 +157,7 @@ def finish(settings: Settings) -> None:
 
     Raises PublishError where an older version cannot be removed.
     """
-    publication = publish.current(settings.published_dir)
+    publication = current(settings.published_dir)
     assert publication is not None
     publish.remove_other_versions(settings.published_dir, publication)
     with Ledger(settings.ledger) as ledger:
@@ -203,7 +204,7 @@ def _seed(path: Path) -> list[dict[str, str]]:
 
 @contextlib.contextmanager
 def _published(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection | None]:
-    if publish.current(settings.published_dir) is None:
+    if current(settings.published_dir) is None:
         yield None
         return
     connection = duckdb.connect(str(settings.published_database.resolve()), read_only=True)

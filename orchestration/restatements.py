@@ -45,7 +45,7 @@ from orchestration.restatement_causes import (
 )
 
 if TYPE_CHECKING:
-    from orchestration.publish import Publication
+    from orchestration.publication import Publication
 
 MART = "rpt_tracking_indicators"
 KEPT = timedelta(days=731)

@@ -26,9 +26,10 @@ from log_ingest.retention import NO_MESSAGES, PUBLISHED, Due, KeptTable, PurgeRe
 from log_ingest.retention import purge as purge_landed
 from log_ingest.sqltext import literal
 from log_ingest.storage import reason
-from orchestration import build_state, identifiers, privacy, publish
+from orchestration import build_state, identifiers, privacy
 from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.lock import PipelineLock, PipelineLocked, holder
+from orchestration.publication import current
 from orchestration.settings import Settings
 
 KEPT_FROM = {"statistics": TRACKING, "log_statistics": DELIVERY_LOGS}
@@ -218,7 +219,7 @@ def _among(deliveries: Iterable[int]) -> str:
 
 def _check_published(settings: Settings) -> None:
     """What stays is taken from the published version: it has to hold all that has landed, by the models of now."""
-    published = publish.current(settings.published_dir)
+    published = current(settings.published_dir)
     if published is None:
         raise NotPublishedError("nothing is published yet; run: mtw run")
     with Ledger(settings.ledger, read_only=True) as ledger:

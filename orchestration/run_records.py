@@ -12,7 +12,7 @@ import sqlite3
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from orchestration import publish
+from orchestration.publication import PublishError, current
 from orchestration.settings import Settings
 
 HOLDER_TAG = "mtw/holds_lock"
@@ -35,8 +35,8 @@ def forget_old_runs(settings: Settings, instance: dg.DagsterInstance) -> list[st
         return []
     mine = {HOLDER_TAG: settings.lock_name} if settings.dagster_storage_url else {}
     published = None
-    with contextlib.suppress(publish.PublishError):
-        published = publish.current(settings.published_dir)
+    with contextlib.suppress(PublishError):
+        published = current(settings.published_dir)
     old = [
         run.run_id
         for run in instance.get_runs(RunsFilter(statuses=_ENDED, tags=mine))[settings.kept_runs :]

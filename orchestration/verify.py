@@ -36,7 +36,7 @@ from orchestration.build_state import build_digest
 from orchestration.identifiers import Masks
 from orchestration.lock import PipelineLock
 from orchestration.privacy import VERIFY_FOLDER, VERIFY_LOCK
-from orchestration.publish import Publication, current, relations
+from orchestration.publication import Publication, current, relations
 from orchestration.settings import Settings
 
 SHOWN_KEYS = 5

@@ -10,7 +10,8 @@ from orchestration.dbt import load_manifest
 from orchestration.identifiers import load_key
 from orchestration.lineage import Table
 from orchestration.model_sql import masks_of, row_wise_of
-from orchestration.publish import Publication, publish
+from orchestration.publication import Publication
+from orchestration.publish import publish
 from orchestration.published_tables import PublishedTables
 
 OWN_TO_A_VERSION = {("meta", "publication"), ("meta", "restatements"), ("main", "version")}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestration.publish import Publication
+from orchestration.publication import Publication
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
 

@@ -25,7 +25,7 @@ from orchestration.assets.postgres import KEY as COPY_KEY
 from orchestration.checks import anomalies, landed, verified
 from orchestration.lock import PipelineLocked
 from orchestration.outcome import FailedCheck, Outcome, outcome_of
-from orchestration.publish import Publication, PublishError, current
+from orchestration.publication import Publication, PublishError, current
 from orchestration.resources import DIED, JOB_NAME
 from orchestration.settings import Settings, without_secrets
 

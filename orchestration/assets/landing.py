@@ -16,7 +16,7 @@ from log_ingest.errors import IngestError
 from log_ingest.storage import Location
 from orchestration import build_state, privacy
 from orchestration.links import LANDED_PAGE, Links
-from orchestration.publish import PublishError
+from orchestration.publication import PublishError
 from orchestration.remake import RemakeError, ask
 from orchestration.resources import POOL
 from orchestration.scope import RESOURCE, RunScope

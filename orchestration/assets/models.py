@@ -31,7 +31,7 @@ from orchestration.highlights import Mart, all_highlights, marts_of
 from orchestration.lineage import AGGREGATE, ROWS, VALUE, Edge, Table
 from orchestration.links import Links
 from orchestration.model_sql import ProjectSql, prepare_sql
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 from orchestration.table_metadata import table_metadata

@@ -19,7 +19,8 @@ from orchestration.identifiers import MaskedColumn, MaskError, load_key
 from orchestration.links import BI_PAGE, Links
 from orchestration.model_sql import ProjectSql, masks_of, meta_tables, prepare_sql, row_wise_of
 from orchestration.postgres_copy import is_behind
-from orchestration.publish import Publication, PublishError, current, publish
+from orchestration.publication import Publication, PublishError, current
+from orchestration.publish import publish
 from orchestration.published_tables import undescribed
 from orchestration.resources import POOL
 from orchestration.settings import Settings

@@ -16,10 +16,11 @@ from log_ingest.ledger import Ledger
 from log_ingest.raw_lines import line_sources, line_sql
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read, rows_sql
-from orchestration import build_state, publish
+from orchestration import build_state
 from orchestration.assets.landing import landed_key
 from orchestration.checks import intake, suites
 from orchestration.checks.verdicts import Verdict, check_result
+from orchestration.publication import current
 from orchestration.scope import RESOURCE
 from orchestration.settings import Settings
 
@@ -114,7 +115,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
 
         context.resources.reporter.stage("check landed rows")
         wanted = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
-        published = publish.current(settings.published_dir)
+        published = current(settings.published_dir)
         with Ledger(settings.ledger, read_only=True) as ledger:
             quarantined = intake.quarantine_verdicts(ledger, settings.max_quarantine_rate)
             missing, facts = intake.gap_verdicts(ledger, settings.max_missing_rate)

@@ -9,7 +9,7 @@ from orchestration.assets import published
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.dbt import DbtError
 from orchestration.lock import PipelineLocked
-from orchestration.publish import PublishError
+from orchestration.publication import PublishError
 from orchestration.settings import Settings
 from orchestration.transient import retry_or_fail
 from orchestration.verify import Verification, VerifyError, verify

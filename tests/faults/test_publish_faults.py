@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.publish import PublishError, current
+from orchestration.publication import PublishError, current
 from tests.faults.publish_child import copy_once, publish_changes, publish_once
 from tests.faults.test_ingest_faults import small_disk
 from tests.faults.trials import KILLED, Server, served

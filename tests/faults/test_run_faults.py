@@ -16,8 +16,9 @@ from dagster import DagsterRunStatus
 
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Ledger
-from orchestration import build_state, publish
+from orchestration import build_state
 from orchestration.lock import holder
+from orchestration.publication import current
 from orchestration.resources import POOL
 from orchestration.settings import Settings
 from tests.faults.publish_child import publish_once
@@ -116,7 +117,7 @@ class House:
 
     def assert_sound(self) -> None:
         """What holds whatever happened: the published version is whole, the ledger and what landed agree."""
-        assert_whole(self.published, publish.current(self.published).run_id)
+        assert_whole(self.published, current(self.published).run_id)
         with Ledger(self.warehouse / LEDGER_NAME, read_only=True) as ledger:
             assert ledger.is_whole() and ledger.unbalanced() == []
         assert holder(self.warehouse / "run.lock") is None
@@ -178,7 +179,7 @@ def test_two_schedulers_at_once(server: Server, tmp_path: Path) -> None:
     (loser,) = [name for name in "ab" if not json.loads((tmp_path / f"outcome-{name}").read_text())["success"]]
     assert "locked by pid " in house.failure(f"-{loser}") and " since 20" in house.failure(f"-{loser}")
     house.assert_sound()
-    assert (house.counted(), publish.current(house.published).version) == (20, 1)
+    assert (house.counted(), current(house.published).version) == (20, 1)
     assert_accounted(house.warehouse)
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from orchestration import publish
 from orchestration.home import prepare_dagster_home
 from orchestration.lock import holder
 from orchestration.outcome import outcome_of
+from orchestration.publication import current
 from orchestration.settings import Settings
 from tests.conftest import ROOT, mtw
 from tests.faults.test_run_faults import House
@@ -91,7 +91,7 @@ def house(tmp_path: Path) -> House:
 
 def assert_nothing_doubled(house: House) -> None:
     house.assert_sound()
-    assert (house.counted(), publish.current(house.published).version) == (20, 1)
+    assert (house.counted(), current(house.published).version) == (20, 1)
     assert house.clicks() == house.expected_clicks()
     assert_accounted(house.warehouse)
 

@@ -11,8 +11,8 @@ import dagster as dg
 import duckdb
 import pytest
 
-from orchestration import publish
 from orchestration.definitions import build_defs
+from orchestration.publication import current
 from orchestration.settings import Settings
 from report_docs.charts import draw
 from report_docs.pages import render_all
@@ -206,5 +206,5 @@ def test_its_mistake_fails_the_check_and_is_not_published(place: Place) -> None:
     code, output = place.run()
     assert code == 1
     assert CHECK in output.splitlines()[-1], "the one line that says why"
-    assert publish.current(place.settings.published_dir).version == 1
+    assert current(place.settings.published_dir).version == 1
     assert place.query(QUERY) == expected()

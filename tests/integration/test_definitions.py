@@ -23,7 +23,7 @@ from dagster import DagsterRunStatus
 
 from log_ingest.catalog import EMPTY_BATCH, LANDED_SCHEMAS, LEDGER_SCHEMAS
 from log_ingest.formats.trackinglogd import RAW_FIELDS
-from orchestration import build_state, publish
+from orchestration import build_state
 from orchestration.checks import landed, marts, suites
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.dbt import DbtError, dbt_args, group_name, load_manifest, prepare_manifest
@@ -33,6 +33,7 @@ from orchestration.lock import PipelineLock
 from orchestration.model_sql import primary_keys
 from orchestration.permissions import UMASK
 from orchestration.pipeline import Outcome, run_pipeline
+from orchestration.publication import current
 from orchestration.reporting import RunReporter
 from orchestration.resources import POOL, fail_dead_runs
 from orchestration.run_records import HOLDER_TAG
@@ -354,7 +355,7 @@ def test_a_test_in_a_file_of_its_own_belongs_to_the_mart_that_it_reads(tmp_path)
 
 
 def test_one_run_publishes_what_landed(settings, first_run):
-    publication = publish.current(settings.published_dir)
+    publication = current(settings.published_dir)
     assert publication.version == 1
     assert publication.run_id == first_run.run_id
     assert publication.tables["core.fct_tracking_events"] == 300
@@ -396,7 +397,7 @@ def test_a_run_with_nothing_new_skips_models_and_publishing(copied):
     assert reporter.stages == ["load", "ingest"]
     assert reporter.plan.reasons == ()
     assert list(outcome.steps) == ["ingest"]
-    assert publish.current(copied.published_dir).version == 1
+    assert current(copied.published_dir).version == 1
 
 
 def test_new_lines_make_a_new_version_and_a_warning_stops_nothing(copied):
@@ -409,8 +410,8 @@ def test_new_lines_make_a_new_version_and_a_warning_stops_nothing(copied):
     )
     outcome, _ = run_once(copied)
     assert outcome.success, outcome.failure
-    assert publish.current(copied.published_dir).tables["core.fct_tracking_events"] == 400
-    assert publish.current(copied.published_dir).version == 2
+    assert current(copied.published_dir).tables["core.fct_tracking_events"] == 400
+    assert current(copied.published_dir).version == 2
     with dg.DagsterInstance.get() as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey(["core", "fct_tracking_events"]))
     lineage = event.asset_materialization.metadata["dagster/column_lineage"].value.deps_by_column
@@ -431,9 +432,9 @@ def test_a_mart_that_breaks_a_rule_is_not_published(copied):
     assert "raw_reactivity is NULL or between 0 and 1: 2 rows" in outcome.failure
     assert "nothing was published" in outcome.failure
     assert "\n" not in outcome.failure
-    assert publish.current(copied.published_dir).version == 1
+    assert current(copied.published_dir).version == 1
     # Nothing has landed since, and still the next run does not call it up to date.
-    assert build_state.plan(copied, publish.current(copied.published_dir).batch_id).reasons
+    assert build_state.plan(copied, current(copied.published_dir).batch_id).reasons
 
 
 def test_a_failing_model_ends_in_one_line_and_is_tried_again(copied):
@@ -445,9 +446,9 @@ def test_a_failing_model_ends_in_one_line_and_is_tried_again(copied):
     assert outcome.failure.startswith("dbt model fct_tracking_events failed: ")
     assert "no_such_column" in outcome.failure
     assert "\n" not in outcome.failure
-    assert publish.current(copied.published_dir).version == 1
+    assert current(copied.published_dir).version == 1
     model.write_text(good)
-    assert build_state.plan(copied, publish.current(copied.published_dir).batch_id).reasons == (
+    assert build_state.plan(copied, current(copied.published_dir).batch_id).reasons == (
         "the last build did not finish",
     )
 
@@ -466,7 +467,7 @@ def test_a_build_that_ran_out_of_memory_is_tried_with_one_model_at_a_time(copied
     fail_where(copied, "target.threads > 1" if helps else "true", "Out of Memory Error: could not allocate block")
     outcome, _ = run_once(copied)
     assert outcome.success == helps, outcome.failure
-    assert publish.current(copied.published_dir).version == (2 if helps else 1)
+    assert current(copied.published_dir).version == (2 if helps else 1)
     if not helps:
         assert outcome.failure.endswith("raise MTW_MEMORY_LIMIT, then run again")
 
@@ -477,7 +478,7 @@ def test_a_build_in_which_the_engine_broke_down_is_tried_without_some_optimizers
     fail_where(copied, usual, "INTERNAL Error: dictionary changed identity")
     outcome, _ = run_once(copied)
     assert outcome.success == helps, outcome.failure
-    assert publish.current(copied.published_dir).version == (2 if helps else 1)
+    assert current(copied.published_dir).version == (2 if helps else 1)
     if not helps:
         assert "INTERNAL Error" in outcome.failure
 
@@ -503,7 +504,7 @@ def test_landed_rows_that_differ_from_the_ledger_stop_the_models(copied):
     assert "build" not in reporter.stages
     assert "landed_files_are_whole failed" in outcome.failure
     assert "landed/batches: rows_match_the_ledger" in {check.name for check in outcome.failed_checks}
-    assert publish.current(copied.published_dir).version == 1
+    assert current(copied.published_dir).version == 1
 
 
 def test_a_run_refuses_to_begin_while_another_holds_the_lock(copied):
@@ -519,7 +520,7 @@ def test_a_broken_working_database_is_built_again(copied):
     outcome, reporter = run_once(copied)
     assert outcome.success, outcome.failure
     assert reporter.plan.reasons == ("the working database has to be built",)
-    assert publish.current(copied.published_dir).tables["core.fct_tracking_events"] == 300
+    assert current(copied.published_dir).tables["core.fct_tracking_events"] == 300
 
 
 def test_a_working_database_that_stays_open_elsewhere_is_no_broken_one(copied):
@@ -732,7 +733,7 @@ def test_an_empty_landing_folder_publishes_no_rows(settings, first_run, tmp_path
     shutil.copytree(settings.dbt_dir, empty.dbt_dir)  # parsing again would take longer than the run
     outcome, _ = run_once(empty)
     assert outcome.success, outcome.failure
-    publication = publish.current(empty.published_dir)
+    publication = current(empty.published_dir)
     assert publication.tables["core.fct_tracking_events"] == 0
     assert publication.data_through_at is None
 

@@ -28,7 +28,8 @@ from orchestration.identifiers import (
     of_published,
 )
 from orchestration.lineage import VALUE, Edge
-from orchestration.publish import Publication, publish
+from orchestration.publication import Publication
+from orchestration.publish import publish
 from orchestration.settings import Settings, SettingsError
 from orchestration.verify import IDENTITIES
 from tests.conftest import Demo, mtw

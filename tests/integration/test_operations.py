@@ -16,13 +16,14 @@ import log_ingest.ingest
 from log_ingest import object_store
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger
-from orchestration import build_state, postgres_copy, publish
+from orchestration import build_state, postgres_copy
 from orchestration.alerts import watch
 from orchestration.definitions import build_defs
 from orchestration.jobs import BACKFILL, NIGHTLY, VERIFY, WRITERS
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.outcome import Outcome, outcome_of
 from orchestration.postgres_copy import CopyError
+from orchestration.publication import current
 from orchestration.scope import RunScope, ScopeError
 from orchestration.settings import Settings
 from orchestration.transient import is_transient, waits_for
@@ -69,13 +70,13 @@ def test_the_night_checks_everything_and_publishes_nothing_that_readers_have(cal
     night = execute(calm, NIGHTLY)
     assert night.success, night.failure
     assert "models" in night.steps and night.checks_passed > 15
-    assert publish.current(calm.published_dir).version == 1
-    assert build_state.plan(calm, publish.current(calm.published_dir).batch_id).reasons == ()
+    assert current(calm.published_dir).version == 1
+    assert build_state.plan(calm, current(calm.published_dir).batch_id).reasons == ()
     assert tags(night.run_id)["mtw/why"] == "everything is checked"
     # What is new is published in the same run.
     write_log(calm.landing_dir, 1000, 50)
     assert execute(calm, NIGHTLY).success
-    assert publish.current(calm.published_dir).tables["core.fct_tracking_events"] == 350
+    assert current(calm.published_dir).tables["core.fct_tracking_events"] == 350
 
 
 def test_the_night_finds_what_rotted_long_ago_and_the_hour_does_not_look(calm):

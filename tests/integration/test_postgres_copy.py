@@ -33,7 +33,8 @@ from orchestration.model_sql import primary_keys
 from orchestration.postgres_copy import CopyError, CopyReport, copy_to_postgres, held_version
 from orchestration.postgres_structure import Key
 from orchestration.postgres_types import postgres_type
-from orchestration.publish import current, publish
+from orchestration.publication import current
+from orchestration.publish import publish
 from orchestration.reporting import RunReporter
 from orchestration.settings import Settings
 from tests.conftest import mtw

@@ -14,9 +14,11 @@ import pytest
 
 from orchestration import publish as publishing
 from orchestration import published_tables, row_changes
-from orchestration.publish import MOST_ADDED, PublishError, current, publish
+from orchestration.publication import PublishError, current
+from orchestration.publish import publish
 from orchestration.published_tables import undescribed
 from orchestration.row_changes import RowWise
+from orchestration.write_version import MOST_ADDED
 
 HOSTILE_TABLE = 'odd "name"; drop table x'
 HOSTILE_COMMENT = "It's 'quoted'; -- and\nof two lines"

@@ -24,7 +24,8 @@ from orchestration.explain import NotThere, explained
 from orchestration.explain_output import disagreements
 from orchestration.identifiers import load_key
 from orchestration.model_sql import masks_of, meta_tables, prepare_sql
-from orchestration.publish import current, publish
+from orchestration.publication import current
+from orchestration.publish import publish
 from orchestration.settings import Settings
 from orchestration.verify import verify
 from tests.campaign import write_csv

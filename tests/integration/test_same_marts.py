@@ -13,7 +13,7 @@ import pytest
 from log_ingest.sample import write_sample
 from orchestration import row_changes
 from orchestration.lineage import Table
-from orchestration.publish import current
+from orchestration.publication import current
 from orchestration.published_tables import PublishedTables
 from tests import published
 from tests.invariants import assert_accounted

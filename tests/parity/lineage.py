@@ -8,7 +8,7 @@ from typing import Any
 from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.lineage import AGGREGATE, VALUE, Edge, Relation, column_lineage
 from orchestration.model_sql import models_of, prepare_sql
-from orchestration.publish import SCHEMAS
+from orchestration.publication import SCHEMAS
 from tests.parity.spark import SparkBuilds
 
 Column = tuple[str, str, str]

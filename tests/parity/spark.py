@@ -14,7 +14,7 @@ from log_ingest.ingest import ingest
 from log_ingest.sqltext import identifier, literal
 from orchestration.dbt import load_manifest
 from orchestration.engine import Spark
-from orchestration.publish import SCHEMAS, relations
+from orchestration.publication import SCHEMAS, relations
 from orchestration.settings import Settings
 from tests.conftest import ROOT, unless_required
 from tests.marts import build_marts

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from orchestration.engine import EngineError, Spark, discard_tables, engine_of
-from orchestration.publish import relations
+from orchestration.publication import relations
 from orchestration.settings import Settings
 
 
