@@ -4,7 +4,6 @@ Belongs here: the build digest, the record of the last complete build, the decis
 Does not: building or publishing.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
 from orchestration import postgres_copy, write_version
+from orchestration.bounded import connected
 from orchestration.publication import current
 from orchestration.settings import PUBLISHED_IDENTIFIERS, Settings
 
@@ -133,7 +133,7 @@ def discard_unreadable_database(settings: Settings, patience_seconds: float = 60
     deadline = time.monotonic() + patience_seconds
     while True:
         try:
-            with contextlib.closing(duckdb.connect(str(path), read_only=True)) as connection:
+            with connected(settings, path) as connection:
                 let_read(connection, settings.landed_dir)
                 connection.execute("select count(*) from duckdb_columns()").fetchall()
                 if has_failed:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
+from orchestration.bounded import connected
 from orchestration.publication import SCHEMAS
 from orchestration.settings import Settings
 
@@ -73,7 +74,7 @@ class Spark:
         target = settings.working_database
         building = target.with_name(target.name + ".building")
         building.unlink(missing_ok=True)
-        with contextlib.closing(duckdb.connect()) as connection:
+        with connected(settings) as connection:
             # Views name nothing of the file, so that it may be attached under any name.
             connection.execute(f"attach {literal(str(building))} as built")
             for schema in SCHEMAS:

@@ -4,13 +4,13 @@ Belongs here: which deliveries those are, and telling the models (dbt_project/ma
 Does not: making them, which is the models' work and the same as for rows that arrive.
 """
 
-import contextlib
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from log_ingest.storage import let_read
 from orchestration import build_state
+from orchestration.bounded import connected
 from orchestration.scope import RunScope
 from orchestration.settings import Settings
 
@@ -34,7 +34,6 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
     A run that dies afterwards is taken up by the next one. Raises RemakeError for deliveries that nobody knows, and
     for days on which none was sent or active.
     """
-    import duckdb
 
     if settings.engine != "duckdb":
         raise RemakeError(
@@ -43,7 +42,7 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
         )
     if build_state.last_build(settings) is None:
         return []
-    with contextlib.closing(duckdb.connect(str(settings.working_database))) as connection:
+    with connected(settings, settings.working_database, read_only=False) as connection:
         let_read(connection, settings.landed_dir)
         found = set(scope.deliveries)
         if unknown := sorted(found - _known(connection, found)):

@@ -8,7 +8,6 @@ says that it is not, and any run of the pipeline brings it to its end. No number
 statistics go too, so the published version stays right until then.
 """
 
-import contextlib
 import itertools
 import uuid
 from collections.abc import Iterable, Mapping
@@ -27,6 +26,7 @@ from log_ingest.retention import purge as purge_landed
 from log_ingest.sqltext import literal
 from log_ingest.storage import reason
 from orchestration import build_state, identifiers, privacy
+from orchestration.bounded import connected
 from orchestration.dbt import load_manifest, prepare_manifest
 from orchestration.lock import PipelineLock, PipelineLocked, holder
 from orchestration.publication import current
@@ -239,7 +239,7 @@ def _expired(
 
     former: by kind, those purged before; expired: when these had expired, where nothing says so any more.
     """
-    with contextlib.closing(duckdb.connect()) as connection:
+    with connected(settings) as connection:
         connection.execute(f"attach {literal(str(settings.published_database.resolve()))} as {PUBLISHED} (read_only)")
         held = connection.execute(_HELD).fetchall()
         # Verdicts look at all events of a message together, so these go together.

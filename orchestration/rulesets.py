@@ -16,6 +16,7 @@ import duckdb
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
 from orchestration import beside
+from orchestration.bounded import connected
 from orchestration.lock import PipelineLock
 from orchestration.settings import Settings
 
@@ -114,7 +115,7 @@ def compare(settings: Settings, ruleset: str) -> Comparison:
 
 
 def _refuse_unbuilt_batches(settings: Settings) -> None:
-    with duckdb.connect(str(settings.working_database), read_only=True) as connection:
+    with connected(settings, settings.working_database) as connection:
         (built,) = connection.execute("select max(ceiling_batch_id) from state.run_window").fetchall()[0]
     with Ledger(settings.ledger, read_only=True) as ledger:
         landed = ledger.last_batch_id()
@@ -123,8 +124,7 @@ def _refuse_unbuilt_batches(settings: Settings) -> None:
 
 
 def _compared(settings: Settings, candidate: Settings) -> Comparison:
-    with duckdb.connect() as connection:
-        connection.execute(f"set memory_limit = {literal(settings.memory_limit)}")
+    with connected(settings) as connection:
         for name, database in (("live", settings), ("candidate", candidate)):
             connection.execute(f"attach {literal(str(database.working_database))} as {name} (read_only)")
         verdicts = connection.execute(

@@ -15,6 +15,7 @@ from log_ingest.catalog import LINE_SOURCES, PERSONAL_COLUMNS, READABLE_SCHEMAS,
 from log_ingest.errors import IngestError
 from log_ingest.storage import Location
 from orchestration import build_state, privacy
+from orchestration.bounded import remove_spilled
 from orchestration.links import LANDED_PAGE, Links
 from orchestration.publication import PublishError
 from orchestration.remake import RemakeError, ask
@@ -143,6 +144,7 @@ def build_ingest_asset(settings: Settings, links: Links) -> dg.AssetsDefinition:
             context.log.info("an erasure or a purge is to be finished: everything is built anew from the landed rows")
             privacy.discard_work(settings)
         try:
+            remove_spilled(settings)
             if build_state.discard_unreadable_database(settings):
                 context.log.warning("the working database could not be opened; it is built again from the landed rows")
             plan = build_state.plan(settings, report.latest_batch_id)

@@ -3,7 +3,6 @@
 Belongs here: one dbt invocation per run and what is attached to its events. Does not: models.
 """
 
-import contextlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from dagster_dbt import dbt_assets
 from log_ingest.ledger import Ledger
 from log_ingest.storage import let_read
 from orchestration import build_state, held_memory
+from orchestration.bounded import connected
 from orchestration.dbt import (
     DbtError,
     ProjectTranslator,
@@ -144,10 +144,9 @@ def _numbers(
 
     A mart that cannot be read so is none the worse for it.
     """
-    import duckdb
 
     selected = {"__".join(key.path) for key in context.selected_asset_keys}
-    with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
+    with connected(settings, settings.working_database) as connection:
         let_read(connection, settings.landed_dir)
         found = table_metadata(connection, selected)
         said, problems = all_highlights(connection, [mart for mart in marts if mart.output in selected])

@@ -7,7 +7,6 @@ The clock is that of the data, because logs may be loaded late: an hour is compl
 server has events. So a warehouse that takes in last year's logs today judges them as it would have then.
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ import dagster as dg
 import yaml
 
 from log_ingest.storage import let_read
+from orchestration.bounded import connected
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.settings import Settings, SettingsError
 
@@ -288,9 +288,8 @@ def build_anomaly_checks(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg
 
 def read_history(settings: Settings, limits: Limits) -> History:
     """The hourly counts of the working database, as far back as any check looks."""
-    import duckdb
 
-    with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
+    with connected(settings, settings.working_database) as connection:
         let_read(connection, settings.landed_dir)
         rows = connection.execute(
             "select source, server, hour_at, event_count, opt_out_count, human_opt_out_count"

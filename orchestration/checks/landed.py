@@ -4,7 +4,6 @@ Belongs here: which landed rows are looked at, and the rules that need all of th
 suites/landed_*.yml.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read, rows_sql
 from orchestration import build_state
 from orchestration.assets.landing import landed_key
+from orchestration.bounded import connected
 from orchestration.checks import intake, suites
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.publication import current
@@ -111,7 +111,6 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         description="Looks at what landed since the last publication, before the models read it.",
     )
     def check_landed_rows(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        import duckdb
 
         context.resources.reporter.stage("check landed rows")
         wanted = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
@@ -127,7 +126,7 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         # First of all: below, a file that has rotted may not be readable at all.
         if (landed_key("batches"), WHOLE) in wanted:
             yield check_result([whole_files(damaged)], asset_key=landed_key("batches"), check_name=WHOLE)
-        with contextlib.closing(duckdb.connect()) as connection:
+        with connected(settings) as connection:
             let_read(connection, settings.landed_dir)
             for suite in found:
                 key = landed_key(suite.table)

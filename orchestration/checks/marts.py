@@ -4,7 +4,6 @@ Belongs here: which marts are looked at. The rules are in suites/mart_*.yml and,
 counts, here.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import dagster as dg
 
 from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
+from orchestration.bounded import connected
 from orchestration.checks import suites
 from orchestration.checks.landed import EXPECTATIONS, sample
 from orchestration.checks.verdicts import check_result
@@ -42,11 +42,10 @@ def build_mart_checks(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.As
         description="Looks at the marts that are about to be published.",
     )
     def check_marts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        import duckdb
 
         context.resources.reporter.stage("check marts")
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
-        with contextlib.closing(duckdb.connect(str(settings.working_database), read_only=True)) as connection:
+        with connected(settings, settings.working_database) as connection:
             let_read(connection, settings.landed_dir)
             for suite in found:
                 if mart_key(suite) in wanted:

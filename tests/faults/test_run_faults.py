@@ -6,6 +6,9 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from dagster import DagsterRunStatus
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.ledger import Ledger
 from orchestration import build_state
+from orchestration.bounded import remove_spilled
 from orchestration.lock import holder
 from orchestration.publication import current
 from orchestration.resources import POOL
@@ -224,6 +228,45 @@ def test_a_rotten_block_of_the_working_database_is_found_after_a_failure(tmp_pat
     settings.working_database.write_bytes(rotten)
     assert build_state.discard_unreadable_database(settings) is True
     assert not settings.working_database.exists()
+
+
+SPILLING = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+connection.execute("set memory_limit = '100MB'")
+connection.execute("set enable_progress_bar = false")
+connection.execute("create temp table t as select md5(range::varchar) as a, range as b from range(50000000) order by a")
+"""
+
+
+def test_what_a_killed_process_had_put_on_disk_goes_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "landing", tmp_path / "warehouse")
+    settings.working_database.parent.mkdir(parents=True)
+    databases = [settings.working_database, settings.working_database.with_name("other.duckdb")]
+    killed, living = [subprocess.Popen([sys.executable, "-c", SPILLING, str(path)]) for path in databases]
+    try:
+        for each in (killed, living):
+            while not _spilled_by(settings, each.pid):
+                assert each.poll() is None
+                time.sleep(0.05)
+        killed.kill()
+        killed.wait()
+        assert _spilled_by(settings, killed.pid)
+        remove_spilled(settings)
+        assert not _spilled_by(settings, killed.pid)
+        assert _spilled_by(settings, living.pid)
+    finally:
+        living.kill()
+        living.wait()
+    remove_spilled(settings)
+    assert sorted(path.name for path in settings.working_database.parent.iterdir()) == [
+        "other.duckdb",
+        "warehouse.duckdb",
+    ]
+
+
+def _spilled_by(settings: Settings, pid: int) -> list[Path]:
+    return list(settings.working_database.parent.rglob(f"duckdb_temp_{pid}_*_storage_*"))
 
 
 def test_a_cut_write_ahead_log_costs_commits_and_their_marks_together(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""DuckDB within MTW_MEMORY_LIMIT: what is opened otherwise takes most of the machine, if only to keep blocks for later.
+
+Belongs here: opening a database so, and what is then put on disk. Does not: what is asked of it. Readers of one small
+query need no bounds.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from log_ingest.sqltext import literal
+from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@contextlib.contextmanager
+def connected(
+    settings: Settings, database: Path | None = None, *, read_only: bool = True
+) -> Iterator["duckdb.DuckDBPyConnection"]:
+    """A connection to a file, or to a database in memory. What exceeds the limit goes through the disk, where the
+    working database is. Raises duckdb.Error."""
+    import duckdb
+
+    with contextlib.closing(duckdb.connect(str(database), read_only=read_only) if database else duckdb.connect()) as it:
+        it.execute(f"set memory_limit = {literal(settings.memory_limit)}")
+        it.execute(f"set temp_directory = {literal(str(settings.working_database.parent / 'spill'))}")
+        yield it
+
+
+_SPILLED = re.compile(r"duckdb_temp_(\d+)_")
+
+
+def remove_spilled(settings: Settings) -> None:
+    """Remove what killed processes had put on disk for a moment: DuckDB leaves it for ever, and it may be more than the
+    database. Its files bear the number of their process."""
+    for path in sorted(settings.working_database.parent.glob("*/duckdb_temp_*")):
+        owner = _SPILLED.match(path.name)
+        if owner and not _is_alive(int(owner[1])):
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are in it
+                path.parent.rmdir()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
