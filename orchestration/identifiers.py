@@ -253,16 +253,18 @@ class Masks:
             if key is None:
                 raise MaskError("pseudonyms need a key")
             key.define_in(connection)
-            # Once for each value, not for each row that has it.
-            read = " union ".join(
+            # Once for each value, not for each row that has it. Told apart once: of many persons, several sets of them at a
+            # time are more than fits into memory.
+            read = " union all ".join(
                 f"select {identifier(column.column)} as clear_value from {self._place(column.table)}"  # noqa: S608
                 for column in self.columns
                 if column.mask == PSEUDONYM and column.kept_by
             )
             connection.execute(
                 f"create or replace temp table {identifier(self._known)} as"  # noqa: S608 (quoted)
-                f" select distinct {_digest('clear_value')} as pseudonym, clear_value"
-                f" from ({read or 'select null::varchar as clear_value'}) where {_is_told('clear_value')}"
+                f" select {_digest('clear_value')} as pseudonym, clear_value from ("
+                f"select distinct clear_value from ({read or 'select null::varchar as clear_value'})"
+                f" where {_is_told('clear_value')})"
             )
 
     def mask_of(self, table: Table, column: str) -> str | None:
