@@ -67,6 +67,12 @@ NOTES = {
 }
 """What is added to the comment of a masked column."""
 
+PSEUDONYMS: Table = ("main", "pseudonyms")
+"""The table of the identities file that says what pseudonyms stand for."""
+
+KNOWN_AT_ONCE = 20_000_000
+"""Values that stand for persons. Of more, pseudonyms are computed where they occur, and written in parts."""
+
 LINKS, LINKS_KEY = ("core", "dim_tracked_urls"), ("delivery_id", "url_id")
 """Where the declared address of a link is, and by which columns."""
 _NEEDS = {RECIPIENT: ("recipient_id",), LINK: LINKS_KEY}
@@ -239,7 +245,7 @@ class Masks:
     ) -> None:
         """source: the database's name. Columns that it does not have are left out. Makes a temp table."""
         self._db, self._source, self.key = connection, source, key
-        self._known = f"pseudonyms_of_{source}"
+        self._known, self._parts = f"pseudonyms_of_{source}", 1
         there = set(
             connection.execute(
                 "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?", [source]
@@ -253,19 +259,12 @@ class Masks:
             if key is None:
                 raise MaskError("pseudonyms need a key")
             key.define_in(connection)
-            # Once for each value, not for each row that has it. Told apart once: of many persons, several sets of them at a
-            # time are more than fits into memory.
-            read = " union all ".join(
-                f"select {identifier(column.column)} as clear_value from {self._place(column.table)}"  # noqa: S608
-                for column in self.columns
-                if column.mask == PSEUDONYM and column.kept_by
-            )
-            connection.execute(
-                f"create or replace temp table {identifier(self._known)} as"  # noqa: S608 (quoted)
-                f" select {_digest('clear_value')} as pseudonym, clear_value from ("
-                f"select distinct clear_value from ({read or 'select null::varchar as clear_value'})"
-                f" where {_is_told('clear_value')})"
-            )
+            row_count = int(connection.execute(f"select count(*) from ({self._names()})").fetchall()[0][0])  # noqa: S608
+            self._parts = max(1, -(-row_count // KNOWN_AT_ONCE))
+            # Once for each value, not for each row that has it. Of very many persons the table is no help: a join with
+            # it holds more than fits into memory.
+            known = self._persons("true" if self._parts == 1 else "false")
+            connection.execute(f"create or replace temp table {identifier(self._known)} as {known}")
 
     def mask_of(self, table: Table, column: str) -> str | None:
         return next((each.mask for each in self._by_table.get(table, ()) if each.column == column), None)
@@ -300,7 +299,8 @@ class Masks:
                 joined = self._joined(table, columns, (within or {}).get(table, "true"))
                 found[table] = f"select {names} from {joined} where {differs}"  # noqa: S608
         if any(column.mask == PSEUDONYM for column in self.columns):
-            found["main", "pseudonyms"] = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608
+            known = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608 (quoted)
+            found[PSEUDONYMS] = known if self._parts == 1 else self._persons()
         return found
 
     def key_of(self, table: Table) -> tuple[str, ...]:
@@ -328,11 +328,33 @@ class Masks:
                 self._db.execute(f"delete from {place} where {within[table]}")  # noqa: S608 (quoted)
                 self._db.execute(f"insert into {place} by name {query}")
                 continue
-            self._db.execute(f"create or replace table {place} as {query}")
+            if table == PSEUDONYMS and self._parts > 1:
+                self._db.execute(f"create or replace table {place} as {self._persons('false')}")
+                for part in range(self._parts):
+                    within_part = f"hash(clear_value) % {self._parts} = {part}"
+                    self._db.execute(f"insert into {place} {self._persons(within_part)}")
+            else:
+                self._db.execute(f"create or replace table {place} as {query}")
             self._db.execute(f"comment on table {place} is {literal(_told(*table))}")
         self._db.execute(f"create or replace table identities.main.version as select {literal(run_id)} as run_id")
         self._db.execute("checkpoint identities")
         self._db.execute("detach identities")
+
+    def _names(self) -> str:
+        """A query of all values that stand for persons, as often as they occur."""
+        read = " union all ".join(
+            f"select {identifier(column.column)} as clear_value from {self._place(column.table)}"  # noqa: S608 (quoted)
+            for column in self.columns
+            if column.mask == PSEUDONYM and column.kept_by
+        )
+        return read or "select null::varchar as clear_value"
+
+    def _persons(self, within: str = "true") -> str:
+        """A query of pseudonyms and what they stand for. within: predicate on clear_value."""
+        return (
+            f"select {_digest('clear_value')} as pseudonym, clear_value from (select distinct clear_value"  # noqa: S608
+            f" from ({self._names()}) where {_is_told('clear_value')} and {within})"
+        )
 
     def _place(self, table: Table) -> str:
         return ".".join(map(identifier, (self._source, *table)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from log_ingest.sample import write_sample
-from orchestration import row_changes
+from orchestration import identifiers, published_tables, row_changes
 from orchestration.lineage import Table
 from orchestration.publication import current
 from orchestration.published_tables import PublishedTables
@@ -137,6 +137,16 @@ def test_a_version_of_changed_rows_equals_one_that_is_copied_whole(in_many_runs:
     assert current(grown).added == RUNS - 1
     publish_marts(in_many_runs, tmp_path / "whole", is_whole=True)
     assert_same_version(grown, tmp_path / "whole")
+
+
+def test_a_version_that_is_made_piece_by_piece_equals_one_that_is_made_at_once(
+    in_many_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_marts(in_many_runs, tmp_path / "at-once", is_whole=True)
+    monkeypatch.setattr(published_tables, "SORTED_AT_ONCE", 700)
+    monkeypatch.setattr(identifiers, "KNOWN_AT_ONCE", 300)
+    publish_marts(in_many_runs, tmp_path / "in-pieces", is_whole=True)
+    assert_same_version(tmp_path / "at-once", tmp_path / "in-pieces")
 
 
 def test_only_changed_rows_are_written(in_many_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
