@@ -50,7 +50,7 @@ LOGINS = ("oidc", "proxy")
 DAGSTER_FILES = "files"
 """What MTW_DAGSTER_STORAGE_URL may be instead of a URL, so that MTW_LEDGER_URL does not serve for Dagster, too."""
 
-MEMORY_LIMIT = "3GB"
+MEMORY_LIMIT = "2500MB"
 """What MTW_MEMORY_LIMIT is where nobody sets it; profiles.yml says the same for dbt started by hand."""
 
 KEPT_RUNS = 200
