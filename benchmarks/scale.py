@@ -122,7 +122,7 @@ def publish_seconds_each(runs: Iterable[Run], kind: str) -> float:
     kind: "first", which copies all, or "a little new", which writes rows that changed.
     """
     quiet = [run for run in runs if run.engine == "duckdb" and run.kind == kind and run.note.startswith("quiet")]
-    largest = max(quiet, key=lambda run: (run.events, run.measured_on))
+    largest = sorted(quiet, key=lambda run: (run.events, run.measured_on))[-1]  # of one day the one that was added last
     return largest.publish_seconds / largest.events
 
 

@@ -26,8 +26,9 @@ import duckdb
 from benchmarks.soak_landing import ERASED, ERASED_WORDS, Landing
 from log_ingest.ledger import Ledger
 from log_ingest.status import collect
-from orchestration import publish, verify
+from orchestration import verify
 from orchestration.lock import holder
+from orchestration.publication import current
 from orchestration.settings import Settings
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing
 from tests.ownbytes import places_of
@@ -190,7 +191,7 @@ class Soak:
 
     def _assert_standing(self) -> None:
         """After a run that did not end: the published version is whole, the ledger too, nobody holds the lock."""
-        publication = publish.current(self.settings.published_dir)
+        publication = current(self.settings.published_dir)
         assert publication is not None
         assert holder(self.settings.lock_path) is None
         with contextlib.suppress(FileNotFoundError), Ledger(self.settings.ledger_path, read_only=True) as ledger:
@@ -203,7 +204,7 @@ class Soak:
         assert_accounted(warehouse)
         assert_rerun_changes_nothing(self.landing.root, warehouse)
         # 4, 6: whatever the order and the mishandling, the numbers are those of the lines that were written.
-        publication = publish.current(self.settings.published_dir)
+        publication = current(self.settings.published_dir)
         assert publication is not None
         with _reading(self.settings.published_database) as con:
             (events,) = con.execute("select count(*) from core.fct_tracking_events").fetchall()[0]

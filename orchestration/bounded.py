@@ -22,14 +22,27 @@ if TYPE_CHECKING:
 def connected(
     settings: Settings, database: Path | None = None, *, read_only: bool = True
 ) -> Iterator["duckdb.DuckDBPyConnection"]:
-    """A connection to a file, or to a database in memory. What exceeds the limit goes through the disk, where the
-    working database is. Raises duckdb.Error."""
+    """A connection to a file, or to a database in memory. What exceeds the limit goes through the disk: beside the
+    file, or where the working database is. Raises duckdb.Error."""
     import duckdb
 
-    with contextlib.closing(duckdb.connect(str(database), read_only=read_only) if database else duckdb.connect()) as it:
-        it.execute(f"set memory_limit = {literal(settings.memory_limit)}")
-        it.execute(f"set temp_directory = {literal(str(settings.working_database.parent / 'spill'))}")
-        yield it
+    if database is not None:
+        with contextlib.closing(duckdb.connect(str(database), read_only=read_only)) as connection:
+            # A file has its place for that, which all of the process that have it open share: it is not set again.
+            connection.execute(f"set memory_limit = {literal(settings.memory_limit)}")
+            yield connection
+    else:
+        with contextlib.closing(duckdb.connect()) as connection:
+            bound(connection, settings.memory_limit, settings.working_database.parent / "spill")
+            yield connection
+
+
+def bound(connection: "duckdb.DuckDBPyConnection", memory_limit: str | None, spill: Path) -> None:
+    """Let a database in memory hold no more than a limit, as DuckDB spells it (None: its own default), and put what
+    exceeds it into a folder."""
+    connection.execute(f"set temp_directory = {literal(str(spill))}")
+    if memory_limit is not None:
+        connection.execute(f"set memory_limit = {literal(memory_limit)}")
 
 
 _SPILLED = re.compile(r"duckdb_temp_(\d+)_")
@@ -37,13 +50,14 @@ _SPILLED = re.compile(r"duckdb_temp_(\d+)_")
 
 def remove_spilled(settings: Settings) -> None:
     """Remove what killed processes had put on disk for a moment: DuckDB leaves it for ever, and it may be more than the
-    database. Its files bear the number of their process."""
+    database. Its files bear the number of their process; where another one has it by now, they stay for another time.
+    What cannot be removed is no reason not to run. The caller holds the pipeline lock."""
     for path in sorted(settings.working_database.parent.glob("*/duckdb_temp_*")):
         owner = _SPILLED.match(path.name)
         if owner and not _is_alive(int(owner[1])):
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # others are in it
-                path.parent.rmdir()
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()  # fails where others are in it
 
 
 def _is_alive(pid: int) -> bool:

@@ -71,7 +71,7 @@ PSEUDONYMS: Table = ("main", "pseudonyms")
 """The table of the identities file that says what pseudonyms stand for."""
 
 KNOWN_AT_ONCE = 20_000_000
-"""Values that stand for persons. Of more, pseudonyms are computed where they occur, and written in parts."""
+"""Persons, approximately. Of more, pseudonyms are computed where they occur, and written in parts."""
 
 LINKS, LINKS_KEY = ("core", "dim_tracked_urls"), ("delivery_id", "url_id")
 """Where the declared address of a link is, and by which columns."""
@@ -259,8 +259,8 @@ class Masks:
             if key is None:
                 raise MaskError("pseudonyms need a key")
             key.define_in(connection)
-            row_count = int(connection.execute(f"select count(*) from ({self._names()})").fetchall()[0][0])  # noqa: S608
-            self._parts = max(1, -(-row_count // KNOWN_AT_ONCE))
+            count = f"select approx_count_distinct(clear_value) from ({self._names()})"  # noqa: S608 (quoted)
+            self._parts = max(1, -(-int(connection.execute(count).fetchall()[0][0]) // KNOWN_AT_ONCE))
             # Once for each value, not for each row that has it. Of very many persons the table is no help: a join with
             # it holds more than fits into memory.
             known = self._persons("true" if self._parts == 1 else "false")

@@ -35,6 +35,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from log_ingest.errors import IngestError
 from log_ingest.postgres_url import PASSING, check_url, error_line, what_to_check
 from log_ingest.sqltext import identifier, literal
+from orchestration.bounded import bound
 from orchestration.postgres_structure import (
     INCOMING,
     LOCK_SECONDS,
@@ -266,10 +267,8 @@ class _Copy:
             tempfile.TemporaryDirectory(prefix="mtw-copy-", dir=spill_dir) as spill,
             contextlib.closing(duckdb.connect()) as self._db,
         ):
-            self._db.execute(f"set temp_directory = {literal(spill)}")
+            bound(self._db, memory_limit, Path(spill))
             self._db.execute("set arrow_large_buffer_size = true")
-            if memory_limit is not None:
-                self._db.execute(f"set memory_limit = {literal(memory_limit)}")
             self._attach(self._dir / "versions" / self._publication.label, "marts")
             yield
 

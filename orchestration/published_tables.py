@@ -125,8 +125,8 @@ class PublishedTables:
 
     def _ranges(self, table: Table, names: set[str]) -> list[str]:
         """Predicates that part the rows of the working database's relation, in the order in which they are sorted."""
-        key = next((key for key in SORT_KEYS.get(table, ()) if key in names), None)
-        if key is None:
+        key, *_ = SORT_KEYS.get(table, ("",))
+        if key not in names:
             return ["true"]
         original = ".".join(map(identifier, (self._source, *table)))
         parts = -(-self._count(f"select count(*) from {original}") // SORTED_AT_ONCE)  # noqa: S608 (quoted)

@@ -34,7 +34,6 @@ def ask(settings: Settings, scope: RunScope) -> list[int]:
     A run that dies afterwards is taken up by the next one. Raises RemakeError for deliveries that nobody knows, and
     for days on which none was sent or active.
     """
-
     if settings.engine != "duckdb":
         raise RemakeError(
             "on Spark chosen deliveries cannot be made again, all can: remove"

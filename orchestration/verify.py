@@ -32,6 +32,7 @@ from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read
 from log_ingest.suppression import Key
 from orchestration import beside, identifiers
+from orchestration.bounded import bound
 from orchestration.build_state import build_digest
 from orchestration.identifiers import Masks
 from orchestration.lock import PipelineLock
@@ -215,8 +216,7 @@ def _compared(settings: Settings, published: Path, rebuilt: Path) -> Iterator[du
     spill = published.parent / "spill"
     with contextlib.closing(duckdb.connect()) as connection:
         let_read(connection, settings.landed_dir)
-        connection.execute(f"set temp_directory = {literal(str(spill))}")
-        connection.execute(f"set memory_limit = {literal(settings.memory_limit)}")
+        bound(connection, settings.memory_limit, spill)
         connection.execute(f"attach {literal(str(published))} as published (read_only)")
         connection.execute(f"attach {literal(str(rebuilt))} as {identifier(rebuilt.stem)} (read_only)")
         if identities := identifiers.beside(published):

@@ -23,6 +23,7 @@ from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
 from log_ingest.suppression import Key
 from orchestration import identifiers, restatements, row_changes
+from orchestration.bounded import bound
 from orchestration.identifiers import MaskedColumn, Masks
 from orchestration.lineage import Table
 from orchestration.publication import PUBLICATION_COLUMNS, SCHEMAS, Publication, PublishError, relations
@@ -102,9 +103,7 @@ def _attach_source(connection: duckdb.DuckDBPyConnection, made_of: Source, spill
     source = made_of.working_database.stem
     if made_of.landed is not None:
         let_read(connection, made_of.landed)
-    connection.execute(f"set temp_directory = {literal(str(spill))}")
-    if made_of.memory_limit is not None:
-        connection.execute(f"set memory_limit = {literal(made_of.memory_limit)}")
+    bound(connection, made_of.memory_limit, spill)
     connection.execute(f"attach {literal(str(made_of.working_database))} as {identifier(source)} (read_only)")
     return source
 

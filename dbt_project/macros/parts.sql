@@ -36,7 +36,7 @@
     {{ return(modules.re.sub('/[*] in part by (.+?) of .+? [*]/ true', within, query)) }}
 {%- endmacro %}
 
-{# Where one part ends and the next begins. Rows of no number (0) are in the first: they are joined with nothing. #}
+{# Where one part ends and the next begins. Rows of no number (0: no message, no delivery) are in the first, and do not count. #}
 {% macro part_bounds(query) -%}
     {%- set said = modules.re.search('/[*] in part by (.+?) of (.+?) [*]/ true', query) -%}
     {%- set count = part_count() if said else 1 -%}

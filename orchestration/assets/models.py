@@ -144,7 +144,6 @@ def _numbers(
 
     A mart that cannot be read so is none the worse for it.
     """
-
     selected = {"__".join(key.path) for key in context.selected_asset_keys}
     with connected(settings, settings.working_database) as connection:
         let_read(connection, settings.landed_dir)

@@ -288,7 +288,6 @@ def build_anomaly_checks(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg
 
 def read_history(settings: Settings, limits: Limits) -> History:
     """The hourly counts of the working database, as far back as any check looks."""
-
     with connected(settings, settings.working_database) as connection:
         let_read(connection, settings.landed_dir)
         rows = connection.execute(

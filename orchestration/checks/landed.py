@@ -111,7 +111,6 @@ def build_landed_checks(settings: Settings) -> dg.AssetChecksDefinition:
         description="Looks at what landed since the last publication, before the models read it.",
     )
     def check_landed_rows(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-
         context.resources.reporter.stage("check landed rows")
         wanted = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
         published = current(settings.published_dir)

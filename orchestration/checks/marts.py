@@ -42,7 +42,6 @@ def build_mart_checks(settings: Settings, marts: Sequence[dg.AssetKey]) -> dg.As
         description="Looks at the marts that are about to be published.",
     )
     def check_marts(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-
         context.resources.reporter.stage("check marts")
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         with connected(settings, settings.working_database) as connection:

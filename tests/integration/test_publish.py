@@ -16,7 +16,7 @@ from orchestration import publish as publishing
 from orchestration import published_tables, row_changes
 from orchestration.publication import PublishError, current
 from orchestration.publish import publish
-from orchestration.published_tables import undescribed
+from orchestration.published_tables import PublishedTables, undescribed
 from orchestration.row_changes import RowWise
 from orchestration.write_version import MOST_ADDED
 
@@ -270,7 +270,12 @@ def test_many_rows_are_sorted_range_by_range(working, tmp_path, monkeypatch, mos
         connection.execute("update core.fct_tracking_events set delivery_id = null where delivery_id = 7")
         connection.execute("update core.fct_tracking_events set delivery_id = 1 where delivery_id > 3")
     monkeypatch.setattr(published_tables, "SORTED_AT_ONCE", most)
+    ranges, found = PublishedTables._ranges, {}
+    monkeypatch.setattr(
+        PublishedTables, "_ranges", lambda self, table, names: found.setdefault(table, ranges(self, table, names))
+    )
     publish_one(working, tmp_path / "published")
+    assert len(found["core", "fct_tracking_events"]) > 1
     with reading(tmp_path / "published" / "marts.duckdb") as connection:
         connection.execute(f"attach '{working}' as working (read_only)")
         sql = "select delivery_id, occurred_at from core.fct_tracking_events"

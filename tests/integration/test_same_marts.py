@@ -12,6 +12,7 @@ import pytest
 
 from log_ingest.sample import write_sample
 from orchestration import identifiers, published_tables, row_changes
+from orchestration.identifiers import Masks
 from orchestration.lineage import Table
 from orchestration.publication import current
 from orchestration.published_tables import PublishedTables
@@ -123,8 +124,12 @@ def test_models_made_in_parts_hold_what_is_made_at_once(sample: Path, tmp_path: 
     at_once, parts = tmp_path / "at-once", tmp_path / "parts"
     build_marts(landing, at_once)
     build_marts(landing, parts, project=project)
-    made = (parts / "dbt-target").rglob("run/**/int_tracking_events__judged.sql")
-    assert next(made).read_text(encoding="utf-8").count("insert into") > 5
+    for model in (
+        *("int_tracking_events__judged", "int_messages__current", "int_recipients__current"),
+        *("rpt_tracking_indicators_by_domain", "rpt_tracking_statistics"),
+    ):
+        made = next((parts / "dbt-target").rglob(f"run/**/{model}.sql"))
+        assert made.read_text(encoding="utf-8").count("insert into") > 5, model
     schemas = ("intermediate", "core", "reports")
     assert_same_tables(tables(at_once, schemas), tables(parts, schemas))
     with connect(parts) as connection:
@@ -142,10 +147,16 @@ def test_a_version_of_changed_rows_equals_one_that_is_copied_whole(in_many_runs:
 def test_a_version_that_is_made_piece_by_piece_equals_one_that_is_made_at_once(
     in_many_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ranges, persons = PublishedTables._ranges, Masks._persons
     publish_marts(in_many_runs, tmp_path / "at-once", is_whole=True)
     monkeypatch.setattr(published_tables, "SORTED_AT_ONCE", 700)
     monkeypatch.setattr(identifiers, "KNOWN_AT_ONCE", 300)
+    pieces = []
+    monkeypatch.setattr(PublishedTables, "_ranges", lambda *of: pieces.append(ranges(*of)) or pieces[-1])
+    monkeypatch.setattr(Masks, "_persons", lambda *of: pieces.append(of) or persons(*of))
     publish_marts(in_many_runs, tmp_path / "in-pieces", is_whole=True)
+    assert sum(isinstance(found, list) and len(found) > 1 for found in pieces) == len(published_tables.SORT_KEYS)
+    assert sum("% " in str(found) for found in pieces) > 1
     assert_same_version(tmp_path / "at-once", tmp_path / "in-pieces")
 
 
