@@ -328,13 +328,11 @@ class Masks:
                 self._db.execute(f"delete from {place} where {within[table]}")  # noqa: S608 (quoted)
                 self._db.execute(f"insert into {place} by name {query}")
                 continue
-            if table == PSEUDONYMS and self._parts > 1:
-                self._db.execute(f"create or replace table {place} as {self._persons('false')}")
-                for part in range(self._parts):
-                    within_part = f"hash(clear_value) % {self._parts} = {part}"
-                    self._db.execute(f"insert into {place} {self._persons(within_part)}")
-            else:
-                self._db.execute(f"create or replace table {place} as {query}")
+            is_in_parts = table == PSEUDONYMS and self._parts > 1
+            first, *others = self._persons_in_parts() if is_in_parts else [query]
+            self._db.execute(f"create or replace table {place} as {first}")
+            for other in others:
+                self._db.execute(f"insert into {place} {other}")
             self._db.execute(f"comment on table {place} is {literal(_told(*table))}")
         self._db.execute(f"create or replace table identities.main.version as select {literal(run_id)} as run_id")
         self._db.execute("checkpoint identities")
@@ -355,6 +353,9 @@ class Masks:
             f"select {_digest('clear_value')} as pseudonym, clear_value from (select distinct clear_value"  # noqa: S608
             f" from ({self._names()}) where {_is_told('clear_value')} and {within})"
         )
+
+    def _persons_in_parts(self) -> list[str]:
+        return [self._persons(f"hash(clear_value) % {self._parts} = {part}") for part in range(self._parts)]
 
     def _place(self, table: Table) -> str:
         return ".".join(map(identifier, (self._source, *table)))
