@@ -134,9 +134,7 @@ def _fill(
     made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
     found = [pair for pair in relations(connection, source) if pair not in made_here]
     if not found:
-        raise PublishError(
-            f"the database {source} holds no relation in {', '.join(SCHEMAS)}; run the models first"
-        )
+        raise PublishError(f"the database {source} holds no relation in {', '.join(SCHEMAS)}; run the models first")
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists marts.{identifier(schema)}")
     published = PublishedTables(connection, source, masks)
