@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration.dbt import DBT_EXECUTABLE, FLAGS, KEEP_OPEN, DbtError, failure
+from orchestration.dbt import DBT, FLAGS, KEEP_OPEN, DbtError, failure
 from orchestration.settings import Settings
 
 
@@ -48,7 +48,7 @@ def build(beside: Settings, *, select: Iterable[str] = ()) -> None:
     project = str(beside.dbt_project_dir)
     done = subprocess.run(
         [
-            *(str(DBT_EXECUTABLE), *FLAGS, "--no-send-anonymous-usage-stats"),
+            *(*DBT, *FLAGS, "--no-send-anonymous-usage-stats"),
             *("build", "--resource-type", "model", "--resource-type", "seed", *selectors),
             *("--project-dir", project, "--profiles-dir", project, "--target", beside.engine),
             *("--target-path", str(target), "--log-path", str(target)),

@@ -27,7 +27,8 @@ from orchestration.publication import SCHEMAS
 from orchestration.settings import Settings, without_secrets
 from orchestration.text import plain
 
-DBT_EXECUTABLE = Path(sys.executable).with_name("dbt")
+DBT = (sys.executable, "-P", "-m", "orchestration.dbt_process")
+"""The installed dbt. -P: a project's own files are no modules, whatever their names."""
 OWNERS = ["team:analytics"]
 
 
@@ -85,7 +86,7 @@ def dbt_resource(settings: Settings, *, cautious: bool = False) -> InstalledDbt:
         target=settings.engine,
         # Dagster gives dbt the environment of this process, so `env` adds what only dbt is to have.
         dbt_executable="/usr/bin/env",
-        global_config_flags=[*(f"{name}={value}" for name, value in added.items()), str(DBT_EXECUTABLE), *FLAGS],
+        global_config_flags=[*(f"{name}={value}" for name, value in added.items()), *DBT, *FLAGS],
     )
 
 
@@ -175,7 +176,7 @@ def prepare_manifest(settings: Settings) -> Path:
     try:
         result = subprocess.run(
             [
-                *(str(DBT_EXECUTABLE), "--no-use-colors", "--no-send-anonymous-usage-stats", "parse"),
+                *(*DBT, "--no-use-colors", "--no-send-anonymous-usage-stats", "parse"),
                 *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(settings.dbt_project_dir)),
                 *("--target", settings.engine, "--target-path", str(building), "--log-path", str(building)),
             ],

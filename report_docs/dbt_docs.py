@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from orchestration.dbt import DBT_EXECUTABLE, KEEP_OPEN, DbtError, prepare_manifest
+from orchestration.dbt import DBT, KEEP_OPEN, DbtError, prepare_manifest
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -28,7 +28,7 @@ def build_dbt_docs(settings: Settings, folder: Path) -> Path:
         shutil.copy(parsed / name, folder)
     result = subprocess.run(
         [
-            *(str(DBT_EXECUTABLE), "--no-use-colors", "--no-send-anonymous-usage-stats"),
+            *(*DBT, "--no-use-colors", "--no-send-anonymous-usage-stats"),
             *("docs", "generate", "--static", "--no-compile"),
             *("--project-dir", str(settings.dbt_project_dir), "--profiles-dir", str(settings.dbt_project_dir)),
             *("--target", settings.engine, "--target-path", str(folder), "--log-path", str(folder)),

@@ -11,8 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).with_name("uv")
-SCRIPTS = {"dbt": "dbt.cli.main:cli"}
-"""Commands of dependencies that the pipeline starts; they lie beside the interpreter of an installation."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,4 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Installa
     (packages,) = environment.glob("lib/python*/site-packages")
     # A plain path: the path files of that folder, the checkout's among them, are not followed.
     (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    for name, target in SCRIPTS.items():
-        module, function = target.split(":")
-        script = environment / "bin" / name
-        script.write_text(f"#!{python}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
-        script.chmod(0o755)
     return Installation(environment, folder)
