@@ -36,6 +36,8 @@ LANDED = "landed"
 ROW_KEYS = "row_keys"
 """Entry of a model's meta: by key column, the SQL that gives it for a counted row of a fact."""
 
+GRAIN = "grain"
+"""The test that says what tells the rows of a model apart (dbt_project/tests/generic)."""
 PRIMARY_KEY = "primary_key"
 """Entry of a model's meta: the columns that tell its rows apart and are never NULL; a model below it is tested."""
 
@@ -247,9 +249,12 @@ def _never_null(manifest: Mapping[str, Any]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for node in manifest["nodes"].values():
         test = node.get("test_metadata") if node["resource_type"] == "test" else None
-        if test and test["name"] in ("not_null", "never_null"):
-            columns = test["kwargs"]["columns"] if test["name"] == "never_null" else [node["column_name"]]
-            found.setdefault(node.get("attached_node") or "", set()).update(columns)
+        if not test or test["name"] not in ("not_null", "never_null", GRAIN):
+            continue
+        named = test["kwargs"]
+        columns = [node["column_name"]] if test["name"] == "not_null" else named["columns"]
+        filled = {*columns, *named.get("never_null", ())} - {*named.get("may_be_null", ())}
+        found.setdefault(node.get("attached_node") or "", set()).update(filled)
     return found
 
 
@@ -266,7 +271,7 @@ def _grains(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
             continue
         if test["name"] == "unique":
             columns: tuple[str, ...] = (node["column_name"],)
-        elif test["name"] == "unique_together":
+        elif test["name"] == GRAIN:
             columns = tuple(test["kwargs"]["columns"])
         else:
             continue

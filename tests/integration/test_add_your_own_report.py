@@ -26,7 +26,7 @@ FILES = dict(re.findall(r"`dbt_project/(\S+)`:\n\n```(?:sql|yaml)\n(.*?)```", PA
 QUERY, MISTAKE = re.findall(r"```sql\n((?:select|group).*?)```", PAGE, flags=re.DOTALL)
 NAME = "rpt_clicks_by_language"
 SQL, YAML = f"models/marts/reports/{NAME}.sql", f"models/marts/reports/{NAME}.yml"
-CHECK = f"unique_{NAME}_language"
+CHECK = f"grain_{NAME}"
 
 DELIVERIES = (0x1A000001, 0x1A000002)
 OPEN, LINK, OPT_OUT = 1, 0x10, 0x11

@@ -267,7 +267,9 @@ def test_every_mart_of_the_real_project_has_a_primary_key_for_the_copy(real_proj
     marts = {(path.parent.name, path.stem) for path in (PROJECT_DIR / "dbt_project/models/marts").rglob("*.sql")}
     assert len(marts) > 40
     assert marts - set(keys) == set(), "name the key by a uniqueness test or in meta.primary_key"
-    assert {mart for mart in marts if not keys[mart].is_never_null} == set(), "test these columns with never_null"
+    assert {mart for mart in marts if not keys[mart].is_never_null} == set(), (
+        "test these columns with grain or never_null"
+    )
 
 
 def test_exposures_name_what_the_pages_read():

@@ -1,9 +1,0 @@
-{# The grain of a model whose key has several columns. #}
-{% test unique_together(model, columns) %}
-select
-    {{ columns | join(', ') }},
-    count(*) as row_count
-from {{ model }}
-group by {{ columns | join(', ') }}
-having count(*) > 1
-{% endtest %}

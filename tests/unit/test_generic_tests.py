@@ -1,0 +1,53 @@
+"""The project's own dbt tests find what they are for, and nothing else."""
+
+import re
+
+import duckdb
+import jinja2
+import pytest
+
+from tests.marts import PROJECT
+
+ROWS = "(values (1, 'a', 10), (1, 'b', 20), (2, 'a', 30))"
+
+
+def found(name: str, rows: str, *arguments: object, **named: object) -> int:
+    """How many rows a generic test of the project gives for a relation with the columns x, y, z."""
+    text = (PROJECT / "tests" / "generic" / f"{name}.sql").read_text(encoding="utf-8")
+    text = re.sub(r"\{%(-?) (end)?test\b", r"{%\1 \2macro", text)
+    template = jinja2.Environment(trim_blocks=False).from_string(text)
+    query = getattr(template.module, name)(f"(select * from {rows} as t (x, y, z))", *arguments, **named)
+    return len(duckdb.execute(str(query)).fetchall())
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (ROWS, 0),
+        (ROWS.replace("(1, 'b'", "(1, 'a'"), 1),
+        (ROWS.replace("(1, 'b'", "(1, null"), 1),
+        (ROWS.replace("30", "null"), 1),
+        ("(values (1, 'a', 10), (null, null, null), (null, null, 1), (1, 'a', 3))", 4),
+        ("(select 1, 'a', 1 where false)", 0),
+    ],
+)
+def test_a_grain_has_no_repeated_and_no_missing_key(rows: str, expected: int) -> None:
+    """Of rows that have neither: each counts, and a key that is NULL twice is repeated, too."""
+    assert found("grain", rows, ["x", "y"], never_null=["z"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (ROWS.replace("(1, 'b'", "(1, null"), 0),
+        ("(values (1, null, 1), (1, null, 2))", 1),
+        ("(values (null, 'a', 1), (1, 'a', 2))", 1),
+    ],
+)
+def test_where_null_is_a_value_it_comes_once(rows: str, expected: int) -> None:
+    assert found("grain", rows, ["x", "y"], may_be_null=["y"]) == expected
+
+
+def test_never_null_looks_at_all_columns() -> None:
+    assert found("never_null", ROWS, ["x", "y", "z"]) == 0
+    assert found("never_null", ROWS.replace("(2, 'a'", "(2, null"), ["x", "y", "z"]) == 1
