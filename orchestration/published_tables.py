@@ -8,6 +8,7 @@ which tables there are, what a version is (publish), which rows changed (row_cha
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -51,27 +52,40 @@ class PublishedTables:
         """source: name of the working database. masks: how its columns are published."""
         self._db, self._source, self._masks = connection, source, masks
 
+    @cached_property
+    def _comments(self) -> dict[Table, list[tuple[str, str | None]]]:
+        """By relation of the working database: its columns in their order, with their comments."""
+        found: dict[Table, list[tuple[str, str | None]]] = {}
+        rows = self._db.execute(
+            "select schema_name, table_name, column_name, comment from duckdb_columns() where database_name = ?"
+            " order by schema_name, table_name, column_index",
+            [self._source],
+        ).fetchall()
+        for schema, name, column, comment in rows:
+            found.setdefault((schema, name), []).append((column, comment))
+        return found
+
+    @cached_property
+    def _table_comments(self) -> dict[Table, str | None]:
+        rows = self._db.execute(
+            "select schema_name, table_name, comment from duckdb_tables() where database_name = $1"
+            " union all select schema_name, view_name, comment from duckdb_views() where database_name = $1",
+            [self._source],
+        ).fetchall()
+        return {(schema, name): comment for schema, name, comment in rows}
+
     def copy(self, table: Table) -> int:
         """Copy one relation with its comments, masked; a view becomes a table. Returns its rows."""
         target = _place(table)
-        comments = self._db.execute(
-            "select column_name, comment from duckdb_columns()"
-            " where database_name = ? and schema_name = ? and table_name = ? order by column_index",
-            [self._source, *table],
-        ).fetchall()
+        comments = self._comments[table]
         names = {column for column, _ in comments}
         order = _order(table, names)
         first, *others = self._ranges(table, names)
         count = self._count(f"create or replace table {target} as {self._masks.selected(table, first)}{order}")
         for within in others:
             count += self._count(f"insert into {target} {self._masks.selected(table, within)}{order}")
-        table_comment = self._db.execute(
-            "select comment from duckdb_tables() where database_name = $1 and schema_name = $2 and table_name = $3"
-            " union all select comment from duckdb_views()"
-            " where database_name = $1 and schema_name = $2 and view_name = $3",
-            [self._source, *table],
-        ).fetchall()[0][0]
-        self._db.execute(f"comment on table {target} is {literal(table_comment or UNDESCRIBED)}")
+        table_comment = self._table_comments[table] or UNDESCRIBED
+        self._db.execute(f"comment on table {target} is {literal(table_comment)}")
         for column, comment in comments:
             text = comment or UNDESCRIBED
             if mask := self._masks.mask_of(table, column):

@@ -379,12 +379,12 @@ def has(connection: duckdb.DuckDBPyConnection, database: str, schema: str, table
 
 def columns_of(connection: duckdb.DuckDBPyConnection, database: str, schema: str, table: str) -> list[str]:
     """The columns of a table of an attached database; none where there is no such table."""
-    rows = connection.execute(
-        "select column_name from duckdb_columns() where database_name = ? and schema_name = ? and table_name = ?"
-        " order by column_index",
-        [database, schema, table],
-    ).fetchall()
-    return [name for (name,) in rows]
+    place = ".".join(map(identifier, (database, schema, table)))
+    try:
+        # duckdb_columns() lists those of all attached databases, however few are asked for.
+        return [str(name) for name, *_ in connection.execute(f"describe {place}").fetchall()]
+    except duckdb.CatalogException:
+        return []
 
 
 def one(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

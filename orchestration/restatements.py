@@ -200,13 +200,14 @@ class _Comparison:
         numeric = {name for name, kind in kinds if kind in ("BIGINT", "INTEGER", "HUGEINT", "DOUBLE")}
         numeric |= {name for name, kind in kinds if kind.startswith("DECIMAL")}
         found: Changed = {}
+        purged = _without_statistics(self._db)
         for name in sorted((numeric & set(columns_of(self._db, "former", "reports", MART))) - {"delivery_id"}):
             column = identifier(name)
             for delivery_id, old, new in self._rows(
                 f"select old.delivery_id, cast(old.{column} as double), cast(new.{column} as double)"
                 f" from former.reports.{MART} as old left join marts.reports.{MART} as new using (delivery_id)"
                 f" where old.{column} is distinct from new.{column}"
-                f" and delivery_id not in ({_without_statistics(self._db)})"
+                f" and delivery_id not in ({purged})"
             ):
                 found[delivery_id, name] = old, new
         self._db.execute("create or replace temp table restated_scope (delivery_id bigint)")
