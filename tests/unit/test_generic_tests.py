@@ -11,13 +11,17 @@ from tests.marts import PROJECT
 ROWS = "(values (1, 'a', 10), (1, 'b', 20), (2, 'a', 30))"
 
 
-def found(name: str, rows: str, *arguments: object, **named: object) -> int:
-    """How many rows a generic test of the project gives for a relation with the columns x, y, z."""
+def found_rows(name: str, rows: str, *arguments: object, **named: object) -> list[tuple]:
+    """What a generic test of the project gives for a relation with the columns x, y, z."""
     text = (PROJECT / "tests" / "generic" / f"{name}.sql").read_text(encoding="utf-8")
     text = re.sub(r"\{%(-?) (end)?test\b", r"{%\1 \2macro", text)
     template = jinja2.Environment(trim_blocks=False).from_string(text)
     query = getattr(template.module, name)(f"(select * from {rows} as t (x, y, z))", *arguments, **named)
-    return len(duckdb.execute(str(query)).fetchall())
+    return duckdb.execute(str(query)).fetchall()
+
+
+def found(name: str, rows: str, *arguments: object, **named: object) -> int:
+    return len(found_rows(name, rows, *arguments, **named))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,17 @@ def test_a_grain_has_no_repeated_and_no_missing_key(rows: str, expected: int) ->
 )
 def test_where_null_is_a_value_it_comes_once(rows: str, expected: int) -> None:
     assert found("grain", rows, ["x", "y"], may_be_null=["y"]) == expected
+
+
+def test_a_row_that_lacks_something_is_told_by_what_it_lacks() -> None:
+    rows = ROWS.replace("(1, 'b', 20)", "(1, null, null)")
+    assert found_rows("grain", rows, ["x", "y"], never_null=["z"]) == [(1, None, "y, z", 1)]
+
+
+def test_where_everything_may_be_null_repetition_alone_is_wrong() -> None:
+    rows = "(values (null, 'a', 1), (1, 'a', 2), (null, 'b', 3))"
+    assert found("grain", rows, ["x"], may_be_null=["x"]) == 1
+    assert found("grain", rows, ["x", "y"], may_be_null=["x", "y"]) == 0
 
 
 def test_never_null_looks_at_all_columns() -> None:
