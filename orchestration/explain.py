@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +27,12 @@ from orchestration.published_tables import UNDESCRIBED
 HUMAN = "human_"
 SEARCHED_SCHEMAS = ("reports", "core", "meta")
 _FETCHED_AT_ONCE = 1000
+_LANDED_AS: dict[str, tuple[str, str, list[str]]] = {
+    "fct_tracking_events": ("event_key", "occurred_at", []),
+    "fct_messages": ("message_id", "event_at", ["messages"]),
+    "fct_subscriptions": ("recipient_id", "occurred_at", ["subscriptions"]),
+}
+"""By fact: a column that its landed rows have too, its time, and the landed tables; none: those of lines."""
 _PROVENANCE = {"batch_id", "row_hash", "file_modified_at", "source_file", "line_number", "ingested_at", "file_id"}
 """Landed columns that say where a row came from and which version of it counts, not what it says."""
 
@@ -51,11 +57,13 @@ class RawLine:
 
 @dataclass(frozen=True)
 class Count:
-    """What is counted: measure (SQL) over the rows of a fact for which `where` holds."""
+    """What is counted: measure (SQL) over the rows of a fact (`counted`) for which `where` holds and, where the key of
+    the mart's row is no column of the fact, `of_row`."""
 
     fact: str
     where: str
     measure: str
+    of_row: str = ""
 
     @property
     def looked_at(self) -> str:
@@ -360,8 +368,14 @@ class _Explainer:
         known = set(self._models[table][2] if table in self._models else ()) | set(self._columns["core", count.fact])
         return set(self._grain(table)) <= known
 
+    def _of_row(self, table: Table, keys: Mapping[str, object]) -> str:
+        """How rows are told to be of the mart's row, where no column of theirs says it."""
+        row_keys = self._models[table][2] if table in self._models else {}
+        named = [name for name in self._grain(table) if name in keys and name in row_keys]
+        return " and ".join(f"({_filled(row_keys[name], keys).strip()}) = {_constant(keys[name])}" for name in named)
+
     def _count_lines(self, part: Part, table: Table, count: Count, keys: Mapping[str, object]) -> None:
-        part.count = count
+        part.count = replace(count, of_row=self._of_row(table, keys))
         rows, values = self._counted(table, count, keys)
         part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
         if part.recount != part.value:
@@ -399,7 +413,7 @@ class _Explainer:
     def _lines(self, rows: str, values: Sequence[object], fact: str, distinct: str) -> Iterator[RawLine]:
         limit = "" if self._limit is None else f" limit {int(self._limit)}"
         is_event = fact == "fct_tracking_events"
-        key, at = ("event_key", "occurred_at") if is_event else ("message_id", "event_at")
+        key, at, sources = _LANDED_AS[fact]
         cursor = self._db.cursor()
         cursor.execute(
             f"create or replace temp table wanted as select row_number() over () as n, * from ("
@@ -407,9 +421,8 @@ class _Explainer:
             f" from {rows} order by {at}, source_file, source_line{limit})",
             values,
         )
-        sources = line_sources() if is_event else ["messages"]
         texts = []
-        for source in sources:
+        for source in sources or line_sources():
             rows_of_source = landed_rows(self._landed, source)
             text = line_sql(source) if is_event else reference_row_sql(source)
             same = "" if is_event else " and landed.ingested_at = wanted.ingested_at"

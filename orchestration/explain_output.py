@@ -52,18 +52,18 @@ def print_table(out: "Console", found: Explanation) -> None:
     if found.filters:
         out.print(view.table("\nFilters, joins and groupings", ("in", "condition"), found.filters, _LONGEST))
     for part in found.parts:
-        _print_part(out, part, is_first=part is found.parts[0])
+        _print_part(out, part, is_first=part is found.parts[0], is_only=len(found.parts) == 1)
 
 
-def _print_part(out: "Console", part: Part, *, is_first: bool) -> None:
+def _print_part(out: "Console", part: Part, *, is_first: bool, is_only: bool) -> None:
     from orchestration import console as view
 
     if not is_first:
         out.print(view.table(f"\n{part.mart}.{part.column}", ("", ""), _facts(part), _LONGEST))
     if part.count is None and not part.reference_entity:
-        if is_first:
-            return
-        out.print(view.shown("No raw lines: nothing says which rows it counts."))
+        # The first one leads to those that follow.
+        if is_only or not is_first:
+            out.print(view.shown("\nNo raw lines: nothing says which rows this number counts."))
         return
     out.print()
     kind = "Raw lines" if part.count is not None else f"Reference rows of {part.reference_entity}, newest first"
@@ -85,6 +85,8 @@ def _facts(part: Part) -> list[tuple[str, object]]:
     facts += list(part.facts.items())
     if part.count is not None:
         facts.append(("counted", f"{part.count.measure} of core.{part.count.fact} where {part.count.where}"))
+        if part.count.of_row:
+            facts.append(("and, of counted", part.count.of_row))
         agrees = "the same" if part.recount == part.value else part.purged or "NOT THE SAME as the published value"
         facts.append(("counted again", f"{_shown(part.recount)}: {agrees}"))
     return facts
@@ -145,7 +147,8 @@ def _part_head(part: Part) -> dict[str, object]:
     }
     if part.count is not None:
         count = part.count
-        head["counted"] = {"fact": f"core.{count.fact}", "where": count.where, "measure": count.measure}
+        of_row = {"of_row": count.of_row} if count.of_row else {}
+        head["counted"] = {"fact": f"core.{count.fact}", "where": count.where, "measure": count.measure, **of_row}
         head["counted_again"] = _plain_json(part.recount)
         head["purged"] = part.purged or None
     if part.reference_entity:

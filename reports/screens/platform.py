@@ -130,9 +130,9 @@ def _web(view: View) -> None:
             steps,
             [
                 Column("label", language.indicator("position")),
-                *columns(
-                    view, "path_visitor_count", "lost_visitor_count", "lost_visitor_rate", lost_visitor_rate="bar"
-                ),
+                *columns(view, "path_visitor_count", "delivery_visitor_count", "path_source_visitor_count"),
+                *columns(view, "no_source_visitor_count", "lost_visitor_count"),
+                *columns(view, "lost_visitor_rate", lost_visitor_rate="bar"),
                 *columns(view, "conversion_rate", "bounce_rate"),
             ],
             language("web_paths_caption"),

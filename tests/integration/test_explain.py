@@ -250,6 +250,8 @@ def test_labels_lead_to_their_reference_rows(demo: Demo) -> None:
         ("rpt_delivery_throughput", "success_count", ("bucket_at",)),
         ("rpt_opens_by_device", "recipient_open_count", ("delivery_id", "device_class", "os_name", "browser_name")),
         ("rpt_user_activity", "click_count", ("delivery_id", "bucket_at")),
+        ("rpt_subscriptions", "subscription_count", ("service_id", "occurred_on")),
+        ("rpt_subscriptions", "unsubscription_count", ("service_id", "occurred_on")),
         ("rpt_browsers", "human_visitor_count", ("clicked_on", "browser_name", "browser_version")),
         ("rpt_hot_clicks", "human_click_count", ("delivery_id", "link_position")),
         ("rpt_tracking_statistics", "human_total_count", ("delivery_id", "activity", "percentile")),
@@ -272,6 +274,21 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
         assert part.value == part.recount == value
         counted = {line.counted for line in lines} if "distinct" in part.count.measure else lines
         assert len(counted) == value
+
+
+def test_what_is_said_to_be_counted_gives_the_number(demo: Demo) -> None:
+    """Where the key of the row is no column of the fact, too."""
+    value, delivery, network = demo.query(
+        "select share_count, delivery_id, network from reports.rpt_sharing order by all desc limit 1"
+    )[0]
+    with explain(demo, "rpt_sharing.share_count", limit=0, delivery_id=delivery, network=network) as found:
+        (part,) = found.parts
+    count = part.count
+    counted = demo.query(
+        f"select {count.measure} from core.{count.fact} as counted"
+        f" where delivery_id = {delivery} and ({count.where}) and {count.of_row}"
+    )
+    assert counted == [(value,)] and value > 0
 
 
 def test_a_percentile_is_found_again_in_its_lines(demo: Demo) -> None:
@@ -367,6 +384,13 @@ def test_the_table_says_how_many_of_how_many(bare: Path, demo: Demo, logged: int
         "tracking_logs/",
     ):
         assert words in done.stdout, words
+
+
+def test_where_nothing_says_what_is_counted_that_is_said(bare: Path) -> None:
+    done = mtw(bare, "rpt_web_hits_by_outcome.web_hit_count", "--key", "outcome=session")
+    assert done.returncode == 0, done.stderr
+    assert "Raw fields it is made of" in done.stdout
+    assert "No raw lines: nothing says which rows this number counts." in done.stdout
 
 
 def test_json_has_everything(bare: Path, demo: Demo, logged: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.conftest import ROOT, Demo
@@ -283,6 +284,46 @@ def test_lineage_names_the_personal_fields_behind_a_column(demo: Demo, page: Pag
     assert "landed.tracking_logs.visitor_id" in counted
     sent = shown(page("lineage", mart="rpt_subscriptions", column="subscription_count"))
     assert "No personal field leads to it." in sent
+
+
+def test_a_path_with_a_source_of_its_own_is_shown(demo: Demo, page: Page, tmp_path: Path) -> None:
+    with duckdb.connect(str(make_version(demo.published, tmp_path, 1))) as connection:
+        connection.execute(
+            "update reports.rpt_web_paths set traffic_source = 'portal', path_source_visitor_count = 1234,"
+            " no_source_visitor_count = 0 where path_label = (select max(path_label) from reports.rpt_web_paths)"
+        )
+        rows = connection.execute(
+            "select path_label, label, path_visitor_count, delivery_visitor_count, path_source_visitor_count,"
+            " no_source_visitor_count from reports.rpt_web_paths where traffic_source = 'portal'"
+        ).fetchall()
+    make_current(tmp_path, 1)
+    tested = page("platform", tmp_path, platform_part="web", period="0")
+    assert rows and str(rows[0][0]) in shown(tested)
+    for _, label, *counts in rows:
+        assert cells(tested, label)[1:5] == [f"{count:,}" for count in counts]
+
+
+def test_a_service_without_news_is_as_it_was(demo: Demo, page: Page, tmp_path: Path) -> None:
+    with duckdb.connect(str(make_version(demo.published, tmp_path, 1))) as connection:
+        quiet = "service_id = (select min(service_id) from reports.rpt_subscriptions)"
+        newest = "(select max(occurred_on) from reports.rpt_subscriptions)"
+        connection.execute(f"delete from reports.rpt_subscriptions where {quiet} and occurred_on > {newest} - 10")
+        label, subscribers = connection.execute(
+            f"select service_label, end_subscriber_count from reports.rpt_subscriptions where {quiet}"
+            " order by occurred_on desc limit 1"
+        ).fetchall()[0]
+        everybody = dict(
+            connection.execute(
+                "select service_label, arg_max(end_subscriber_count, occurred_on) from reports.rpt_subscriptions"
+                " group by service_label"
+            ).fetchall()
+        )
+    make_current(tmp_path, 1)
+    tested = page("platform", tmp_path, platform_part="subscriptions", period="7")
+    assert cells(tested, label)[1:5] == [f"{subscribers:,}", "0", "0", "0"]
+    assert subscribers > 0 and len(everybody) == 3
+    for service_label, count in everybody.items():
+        assert cells(tested, service_label)[-1] == f"{count:,}"
 
 
 def test_every_page_of_a_spoilt_version_is_escaped(demo: Demo, page: Page, tmp_path: Path) -> None:
