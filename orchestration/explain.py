@@ -188,9 +188,17 @@ class _Explainer:
         table, column = self._find(target)
         known = self._known_keys(table, column, keys)
         parts = list(self._parts(table, column, known)) if column else [self._events(table, known)]
-        way = upstream(self._edges, table, column) if column else []
+        # Of events without a column: what any of their columns is made of.
+        columns = [column] if column else list(self._columns[table])
+        edges = dict.fromkeys(edge for name in columns for edge in upstream(self._edges, table, name))
+        way = sorted(edges, key=lambda edge: edge[2])
         models = {".".join(edge.table): self._models[edge.table][0] for edge, _, _ in way if edge.table in self._models}
-        own = dict.fromkeys(e.condition for e in self._edges.get((table, column), ()) if e.use == ROWS and e.condition)
+        own = dict.fromkeys(
+            edge.condition
+            for name in columns
+            for edge in self._edges.get((table, name), ())
+            if edge.use == ROWS and edge.condition
+        )
         (version, published_at, through) = self._rows(
             "select version, published_at, data_through_at from meta.publication"
         )[0]

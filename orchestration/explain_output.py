@@ -6,11 +6,11 @@ they pass through orchestration.text, in CSV no cell can be taken for a formula,
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.explain import Explanation, Part, RawLine
+from orchestration.explain import Explanation, Part, RawField, RawLine
 from orchestration.lineage import ROWS
 from orchestration.text import number
 
@@ -37,22 +37,28 @@ def print_table(out: "Console", found: Explanation) -> None:
     facts.append(("version", f"{found.version:06d}, published {found.published_at:%Y-%m-%d %H:%M:%S} UTC{through}"))
     out.print(view.table(title, ("", ""), facts, _LONGEST))
     made_of = [field for field in found.fields if field.use != ROWS]
-    if made_of:
+    if made_of and found.column:
         rows = [(f"landed.{field.source}", field.column, " → ".join(reversed(field.models))) for field in made_of]
         out.print(
             view.table("\nRaw fields it is made of", ("source", "field", "read by, up to the mart"), rows, _LONGEST)
         )
-    deciding: dict[str, list[str]] = {}
-    for field in found.fields:
-        if field.use == ROWS:
-            deciding.setdefault(field.source, []).append(field.column)
-    if deciding:
-        rows = [(f"landed.{source}", ", ".join(columns), "") for source, columns in deciding.items()]
-        out.print(view.table("\nRaw fields that decide further down", ("source", "fields", ""), rows, _LONGEST))
+    elif made_of:
+        # Of all columns of a mart together: their ways are those of each column by itself.
+        out.print(view.table("\nRaw fields it is made of", ("source", "fields"), _by_source(made_of), _LONGEST))
+    if deciding := [field for field in found.fields if field.use == ROWS]:
+        title = "\nRaw fields that decide further down"
+        out.print(view.table(title, ("source", "fields"), _by_source(deciding), _LONGEST))
     if found.filters:
         out.print(view.table("\nFilters, joins and groupings", ("in", "condition"), found.filters, _LONGEST))
     for part in found.parts:
         _print_part(out, part, is_first=part is found.parts[0], is_only=len(found.parts) == 1)
+
+
+def _by_source(fields: Sequence[RawField]) -> list[tuple[str, str]]:
+    columns: dict[str, list[str]] = {}
+    for field in fields:
+        columns.setdefault(field.source, []).append(field.column)
+    return [(f"landed.{source}", ", ".join(names)) for source, names in columns.items()]
 
 
 def _print_part(out: "Console", part: Part, *, is_first: bool, is_only: bool) -> None:
@@ -86,7 +92,7 @@ def _facts(part: Part) -> list[tuple[str, object]]:
     if part.count is not None:
         facts.append(("counted", f"{part.count.measure} of core.{part.count.fact} where {part.count.where}"))
         if part.count.of_row:
-            facts.append(("and, of counted", part.count.of_row))
+            facts.append(("of them", part.count.of_row))
         agrees = "the same" if part.recount == part.value else part.purged or "NOT THE SAME as the published value"
         facts.append(("counted again", f"{_shown(part.recount)}: {agrees}"))
     return facts

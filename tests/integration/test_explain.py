@@ -331,6 +331,17 @@ def test_lineage_reaches_the_raw_fields(demo: Demo, deliveries: list[int]) -> No
     assert str(demo.warehouse) not in text, "no path of this machine is published"
 
 
+def test_events_of_a_profile_have_the_lineage_of_all_their_columns(demo: Demo) -> None:
+    (recipient,) = demo.query("select max(recipient_id) from reports.profile_tracking")[0]
+    with explain(demo, "profile_tracking", limit=0, recipient_id=recipient) as found:
+        whole = {(field.source, field.column) for field in found.fields}
+    assert {("tracking_logs", "user_agent"), ("tracked_urls", "label"), ("messages", "recipient_id")} <= whole
+    for column in ("url", "occurred_at", "is_machine"):
+        with explain(demo, f"profile_tracking.{column}", limit=0, recipient_id=recipient) as one:
+            assert {(field.source, field.column) for field in one.fields} <= whole
+            assert set(one.filters) <= set(found.filters) and one.models.keys() <= found.models.keys()
+
+
 @pytest.mark.parametrize(
     ("target", "keys", "error", "words"),
     [
