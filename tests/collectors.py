@@ -66,12 +66,13 @@ class Collector:
         cookies = [cookie.split(";")[0] for cookie in response.headers.get_all("Set-Cookie", [])]
         return response.status, response.headers["Location"], cookies
 
-    def finish_log(self, start: int, lines: int) -> None:
-        """Wait until so many lines stand in the log behind a position: a line is written after its answer. Those of
-        browsers that ask for an icon do not count: they may come or not.
+    def finish_log(self, start: int, lines: int, *, but_for: bytes = b"\n") -> None:
+        """Wait until so many lines stand in the log behind a position: a line is written after its answer.
+
+        but_for: lines that hold it do not count.
         """
         deadline = time.monotonic() + 20
-        while sum(b"favicon" not in line for line in self.log.read_bytes()[start:].split(b"\n")[:-1]) < lines:
+        while sum(but_for not in line for line in self.log.read_bytes()[start:].split(b"\n")[:-1]) < lines:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
 

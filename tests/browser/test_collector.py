@@ -98,8 +98,8 @@ def warehouse(shop: list, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for url in (1, LINK):
             target = link(collector, SCANNED, url).removeprefix(collector_address[0])
             assert collector.ask(target, method="HEAD", User_Agent=BROWSER)[0] in (200, 302)
-        # Images, clicks and the pages behind them.
-        collector.finish_log(0, 1 + 2 + 2 + 1 + 3 + 3 + 2)
+        # Images, clicks and the pages behind them; a browser asks for an icon when it likes.
+        collector.finish_log(0, 1 + 2 + 2 + 1 + 3 + 3 + 2, but_for=b"favicon")
         log = landing / "access_logs" / "collector" / "tracking.log"
         log.parent.mkdir(parents=True)
         log.write_bytes(collector.log.read_bytes())
