@@ -6,7 +6,7 @@ Belongs here: what the installed dbt (requirements.lock) does for nothing, and h
 command is run (orchestration.dbt). Nothing here changes what dbt builds, logs or returns; where another version of dbt
 has not what is looked for here, the process fails at once, and where it would spare nothing any more, its test.
 
-Measured over builds with little data: a third of dbt's CPU (docs/performance.md).
+Measured over builds with little data: a quarter of dbt's CPU (docs/performance.md).
 """
 
 import functools

@@ -363,11 +363,8 @@ class _Explainer:
 
     def _counted(self, table: Table, count: Count, keys: Mapping[str, object]) -> tuple[str, list[object]]:
         """FROM and WHERE of the counted rows that belong to the mart's row with these keys."""
-        row_keys = self._models[table][2] if table in self._models else {}
-        # Of the grain only: other columns that chose the row follow from it.
-        grain = [name for name in self._grain(table) if name in keys] or list(keys)
-        places = {_filled(row_keys.get(name, f"counted.{name}"), keys): keys[name] for name in grain}
-        condition, values = _equal(places, quoted=False)
+        places = self._places(table, keys)
+        condition, values = _equal({place: keys[name] for name, place in places.items()}, quoted=False)
         fact = f"core.{identifier(count.fact)}"
         return f"{fact} as counted where {condition} and ({count.where})", values
 
@@ -376,14 +373,17 @@ class _Explainer:
         known = set(self._models[table][2] if table in self._models else ()) | set(self._columns["core", count.fact])
         return set(self._grain(table)) <= known
 
-    def _of_row(self, table: Table, keys: Mapping[str, object]) -> str:
-        """How rows are told to be of the mart's row, where no column of theirs says it."""
+    def _places(self, table: Table, keys: Mapping[str, object]) -> dict[str, str]:
+        """By key of the mart's row: the SQL that gives it for a counted row."""
         row_keys = self._models[table][2] if table in self._models else {}
-        named = [name for name in self._grain(table) if name in keys and name in row_keys]
-        return " and ".join(f"({_filled(row_keys[name], keys).strip()}) = {_constant(keys[name])}" for name in named)
+        # Of the grain only: other columns that chose the row follow from it.
+        grain = [name for name in self._grain(table) if name in keys] or list(keys)
+        return {name: _filled(row_keys.get(name, f"counted.{name}"), keys).strip() for name in grain}
 
     def _count_lines(self, part: Part, table: Table, count: Count, keys: Mapping[str, object]) -> None:
-        part.count = replace(count, of_row=self._of_row(table, keys))
+        said = {name: place for name, place in self._places(table, keys).items() if place != f"counted.{name}"}
+        of_row = " and ".join(f"({place}) = {_constant(keys[name])}" for name, place in said.items())
+        part.count = replace(count, of_row=of_row)
         rows, values = self._counted(table, count, keys)
         part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
         if part.recount != part.value:
@@ -420,8 +420,8 @@ class _Explainer:
 
     def _lines(self, rows: str, values: Sequence[object], fact: str, distinct: str) -> Iterator[RawLine]:
         limit = "" if self._limit is None else f" limit {int(self._limit)}"
-        is_event = fact == "fct_tracking_events"
         key, at, sources = _LANDED_AS[fact]
+        is_event = not sources
         cursor = self._db.cursor()
         cursor.execute(
             f"create or replace temp table wanted as select row_number() over () as n, * from ("
