@@ -39,6 +39,8 @@ PREFETCH = "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
 MATCH_MS = 10_000
 """Within which two records are of one act."""
 UNKNOWN_TYPE, OPT_OUT, WEB, TRANSACTION = 0, 3, 4, 5
+UNSUBSCRIBED = 2**52 - 1
+"""URL id of what only a provider tells of as an unsubscription."""
 
 Row = dict[str, str]
 Reference = dict[str, dict[tuple[str, ...], Row]]
@@ -407,7 +409,7 @@ def _add_told(told: list[Told], reference: Reference, result: Reading) -> None:
                     clicked.add((event.message, position))
             result.events[position] = replace(found, is_convicted=found.is_convicted or event.is_machine)
             continue
-        url = 1 if page == "open" else 0 if event.kind == "unsubscribe" else links[delivery, event.url]
+        url = 1 if page == "open" else UNSUBSCRIBED if event.kind == "unsubscribe" else links[delivery, event.url]
         own[event.message, page].append(len(result.events))
         result.events.append(
             Event(

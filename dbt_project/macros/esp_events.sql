@@ -24,3 +24,9 @@
 {% macro is_esp_tracking() -%}
     event_kind in ('open', 'click', 'unsubscribe')
 {%- endmacro %}
+
+{# What an unsubscription that a provider tells of is on: no link of the content, one for all of them. Below the ids of
+   undeclared tags, above those of a platform. #}
+{% macro provider_unsubscription_url_id() -%}
+    4503599627370495
+{%- endmacro %}

@@ -16,8 +16,9 @@ import pytest
 from tests.espevents import jsonl, sendgrid
 from tests.loglines import line, logs
 from tests.marts import assert_same_tables, build_marts, connect, tables
+from tests.samplereading import UNSUBSCRIBED
 
-MODELS = ["+rpt_source_reconciliation", "+rpt_tracking_indicators", "+fct_esp_events", "+rpt_delivery_throughput"]
+MODELS = ["+rpt_source_reconciliation", "+rpt_tracking_indicators", "+rpt_url_click_streams", "+rpt_delivery_throughput"]
 START = datetime(2024, 5, 1, 10)
 WINDOW = timedelta(seconds=10)
 LOOKBACK = timedelta(days=90)
@@ -253,8 +254,8 @@ def find_message(world: World, told: Told) -> tuple[int, str]:
 
 
 def find_url(world: World, told: Told, delivery: int) -> int:
-    if told.kind == "open":
-        return 1
+    if told.kind in ("open", "unsubscribe"):
+        return 1 if told.kind == "open" else UNSUBSCRIBED
     if told.url is None or told.kind != "click":
         return 0
     known = [(url, link, False) for url, (link, _) in LINKS.items() if delivery in world.sent_at and link]
@@ -404,7 +405,7 @@ def query(warehouse: Path, sql: str) -> list[tuple]:
 
 def test_the_world_is_not_trivial(world: World, seen: list[Seen]) -> None:
     assert {one.resolution for one in seen} == {"said", "delivery", "newest", "unknown"}
-    assert {one.url for one in seen} >= {0, 1, 10, 11, 12, 13, 14, 20}
+    assert {one.url for one in seen} >= {0, 1, 10, 11, 12, 13, 14, 20, UNSUBSCRIBED}
     tracking = [one for one in seen if one.told.kind in ("open", "click", "unsubscribe")]
     matched = [one for one in tracking if one.partner]
     assert len(tracking) / 4 < len(matched) < len(tracking) * 3 / 4
@@ -419,11 +420,32 @@ def test_every_event_is_about_the_right_message_and_link(built: Path, seen: list
         "select provider_message_id, event_kind, message_id, delivery_id, recipient_id, url_id, resolution"
         " from core.fct_esp_events order by all",
     )
-    expected = sorted(
-        (f"e{one.told.number}", one.told.kind, one.message, one.delivery, one.recipient, one.url, one.resolution)
+    expected = [
+        (
+            *(f"e{one.told.number}", one.told.kind, one.message, one.delivery, one.recipient),
+            one.url if one.told.kind in ("open", "click", "unsubscribe") else None, one.resolution,
+        )
         for one in seen
-    )
-    assert rows == expected
+    ]  # fmt: skip
+    assert rows == sorted(expected, key=lambda row: row[0])
+
+
+def test_every_link_that_an_event_is_on_has_a_member(built: Path, seen: list[Seen]) -> None:
+    """An unsubscription that only the provider tells of is an opt-out that no link of the content was needed for."""
+    facts = ("fct_tracking_events", "fct_esp_events")
+    used = " union ".join(f"select delivery_id, url_id from core.{fact} where url_id is not null" for fact in facts)
+    members = "core.dim_tracked_urls using (delivery_id, url_id)"
+    assert query(built, f"select * from ({used}) anti join {members}") == []
+    alone = [one for one in seen if one.told.kind == "unsubscribe" and not one.partner]
+    assert alone
+    assert query(
+        built,
+        "select delivery_id, click_count, label, url_type, is_unknown from reports.rpt_url_click_streams"
+        f" where url_id = {UNSUBSCRIBED} order by 1",
+    ) == [
+        (delivery, count, "Unsubscribed at the provider", 3, False)
+        for delivery, count in sorted(Counter(one.delivery for one in alone).items())
+    ]
 
 
 def test_an_act_told_twice_counts_once(built: Path, world: World, seen: list[Seen]) -> None:

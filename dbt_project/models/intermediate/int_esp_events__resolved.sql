@@ -300,6 +300,7 @@ resolved as (
         delivered.*,
         case
             when delivered.event_kind = 'open' then 1
+            when delivered.event_kind = 'unsubscribe' then {{ provider_unsubscription_url_id() }}
             else coalesce(numbered_matches.url_id, 0)
         end as url_id
     from delivered

@@ -34,6 +34,15 @@ events as (
     from {{ ref('fct_tracking_events') }}
 ),
 
+-- What only a provider tells of, or tells of again, is on links too.
+esp_events as (
+    select
+        delivery_id,
+        url_id
+    from {{ ref('fct_esp_events') }}
+    where url_id is not null
+),
+
 -- Whatever hit it is taken from: the id is made of the name and the type.
 undeclared_tags as (
     select
@@ -64,6 +73,11 @@ members as (
         delivery_id,
         url_id
     from events
+    union
+    select
+        delivery_id,
+        url_id
+    from esp_events
 )
 
 select
@@ -71,6 +85,7 @@ select
     members.url_id,
     case
         when members.url_id = 1 then 'Open'
+        when members.url_id = {{ provider_unsubscription_url_id() }} then 'Unsubscribed at the provider'
         when own_urls.url_id is not null then own_urls.label
         when shared_urls.url_id is not null then shared_urls.label
         else coalesce(web_tags.label, undeclared_tags.tag)
@@ -87,6 +102,7 @@ select
     end as category,
     case
         when members.url_id = 1 then 2
+        when members.url_id = {{ provider_unsubscription_url_id() }} then 3
         else coalesce(own_urls.url_type, shared_urls.url_type, web_tags.url_type, undeclared_tags.url_type)
     end as url_type,
     case
@@ -103,7 +119,7 @@ select
     members.url_id <> 1
     and own_urls.url_id is null
     and coalesce(shared_urls.url_id, web_tags.url_id) is not null as is_shared,
-    members.url_id <> 1
+    members.url_id not in (1, {{ provider_unsubscription_url_id() }})
     and coalesce(own_urls.url_id, shared_urls.url_id, web_tags.url_id) is null as is_unknown
 from members
 left join declared as own_urls

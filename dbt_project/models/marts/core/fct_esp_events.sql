@@ -20,7 +20,7 @@ select
     events.delivery_id,
     case when anonymous.event_key is null then events.recipient_id else 0 end as recipient_id,
     events.resolution,
-    events.url_id,
+    case when {{ is_esp_tracking() }} then events.url_id end as url_id,
     events.url,
     events.user_agent_key,
     events.is_provider_machine,
