@@ -5,6 +5,7 @@ Nothing below reads the models' SQL, macros or seeds: codes, labels and formulas
 """
 
 import csv
+import json
 import math
 import random
 from collections import Counter, defaultdict
@@ -355,6 +356,7 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
 
     row = {
         "to_deliver_count": len(to_deliver),
+        "text_to_deliver_count": len(to_deliver) - html,
         "success_count": sum(map(delivered, messages)),
         "error_count": sum(m["status"] == 2 for m in messages),
         "complaint_count": sum(m["status"] == 2 and m["failure_reason"] == 8 for m in messages),
@@ -371,9 +373,12 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
     }
     for network in NETWORKS:
         row |= both(f"{network}_share_count", lambda some, n=network: sum(e.network == n for e in some), events)
-    row["estimated_recipient_open_count"] = estimate(row["recipient_open_count"])
-    row["estimated_total_open_count"] = estimate(row["total_open_count"])
     for human in ("", "human_"):
+        row[f"{human}estimated_recipient_open_count"] = estimate(row[f"{human}recipient_open_count"])
+        row[f"{human}estimated_total_open_count"] = estimate(row[f"{human}total_open_count"])
+        row[f"{human}estimated_reactivity"] = percent(
+            row[f"{human}recipient_click_count"], row[f"{human}estimated_recipient_open_count"]
+        )
         row[f"{human}forward_estimate"] = row[f"{human}person_click_count"] - row[f"{human}recipient_click_count"]
         row[f"{human}raw_reactivity"] = percent(
             row[f"{human}recipient_click_count"], row[f"{human}recipient_open_count"]
@@ -383,7 +388,6 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         row[f"{human}average_transaction_amount"] = percent(0, row[f"{human}transaction_count"])
         row[f"{human}average_articles_per_transaction"] = percent(0, row[f"{human}transaction_count"])
         row[f"{human}average_amount_per_message"] = percent(0, row["to_deliver_count"])
-    row["estimated_reactivity"] = percent(row["recipient_click_count"], row["estimated_recipient_open_count"])
     return row | projection(row)
 
 
@@ -598,6 +602,7 @@ def test_delivery_rates(built: Built) -> None:
     expected = {}
     parts = {
         "reactivity": ("recipient_click_count", "estimated_recipient_open_count"),
+        "human_reactivity": ("human_recipient_click_count", "human_estimated_recipient_open_count"),
         "distinct_click_rate": ("person_click_count", "success_count"),
         "human_distinct_click_rate": ("human_person_click_count", "success_count"),
         "cumulated_click_rate": ("total_click_count", "success_count"),
@@ -771,10 +776,18 @@ def test_software(built: Built, mart: str, name: str, place: int) -> None:
     check(built, mart, ("clicked_on", f"{name}_name", f"{name}_version"), expected)
 
 
+def by_reason(messages: list[dict], status: int) -> str | None:
+    """As the dashboard writes it: labels and counts, the largest count first."""
+    counts = Counter(LABELS[m["failure_reason"] or 0] for m in messages if m["status"] == status)
+    ranked = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))
+    return json.dumps(dict(ranked)) if ranked else None
+
+
 def test_delivery_dashboard(built: Built) -> None:
     world, rows = built.world, by_delivery(built.world)
     names = "ignored sent failed taken_into_account received_on_mobile sent_to_provider pending cancelled prepared"
-    main = ["estimated_recipient_open_count", "complaint_count", "estimated_reactivity"]
+    main = ["estimated_recipient_open_count", "human_estimated_recipient_open_count", "complaint_count"]
+    main += ["estimated_reactivity", "human_estimated_reactivity"]
     main += ["machine_only_open_count", "projected_recipient_open_count", "projected_open_rate"]
     for name in ("recipient_open", "total_open", "recipient_click", "person_click", "total_click", "opt_out_click"):
         main += [f"{name}_count", f"human_{name}_count"]
@@ -795,6 +808,8 @@ def test_delivery_dashboard(built: Built) -> None:
             **row,
             **{f"{name}_count": sum(m["status"] == s for m in messages) for s, name in enumerate(names.split())},
             **{name: rows[delivery][name] for name in main},
+            "exclusions_by_reason": by_reason(messages, 0),
+            "failures_by_reason": by_reason(messages, 2),
             "sending_progress": percent(row["to_deliver_count"] - waiting, row["to_deliver_count"]),
             "first_sent_at": min(left, default=None),
             "last_sent_at": max(left, default=None),

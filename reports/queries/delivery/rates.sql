@@ -1,7 +1,7 @@
 -- Click rates beside those of comparable deliveries.
 select
-    reactivity,
-    platform_average_reactivity,
+    if($human, human_reactivity, reactivity) as reactivity,
+    if($human, human_platform_average_reactivity, platform_average_reactivity) as platform_average_reactivity,
     if($human, human_distinct_click_rate, distinct_click_rate) as distinct_click_rate,
     if($human, human_platform_average_distinct_click_rate, platform_average_distinct_click_rate)
         as platform_average_distinct_click_rate,

@@ -54,6 +54,43 @@ statuses as (
     group by delivery_id
 ),
 
+-- Reasons that the list does not name have one label.
+exclusions as (
+    select
+        delivery_id,
+        failure_label,
+        sum(message_count) as message_count
+    from {{ ref('rpt_delivery_exclusions') }}
+    where {{ in_scope() }}
+    group by delivery_id, failure_label
+),
+
+excluded as (
+    select
+        delivery_id,
+        {{ json_of_counts('failure_label', 'message_count') }} as exclusions_by_reason
+    from exclusions
+    group by delivery_id
+),
+
+failures as (
+    select
+        delivery_id,
+        failure_label,
+        sum(failure_count) as failure_count
+    from {{ ref('rpt_delivery_failures_by_reason') }}
+    where {{ in_scope() }}
+    group by delivery_id, failure_label
+),
+
+failed as (
+    select
+        delivery_id,
+        {{ json_of_counts('failure_label', 'failure_count') }} as failures_by_reason
+    from failures
+    group by delivery_id
+),
+
 activity as (
     select
         delivery_id,
@@ -84,6 +121,8 @@ select
     summary.error_count,
     summary.error_rate,
     summary.new_quarantine_count,
+    excluded.exclusions_by_reason,
+    failed.failures_by_reason,
     {{ ratio(
         'summary.to_deliver_count - statuses.pending_count - statuses.prepared_count', 'summary.to_deliver_count'
     ) }} as sending_progress,
@@ -94,6 +133,7 @@ select
     indicators.total_open_count,
     indicators.human_total_open_count,
     indicators.estimated_recipient_open_count,
+    indicators.human_estimated_recipient_open_count,
     indicators.machine_only_open_count,
     indicators.projected_recipient_open_count,
     indicators.projected_open_rate,
@@ -111,6 +151,7 @@ select
     indicators.raw_reactivity,
     indicators.human_raw_reactivity,
     indicators.estimated_reactivity,
+    indicators.human_estimated_reactivity,
     indicators.page_visit_count,
     indicators.human_page_visit_count,
     indicators.transaction_count,
@@ -124,5 +165,9 @@ inner join indicators
     on summary.delivery_id = indicators.delivery_id
 left join statuses
     on summary.delivery_id = statuses.delivery_id
+left join excluded
+    on summary.delivery_id = excluded.delivery_id
+left join failed
+    on summary.delivery_id = failed.delivery_id
 left join activity
     on summary.delivery_id = activity.delivery_id

@@ -16,12 +16,15 @@ indicators as (
         sent_at,
         success_count,
         estimated_recipient_open_count,
+        human_estimated_recipient_open_count,
         recipient_click_count,
+        human_recipient_click_count,
         person_click_count,
         human_person_click_count,
         total_click_count,
         human_total_click_count,
-        estimated_reactivity
+        estimated_reactivity,
+        human_estimated_reactivity
     from {{ ref('rpt_tracking_indicators') }}
 ),
 
@@ -44,7 +47,9 @@ platform as (
         cast(count(*) as bigint) as platform_delivery_count,
         sum(earlier.success_count) as success_count,
         sum(earlier.estimated_recipient_open_count) as estimated_recipient_open_count,
+        sum(earlier.human_estimated_recipient_open_count) as human_estimated_recipient_open_count,
         sum(earlier.recipient_click_count) as recipient_click_count,
+        sum(earlier.human_recipient_click_count) as human_recipient_click_count,
         sum(earlier.person_click_count) as person_click_count,
         sum(earlier.human_person_click_count) as human_person_click_count,
         sum(earlier.total_click_count) as total_click_count,
@@ -62,8 +67,11 @@ platform as (
 select
     measured.delivery_id,
     measured.estimated_reactivity as reactivity,
+    measured.human_estimated_reactivity as human_reactivity,
     {{ ratio('platform.recipient_click_count', 'platform.estimated_recipient_open_count') }}
         as platform_average_reactivity,
+    {{ ratio('platform.human_recipient_click_count', 'platform.human_estimated_recipient_open_count') }}
+        as human_platform_average_reactivity,
     {{ ratio('measured.person_click_count', 'measured.success_count') }} as distinct_click_rate,
     {{ ratio('measured.human_person_click_count', 'measured.success_count') }} as human_distinct_click_rate,
     {{ ratio('platform.person_click_count', 'platform.success_count') }}

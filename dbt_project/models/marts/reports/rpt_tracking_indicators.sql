@@ -7,7 +7,7 @@
 
 with
 
-members as (
+deliveries as (
     select
         delivery_id,
         delivery_label,
@@ -16,43 +16,65 @@ members as (
     where {{ in_scope() }}
 ),
 
-messages as (
-    select
-        delivery_id,
-        status,
-        failure_reason,
-        content_format,
-        is_seed
-    from {{ ref('fct_messages') }}
+domains as (
+    select * from {{ ref('rpt_tracking_indicators_by_domain') }}
     where {{ in_scope() }}
 ),
 
-network_links as (
+clicks as (
     select
         delivery_id,
-        url_id,
-        {{ network_of('category') }} as network
-    from {{ ref('dim_tracked_urls') }}
+        person_key,
+        has_human_click
+    from {{ ref('agg_person_clicks') }}
     where {{ in_scope() }}
-        and {{ network_of('category') }} is not null
 ),
 
-events as {{ inlined() }}(
+-- A message is one domain's, so that whatever is counted of messages and events adds up over domains.
+sums as (
     select
-        tracked.delivery_id,
-        tracked.message_id,
-        tracked.url_id,
-        tracked.url_type,
-        tracked.visitor_id,
-        tracked.is_machine,
-        tracked.amount,
-        tracked.article_count,
-        network_links.network
-    from {{ ref('fct_tracking_events') }} as tracked
-    left join network_links
-        on tracked.delivery_id = network_links.delivery_id
-            and tracked.url_id = network_links.url_id
-    where {{ in_scope('tracked.delivery_id') }}
+        {% for name in tracking_sums() -%}
+        cast(sum({{ name }}) as {{ 'decimal(38, 4)' if name.endswith('amount') else 'bigint' }}) as {{ name }},
+        {% endfor -%}
+        delivery_id
+    from domains
+    group by delivery_id
 ),
 
-{{ tracking_indicators(key=['delivery_id'], attributes=['delivery_label', 'sent_at']) }}
+-- Not so persons: who clicks in mails to two domains is one.
+persons as (
+    select
+        delivery_id,
+        person_key,
+        bool_or(has_human_click) as has_human_click
+    from clicks
+    group by delivery_id, person_key
+),
+
+person_counts as (
+    select
+        delivery_id,
+        cast(count(*) as bigint) as person_click_count,
+        cast(count(*) filter (where has_human_click) as bigint) as human_person_click_count
+    from persons
+    group by delivery_id
+),
+
+counts as (
+    select
+        deliveries.delivery_id,
+        deliveries.delivery_label,
+        deliveries.sent_at,
+        {% for name in tracking_sums() -%}
+        coalesce(sums.{{ name }}, 0) as {{ name }},
+        {% endfor -%}
+        coalesce(person_counts.person_click_count, 0) as person_click_count,
+        coalesce(person_counts.human_person_click_count, 0) as human_person_click_count
+    from deliveries
+    left join sums
+        on deliveries.delivery_id = sums.delivery_id
+    left join person_counts
+        on deliveries.delivery_id = person_counts.delivery_id
+),
+
+{{ tracking_indicators(['delivery_id', 'delivery_label', 'sent_at']) }}

@@ -100,4 +100,115 @@ members as (
         on used_domains.mail_domain = mail_domains.domain
 ),
 
-{{ tracking_indicators(key=['delivery_id', 'mail_domain'], attributes=['domain_label']) }}
+message_counts as (
+    select
+        delivery_id,
+        mail_domain,
+        cast(count(*) filter (where status <> 0) as bigint) as to_deliver_count,
+        cast(count(*) filter (where status <> 0 and content_format = 'text') as bigint) as text_to_deliver_count,
+        cast(count(*) filter (where {{ is_delivered() }}) as bigint) as success_count,
+        cast(count(*) filter (where status = 2) as bigint) as error_count,
+        cast(count(*) filter (where status = 2 and failure_reason = 8) as bigint) as complaint_count
+    from messages
+    group by delivery_id, mail_domain
+),
+
+event_counts as (
+    select
+        delivery_id,
+        mail_domain,
+        cast(count(*) filter (where url_id = 1) as bigint) as total_open_count,
+        cast(count(*) filter (where url_id = 1 and not is_machine) as bigint) as human_total_open_count,
+        cast(count(*) filter (where url_type = 3) as bigint) as opt_out_click_count,
+        cast(count(*) filter (where url_type = 3 and not is_machine) as bigint) as human_opt_out_click_count,
+        cast(count(*) filter (where url_type = 6) as bigint) as mirror_page_click_count,
+        cast(count(*) filter (where url_type = 6 and not is_machine) as bigint)
+            as human_mirror_page_click_count,
+        cast(count(*) filter (where url_type = 1) as bigint) as total_click_count,
+        cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count,
+        {% for form, condition in [('', ''), ('human_', 'and not is_machine')] -%}
+        cast(count(*) filter (where url_type in (4, 5) {{ condition }}) as bigint) as {{ form }}page_visit_count,
+        cast(count(*) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}transaction_count,
+        -- What is bought for an amount that cannot be read is still bought.
+        sum(amount) filter (where url_type = 5 {{ condition }}) as {{ form }}transaction_amount,
+        cast(sum(article_count) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}article_count,
+        {% endfor -%}
+        cast(count(*) filter (where network is not null) as bigint) as share_count,
+        cast(count(*) filter (where network is not null and not is_machine) as bigint) as human_share_count
+        {%- for network in networks() %},
+        cast(count(*) filter (where network = '{{ network }}') as bigint) as {{ network }}_share_count,
+        cast(count(*) filter (where network = '{{ network }}' and not is_machine) as bigint)
+            as human_{{ network }}_share_count
+        {%- endfor %}
+    from events
+    group by delivery_id, mail_domain
+),
+
+-- One row per message first: far cheaper than several distinct counts over all events.
+active_messages as (
+    select
+        delivery_id,
+        mail_domain,
+        message_id,
+        bool_or(url_type = 1) as has_click,
+        bool_or(not is_machine) as has_human_event,
+        bool_or(url_type = 1 and not is_machine) as has_human_click
+    from events
+    where {{ is_message_tracking() }}
+        and message_id <> 0
+    group by delivery_id, mail_domain, message_id
+),
+
+recipient_counts as (
+    select
+        delivery_id,
+        mail_domain,
+        cast(count(*) as bigint) as recipient_open_count,
+        cast(count(*) filter (where has_human_event) as bigint) as human_recipient_open_count,
+        cast(count(*) filter (where has_click) as bigint) as recipient_click_count,
+        cast(count(*) filter (where has_human_click) as bigint) as human_recipient_click_count
+    from active_messages
+    group by delivery_id, mail_domain
+),
+
+clicking_visitors as (
+    select
+        delivery_id,
+        mail_domain,
+        visitor_id,
+        bool_or(not is_machine) as has_human_click
+    from events
+    where url_type = 1
+        and visitor_id <> ''
+    group by delivery_id, mail_domain, visitor_id
+),
+
+person_counts as (
+    select
+        delivery_id,
+        mail_domain,
+        cast(count(*) as bigint) as person_click_count,
+        cast(count(*) filter (where has_human_click) as bigint) as human_person_click_count
+    from clicking_visitors
+    group by delivery_id, mail_domain
+),
+
+counts as (
+    select
+        members.delivery_id,
+        members.mail_domain,
+        members.domain_label,
+        {% for name in tracking_sums() -%}
+        coalesce({{ name }}, 0) as {{ name }},
+        {% endfor -%}
+        coalesce(person_click_count, 0) as person_click_count,
+        coalesce(human_person_click_count, 0) as human_person_click_count
+    from members
+    {% for counted in ['message_counts', 'event_counts', 'recipient_counts', 'person_counts'] -%}
+    left join {{ counted }}
+        on members.delivery_id = {{ counted }}.delivery_id
+            and members.mail_domain = {{ counted }}.mail_domain
+    {% endfor -%}
+),
+
+{{ tracking_indicators(['delivery_id', 'mail_domain', 'domain_label']) }}

@@ -13,6 +13,15 @@ salt as (
     select max(salt) as salt from {{ ref('stg_landed__salt') }}
 ),
 
+indicators as (
+    select
+        deliveries.campaign_label,
+        indicators.*
+    from {{ ref('rpt_tracking_indicators') }} as indicators
+    inner join deliveries
+        on indicators.delivery_id = deliveries.delivery_id
+),
+
 activity as (
     select
         deliveries.campaign_label,
@@ -44,6 +53,16 @@ rollups as (
     select * from {{ rollup }}_counts
     {{ 'union all' if not loop.last }}
     {% endfor -%}
+),
+
+estimates as (
+    select
+        *,
+        {% for form in ['', 'human_'] -%}
+        {{ estimated(form ~ 'recipient_open_count') }} as {{ form }}estimated_recipient_open_count,
+        {{ estimated(form ~ 'total_open_count') }} as {{ form }}estimated_total_open_count{{ ',' if not loop.last }}
+        {% endfor %}
+    from rollups
 )
 
 select
@@ -53,10 +72,19 @@ select
     campaign_label,
     period_on,
     delivery_count,
+    to_deliver_count,
+    text_to_deliver_count,
+    success_count,
+    error_count,
+    complaint_count,
     recipient_open_count,
     human_recipient_open_count,
     total_open_count,
     human_total_open_count,
+    estimated_recipient_open_count,
+    human_estimated_recipient_open_count,
+    estimated_total_open_count,
+    human_estimated_total_open_count,
     opt_out_click_count,
     human_opt_out_click_count,
     mirror_page_click_count,
@@ -70,5 +98,24 @@ select
     person_click_count - recipient_click_count as forward_estimate,
     human_person_click_count - human_recipient_click_count as human_forward_estimate,
     {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
-    {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity
-from rollups
+    {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
+    {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity,
+    {{ ratio('human_recipient_click_count', 'human_estimated_recipient_open_count') }} as human_estimated_reactivity,
+    share_count,
+    human_share_count,
+    {% for network in networks() -%}
+    {{ network }}_share_count,
+    human_{{ network }}_share_count,
+    {% endfor -%}
+    {% for form in ['', 'human_'] -%}
+    {{ ratio(form ~ 'person_click_count', 'success_count') }} as {{ form }}distinct_click_rate,
+    {{ ratio(form ~ 'total_click_count', 'success_count') }} as {{ form }}cumulated_click_rate,
+    {{ form }}page_visit_count,
+    {{ form }}transaction_count,
+    {{ form }}transaction_amount,
+    {{ form }}article_count,
+    {{ ratio(form ~ 'transaction_amount', form ~ 'transaction_count') }} as {{ form }}average_transaction_amount,
+    {{ ratio(form ~ 'article_count', form ~ 'transaction_count') }} as {{ form }}average_articles_per_transaction,
+    {{ ratio(form ~ 'transaction_amount', 'to_deliver_count') }} as {{ form }}average_amount_per_message{{ ',' if not loop.last }}
+    {% endfor -%}
+from estimates
