@@ -42,8 +42,12 @@ def over_time(
     alt_text: str,
     labels: tuple[str, str, str],
     daily: bool,
+    rate: bool = False,
 ) -> None:
-    """Lines over local time. labels: of time, value and series, for the axes and what a pointer shows."""
+    """Lines over local time. labels: of time, value and series, for the axes and what a pointer shows.
+
+    rate: values are rates (0–1), not counts.
+    """
     rows = rows.assign(**{time: pd.to_datetime(rows[time]).dt.tz_localize("UTC")})
     longer = rows[time].max() - rows[time].min() > pd.Timedelta(days=4)
     chart = (
@@ -56,14 +60,14 @@ def over_time(
                 scale=alt.Scale(type="utc"),
                 axis=alt.Axis(format="%d %b" if daily or longer else "%d %b %H:%M", labelOverlap=True, tickCount=8),
             ),
-            y=alt.Y(f"{value}:Q", title=labels[1], axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{value}:Q", title=labels[1], axis=alt.Axis(format=".0%") if rate else alt.Axis(tickMinStep=1)),
             color=_colour(rows, series),
             tooltip=[
                 alt.Tooltip(
                     f"{'utcyearmonthdate' if daily else 'utcyearmonthdatehoursminutes'}({time}):T", title=labels[0]
                 ),
                 alt.Tooltip(f"{series}:N", title=labels[2]),
-                alt.Tooltip(f"{value}:Q", title=labels[1], format=","),
+                alt.Tooltip(f"{value}:Q", title=labels[1], format=".1%" if rate else ","),
             ],
         )
     )

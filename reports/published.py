@@ -58,7 +58,7 @@ class Snapshot:
         return Identities(Path(self.identity[0]), CONFIG, sql)
 
     def has(self, table: str) -> bool:
-        """Whether this version holds schema.table: older ones lack newer tables."""
+        """Whether this version holds schema.table, or schema.table.column: older ones lack newer ones."""
         return table in set(self.rows("tables")["name"])
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from reports import charts
 from reports.controls import choose, choose_part
 from reports.screens.activity import show_activity
-from reports.tables import Column, columns, show_heading, show_table, show_title
+from reports.tables import Column, columns, show_heading, show_message, show_table, show_title
 from reports.view import View
 
 
@@ -66,16 +66,53 @@ def _throughput(view: View) -> None:
 
 
 def _software(view: View) -> None:
+    language = view.language
     kind = choose(view, "software_kind", {code: f"software_{code}" for code in ("browsers", "systems")}, "software")
-    rows = view.rows("platform/software", kind=kind, days=_days(view, "30"), human=view.human)
+    days = _days(view, "30")
+    if not view.snapshot.has("reports.rpt_browsers.last_visitor_count"):
+        show_message(language("software_absent"))
+        return
+    rows = view.rows("platform/software", kind=kind, days=days, human=view.human)
+    is_name = rows["version"].isna()
     show_table(
         view,
-        rows,
-        columns(
-            view, "name", "version", "page_count", "page_share", "version_share", page_share="bar", version_share="rate"
-        ),
-        view.language("software_caption"),
+        rows[is_name],
+        columns(view, "name", "visitor_count", "usage_rate", "page_count", usage_rate="bar"),
+        language("software_caption"),
         export=kind,
+    )
+    _software_daily(view, kind, days)
+    versions = rows[~is_name]
+    show_table(
+        view,
+        versions.head(100),
+        columns(
+            view, "name", "version", "visitor_count", "usage_rate", "version_usage_rate", "page_count", usage_rate="bar"
+        ),
+        language("software_versions_caption"),
+        export=f"{kind}_versions",
+        export_rows=versions,
+    )
+
+
+def _software_daily(view: View, kind: str, days: int) -> None:
+    language = view.language
+    daily = view.rows("platform/software_daily", kind=kind, days=days, human=view.human, top=charts.MAX_SERIES)
+    if daily.empty:
+        return
+    daily["line"] = [
+        charts.series_name(int(row["position"]), f"{row['name']} {row['version']}") for row in daily.to_dict("records")
+    ]
+    charts.over_time(
+        language,
+        charts.every_step(daily, "clicked_on", "line", "best_day_rate", "D"),
+        "clicked_on",
+        "best_day_rate",
+        "line",
+        alt_text=language("software_alt"),
+        labels=(language("day"), language.indicator("best_day_rate"), language.indicator("version")),
+        daily=True,
+        rate=True,
     )
 
 

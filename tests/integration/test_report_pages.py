@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT, Demo
@@ -81,10 +82,17 @@ def shown(tested: Any) -> str:
     return "\n".join(element.proto.body for element in tested.get("html"))
 
 
+def rows_of(tested: Any) -> list[list[str]]:
+    """The cells of every row of every table."""
+    return [
+        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", shown(tested))
+    ]
+
+
 def cells(tested: Any, first: str) -> list[str]:
     """The cells of the row that begins with this text."""
-    for row in re.findall(r"<tr>(.*?)</tr>", shown(tested)):
-        found = [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row)]
+    for found in rows_of(tested):
         if found and found[0] == first:
             return found
     raise AssertionError(f"no row begins with {first!r}")
@@ -165,6 +173,86 @@ def test_days_are_those_of_the_reporting_zone(demo: Demo, snapshot: Snapshot) ->
         assert [
             (day.date(), count) for day, count in rows.groupby("clicked_on")["click_count"].sum().items()
         ] == expected
+
+
+SOFTWARE = {"browsers": ("browser_name", "browser_version"), "systems": ("os_name", "os_version")}
+
+
+def visitors_and_clicks(demo: Demo, keys: str, days: int, human: bool) -> dict[tuple, tuple[int, int]]:
+    """Distinct recipients, and clicks, by keys, counted from the events of the last days (0: of all)."""
+    clicks = (
+        "select *, cast(occurred_at as date) as clicked_on from core.fct_clicks where url_type = 1 and is_in_time_range"
+    )
+    rows = demo.query(
+        f"with clicks as ({clicks}) select {keys}, count(distinct recipient_id) filter (where recipient_id <> 0"
+        f" and not (is_machine and {human})), count(*) filter (where not (is_machine and {human})) from clicks"
+        f" where {days} = 0 or clicked_on > (select max(clicked_on) from clicks) - {days} group by {keys}"
+    )
+    return {tuple(key): (visitors, clicked) for *key, visitors, clicked in rows if clicked}
+
+
+@pytest.mark.parametrize("human", [False, True])
+@pytest.mark.parametrize("days", [1, 7, 30, 0])
+@pytest.mark.parametrize("kind", SOFTWARE)
+def test_visitors_of_a_period_are_distinct(demo: Demo, snapshot: Snapshot, kind: str, days: int, human: bool) -> None:
+    name, version = (f"coalesce({column}, 'unknown')" for column in SOFTWARE[kind])
+    ((everybody, _),) = visitors_and_clicks(demo, "true", days, human).values()
+    of_names = visitors_and_clicks(demo, name, days, human)
+    of_versions = visitors_and_clicks(demo, f"{name}, {version}", days, human)
+    expected = {(key, None): (n, n / everybody, 1 if n else None, clicks) for (key,), (n, clicks) in of_names.items()}
+    for (key, of_key), (n, clicks) in of_versions.items():
+        of_name = of_names[key,][0]
+        expected[key, of_key] = (n, n / everybody, n / of_name if of_name else None, clicks)
+    rows = snapshot.rows("platform/software", kind=kind, days=days, human=human)
+    found = {}
+    for row in rows.to_dict("records"):
+        rate = None if pd.isna(row["version_usage_rate"]) else row["version_usage_rate"]
+        place = (row["name"], None if pd.isna(row["version"]) else row["version"])
+        found[place] = (row["visitor_count"], row["usage_rate"], rate, row["page_count"])
+    assert found == expected
+    assert len(found) == len(rows)
+
+
+@pytest.mark.parametrize("human", [False, True])
+@pytest.mark.parametrize("kind", SOFTWARE)
+def test_days_of_software_are_relative_to_the_best_day(demo: Demo, snapshot: Snapshot, kind: str, human: bool) -> None:
+    name, version = (f"coalesce({column}, 'unknown')" for column in SOFTWARE[kind])
+    by_day = visitors_and_clicks(demo, f"{name}, {version}, cast(occurred_at as date)", 0, human)
+    in_period = visitors_and_clicks(demo, f"{name}, {version}", 7, human)
+    top = sorted(in_period, key=lambda key: (-in_period[key][0], key))[:3]
+    rows = snapshot.rows("platform/software_daily", kind=kind, days=7, human=human, top=3)
+    assert list(dict.fromkeys(zip(rows["position"], rows["name"], rows["version"], strict=True))) == [
+        (position, *key) for position, key in enumerate(top, 1)
+    ]
+    for row in rows.to_dict("records"):
+        key = (row["name"], row["version"])
+        best = max(visitors for place, (visitors, _) in by_day.items() if place[:2] == key)
+        visitors, _ = by_day.get((*key, row["clicked_on"].date()), (0, 0))
+        assert row["best_day_rate"] == visitors / best, row
+
+
+def test_software_is_shown_with_its_versions(demo: Demo, page: Page) -> None:
+    name, version = (f"coalesce({column}, 'unknown')" for column in SOFTWARE["browsers"])
+    for human in (False, True):
+        tested = page("platform", platform_part="software", period="0", events="human" if human else "all")
+        ((everybody, _),) = visitors_and_clicks(demo, "true", 0, human).values()
+        of_names = visitors_and_clicks(demo, name, 0, human)
+        for (key,), (visitors, clicks) in of_names.items():
+            expected = [f"{visitors:,}", f"{100 * visitors / everybody:.1f}%", f"{clicks:,}"]
+            assert cells(tested, key) == [key, *expected]
+        of_versions = visitors_and_clicks(demo, f"{name}, {version}", 0, human)
+        key, of_key = max(of_versions, key=lambda place: of_versions[place])
+        visitors, clicks = of_versions[key, of_key]
+        row = [f"{visitors:,}", f"{100 * visitors / everybody:.1f}%", f"{100 * visitors / of_names[key,][0]:.1f}%"]
+        assert [key, of_key, *row, f"{clicks:,}"] in rows_of(tested)
+        assert len(tested.get("vega_lite_chart")) == 1
+
+
+def test_software_of_an_older_version_is_said_to_come(demo: Demo, page: Page, tmp_path: Path) -> None:
+    with duckdb.connect(str(make_version(demo.published, tmp_path, 1))) as connection:
+        connection.execute("alter table reports.rpt_browsers drop column last_visitor_count")
+    make_current(tmp_path, 1)
+    assert "the next run counts them" in shown(page("platform", tmp_path, platform_part="software"))
 
 
 def test_french_numbers_words_and_days(demo: Demo, page: Page) -> None:

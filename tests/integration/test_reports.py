@@ -752,6 +752,13 @@ def test_software(built: Built, mart: str, name: str, place: int) -> None:
     def visitors(events: Iterable[Event]) -> int:
         return len({event.recipient_id for event in events if event.recipient_id})
 
+    def last_on(day: date, groups: list[list[Event]]) -> int:
+        """How many recipients did none of it after that day, and some on it."""
+        days: dict[int, date] = {}
+        for event in (event for some in groups for event in some if event.recipient_id):
+            days[event.recipient_id] = max(days.get(event.recipient_id, date.min), built.local(event.at).date())
+        return sum(last == day for last in days.values())
+
     groups: dict[tuple[date, str, str], list[Event]] = defaultdict(list)
     for event in built.world.events:
         if event.url_type == 1 and event.in_range:
@@ -768,10 +775,14 @@ def test_software(built: Built, mart: str, name: str, place: int) -> None:
             count = row[f"{form}visitor_count"]
             of_day = kept(lambda key, day=day: key[0] == day)
             of_name = kept(lambda key, day=day, family=family: key[:2] == (day, family))
-            best = max(map(visitors, kept(lambda key, same=(family, version): key[1:] == same)))
+            of_version = kept(lambda key, same=(family, version): key[1:] == same)
+            best = max(map(visitors, of_version))
             row[f"{form}usage_rate"] = percent(count, visitors(event for some in of_day for event in some))
             row[f"{form}version_usage_rate"] = percent(count, visitors(event for some in of_name for event in some))
             row[f"{form}best_day_rate"] = percent(count, best)
+            row[f"{form}last_visitor_count"] = last_on(day, of_version)
+            row[f"{form}name_last_visitor_count"] = last_on(day, kept(lambda key, family=family: key[1] == family))
+            row[f"{form}all_last_visitor_count"] = last_on(day, kept(lambda key: True))
         expected[day, family, version] = row
     check(built, mart, ("clicked_on", f"{name}_name", f"{name}_version"), expected)
 
