@@ -50,7 +50,7 @@
         {{ 'delivery_id' if rollup == 'delivery' else 'cast(null as bigint)' }} as delivery_id,
         {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as string)' }} as campaign_label
         {%- for sum in rollup_sums() %},
-        cast(sum({{ sum }}) as {{ 'decimal(38, 4)' if sum.endswith('amount') else 'bigint' }}) as {{ sum }}
+        {{ summed(sum) }} as {{ sum }}
         {%- endfor %}
     from indicators
     group by {{ column or '1' }}
@@ -78,6 +78,7 @@
     from {{ rollup }}_activity as activity
     {%- else -%}
     from {{ rollup }}_messages as messages
+    -- It is grouped by what the key is made of, so that nothing fans out.
     left join {{ rollup }}_activity as activity
         on messages.rollup_key = activity.rollup_key
     {%- endif %}

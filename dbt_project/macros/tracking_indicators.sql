@@ -54,17 +54,39 @@ select
     person_click_count - recipient_click_count as forward_estimate,
     human_person_click_count - human_recipient_click_count as human_forward_estimate,
     complaint_count,
-    share_count,
-    human_share_count,
-    {% for network in networks() -%}
-    {{ network }}_share_count,
-    human_{{ network }}_share_count,
-    {% endfor -%}
+    {{ share_indicators() }},
     {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
     {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
     {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity,
     {{ ratio('human_recipient_click_count', 'human_estimated_recipient_open_count') }} as human_estimated_reactivity,
-    {% for form in ['', 'human_'] -%}
+    {{ web_indicators() }}
+from estimated
+{%- endmacro %}
+
+{# The shares, in the order of their columns. #}
+{% macro share_indicators() -%}
+    share_count,
+    human_share_count
+    {%- for network in networks() %},
+    {{ network }}_share_count,
+    human_{{ network }}_share_count
+    {%- endfor %}
+{%- endmacro %}
+
+{# How shares are counted. #}
+{% macro share_counts() -%}
+    cast(count(*) filter (where network is not null) as bigint) as share_count,
+        cast(count(*) filter (where network is not null and not is_machine) as bigint) as human_share_count
+        {%- for network in networks() %},
+        cast(count(*) filter (where network = '{{ network }}') as bigint) as {{ network }}_share_count,
+        cast(count(*) filter (where network = '{{ network }}' and not is_machine) as bigint)
+            as human_{{ network }}_share_count
+        {%- endfor %}
+{%- endmacro %}
+
+{# Pages and purchases, with what they are on average. #}
+{% macro web_indicators() -%}
+    {%- for form in ['', 'human_'] -%}
     {{ form }}page_visit_count,
     {{ form }}transaction_count,
     cast({{ form }}transaction_amount as decimal(38, 4)) as {{ form }}transaction_amount,
@@ -73,7 +95,14 @@ select
     {{ ratio(form ~ 'article_count', form ~ 'transaction_count') }} as {{ form }}average_articles_per_transaction,
     {{ ratio(form ~ 'transaction_amount', 'to_deliver_count') }} as {{ form }}average_amount_per_message{{ ',' if not loop.last }}
     {% endfor -%}
-from estimated
+{%- endmacro %}
+
+{# How pages and purchases are counted. What is bought for an amount that cannot be read is still bought. #}
+{% macro web_counts(form, condition='') -%}
+    cast(count(*) filter (where url_type in (4, 5) {{ condition }}) as bigint) as {{ form }}page_visit_count,
+        cast(count(*) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}transaction_count,
+        sum(amount) filter (where url_type = 5 {{ condition }}) as {{ form }}transaction_amount,
+        cast(sum(article_count) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}article_count
 {%- endmacro %}
 
 {# What adds up over sets of messages that have none in common; persons do not. #}
@@ -91,6 +120,11 @@ from estimated
         {%- do names.extend([name, 'human_' ~ name]) -%}
     {%- endfor -%}
     {{ return(names) }}
+{%- endmacro %}
+
+{# The sum of a column that tracking_sums names. #}
+{% macro summed(name) -%}
+    cast(sum({{ name }}) as {{ 'decimal(38, 4)' if name.endswith('amount') else 'bigint' }})
 {%- endmacro %}
 
 {# A count of opens as it would be if messages in text format could show theirs. #}

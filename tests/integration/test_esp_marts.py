@@ -18,7 +18,12 @@ from tests.loglines import line, logs
 from tests.marts import assert_same_tables, build_marts, connect, tables
 from tests.samplereading import UNSUBSCRIBED
 
-MODELS = ["+rpt_source_reconciliation", "+rpt_tracking_indicators", "+rpt_url_click_streams", "+rpt_delivery_throughput"]
+MODELS = [
+    "+rpt_source_reconciliation",
+    "+rpt_tracking_indicators",
+    "+rpt_url_click_streams",
+    "+rpt_delivery_throughput",
+]
 START = datetime(2024, 5, 1, 10)
 WINDOW = timedelta(seconds=10)
 LOOKBACK = timedelta(days=90)

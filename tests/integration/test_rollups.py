@@ -216,7 +216,9 @@ def test_a_set_of_deliveries_has_messages_and_a_period_has_none(rollups: dict, r
             continue
         events = [event for event in EVENTS if KEYS[rollup](event) == key]
         members = {d for d in CAMPAIGNS if rollup in SETS and SETS[rollup](d) == key}
-        expected = count_with_messages(events, [m for m in MESSAGES if rollup not in SETS or m["delivery_id"] in members])
+        expected = count_with_messages(
+            events, [m for m in MESSAGES if rollup not in SETS or m["delivery_id"] in members]
+        )
         if rollup not in SETS:
             expected = dict.fromkeys(expected)
         assert {name: row[name] for name in expected} == pytest.approx(expected), key

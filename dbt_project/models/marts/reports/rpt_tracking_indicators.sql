@@ -34,7 +34,7 @@ clicks as (
 sums as (
     select
         {% for name in tracking_sums() -%}
-        cast(sum({{ name }}) as {{ 'decimal(38, 4)' if name.endswith('amount') else 'bigint' }}) as {{ name }},
+        {{ summed(name) }} as {{ name }},
         {% endfor -%}
         delivery_id
     from domains

@@ -105,7 +105,8 @@ message_counts as (
         delivery_id,
         mail_domain,
         cast(count(*) filter (where status <> 0) as bigint) as to_deliver_count,
-        cast(count(*) filter (where status <> 0 and content_format = 'text') as bigint) as text_to_deliver_count,
+        cast(count(*) filter (where status <> 0 and content_format = 'text') as bigint)
+            as text_to_deliver_count,
         cast(count(*) filter (where {{ is_delivered() }}) as bigint) as success_count,
         cast(count(*) filter (where status = 2) as bigint) as error_count,
         cast(count(*) filter (where status = 2 and failure_reason = 8) as bigint) as complaint_count
@@ -126,20 +127,9 @@ event_counts as (
             as human_mirror_page_click_count,
         cast(count(*) filter (where url_type = 1) as bigint) as total_click_count,
         cast(count(*) filter (where url_type = 1 and not is_machine) as bigint) as human_total_click_count,
-        {% for form, condition in [('', ''), ('human_', 'and not is_machine')] -%}
-        cast(count(*) filter (where url_type in (4, 5) {{ condition }}) as bigint) as {{ form }}page_visit_count,
-        cast(count(*) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}transaction_count,
-        -- What is bought for an amount that cannot be read is still bought.
-        sum(amount) filter (where url_type = 5 {{ condition }}) as {{ form }}transaction_amount,
-        cast(sum(article_count) filter (where url_type = 5 {{ condition }}) as bigint) as {{ form }}article_count,
-        {% endfor -%}
-        cast(count(*) filter (where network is not null) as bigint) as share_count,
-        cast(count(*) filter (where network is not null and not is_machine) as bigint) as human_share_count
-        {%- for network in networks() %},
-        cast(count(*) filter (where network = '{{ network }}') as bigint) as {{ network }}_share_count,
-        cast(count(*) filter (where network = '{{ network }}' and not is_machine) as bigint)
-            as human_{{ network }}_share_count
-        {%- endfor %}
+        {{ web_counts('') }},
+        {{ web_counts('human_', 'and not is_machine') }},
+        {{ share_counts() }}
     from events
     group by delivery_id, mail_domain
 ),

@@ -58,10 +58,10 @@ rollups as (
 estimates as (
     select
         *,
-        {% for form in ['', 'human_'] -%}
-        {{ estimated(form ~ 'recipient_open_count') }} as {{ form }}estimated_recipient_open_count,
-        {{ estimated(form ~ 'total_open_count') }} as {{ form }}estimated_total_open_count{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ estimated('recipient_open_count') }} as estimated_recipient_open_count,
+        {{ estimated('human_recipient_open_count') }} as human_estimated_recipient_open_count,
+        {{ estimated('total_open_count') }} as estimated_total_open_count,
+        {{ estimated('human_total_open_count') }} as human_estimated_total_open_count
     from rollups
 )
 
@@ -100,22 +100,12 @@ select
     {{ ratio('recipient_click_count', 'recipient_open_count') }} as raw_reactivity,
     {{ ratio('human_recipient_click_count', 'human_recipient_open_count') }} as human_raw_reactivity,
     {{ ratio('recipient_click_count', 'estimated_recipient_open_count') }} as estimated_reactivity,
-    {{ ratio('human_recipient_click_count', 'human_estimated_recipient_open_count') }} as human_estimated_reactivity,
-    share_count,
-    human_share_count,
-    {% for network in networks() -%}
-    {{ network }}_share_count,
-    human_{{ network }}_share_count,
-    {% endfor -%}
-    {% for form in ['', 'human_'] -%}
-    {{ ratio(form ~ 'person_click_count', 'success_count') }} as {{ form }}distinct_click_rate,
-    {{ ratio(form ~ 'total_click_count', 'success_count') }} as {{ form }}cumulated_click_rate,
-    {{ form }}page_visit_count,
-    {{ form }}transaction_count,
-    {{ form }}transaction_amount,
-    {{ form }}article_count,
-    {{ ratio(form ~ 'transaction_amount', form ~ 'transaction_count') }} as {{ form }}average_transaction_amount,
-    {{ ratio(form ~ 'article_count', form ~ 'transaction_count') }} as {{ form }}average_articles_per_transaction,
-    {{ ratio(form ~ 'transaction_amount', 'to_deliver_count') }} as {{ form }}average_amount_per_message{{ ',' if not loop.last }}
-    {% endfor -%}
+    {{ ratio('human_recipient_click_count', 'human_estimated_recipient_open_count') }}
+        as human_estimated_reactivity,
+    {{ share_indicators() }},
+    {{ ratio('person_click_count', 'success_count') }} as distinct_click_rate,
+    {{ ratio('total_click_count', 'success_count') }} as cumulated_click_rate,
+    {{ ratio('human_person_click_count', 'success_count') }} as human_distinct_click_rate,
+    {{ ratio('human_total_click_count', 'success_count') }} as human_cumulated_click_rate,
+    {{ web_indicators() }}
 from estimates

@@ -65,7 +65,8 @@ select
     measured.activity,
     10 * numbers.tenth as percentile,
     cast({{ tenth_of('measured.reached_us', 'numbers.tenth') }} as double) / 1000000 as seconds_to_reach,
-    cast({{ tenth_of('measured.human_reached_us', 'numbers.tenth') }} as double) / 1000000 as human_seconds_to_reach,
+    cast({{ tenth_of('measured.human_reached_us', 'numbers.tenth') }} as double) / 1000000
+        as human_seconds_to_reach,
     measured.total_count,
     measured.human_total_count
 from measured

@@ -80,7 +80,11 @@ select
 from lines
 inner join totals
     on lines.delivery_id = totals.delivery_id
--- Unclicked, a link is a line where its delivery has it: not links that serve every delivery (0), nor what only a provider
--- tells of and our own logs hold.
+-- Unclicked, a link is a line where its delivery has it: not links that serve every delivery (0), nor what a
+-- provider alone tells of and our own logs hold.
 where lines.click_count > 0
-    or (lines.delivery_id <> 0 and not lines.is_unknown and lines.url_id <> {{ provider_unsubscription_url_id() }})
+    or (
+        lines.delivery_id <> 0
+        and not lines.is_unknown
+        and lines.url_id <> {{ provider_unsubscription_url_id() }}
+    )
