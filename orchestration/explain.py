@@ -26,6 +26,10 @@ from orchestration.published_tables import UNDESCRIBED
 
 HUMAN = "human_"
 SEARCHED_SCHEMAS = ("reports", "core", "meta")
+_NAMED = re.compile(r"\{(\w+)\}")
+"""In the SQL of counts and row keys: a column of the mart's row, for its value; a row key, for its SQL; _IS_HUMAN."""
+_IS_HUMAN = "is_human"
+"""Named by SQL that has to look at other rows of the fact too: whether the human form is counted."""
 _FETCHED_AT_ONCE = 1000
 _LANDED_AS: dict[str, tuple[str, str, list[str]]] = {
     "fct_tracking_events": ("event_key", "occurred_at", []),
@@ -57,13 +61,16 @@ class RawLine:
 
 @dataclass(frozen=True)
 class Count:
-    """What is counted: measure (SQL) over the rows of a fact (`counted`) for which `where` holds and, where the key of
-    the mart's row is no column of the fact, `of_row`."""
+    """What is counted: measure (SQL) over the rows of a fact (`counted`) for which `where` holds and whose places are
+    the keys of the mart's row."""
 
     fact: str
     where: str
     measure: str
+    places: Mapping[str, str] = field(default_factory=dict)
+    """By key of the mart's row: the SQL that gives it for a counted row. Those that `where` looks for are not in it."""
     of_row: str = ""
+    """The places that are no column of the fact, as a condition."""
 
     @property
     def looked_at(self) -> str:
@@ -77,8 +84,9 @@ class Part:
     """One published value and what it is made of: counted lines, or reference rows, or other parts.
 
     recount: the value counted again from the published facts; None where it is no count. purged: why lines that it
-    counts are no longer there, a sentence; empty where all are. lines: read while they are
-    asked for; line_count: all there are, lines_shown: as many as `lines` gives.
+    counts are no longer there, a sentence; empty where all are. without_lines: likewise, why they were never there: it
+    has no count then. lines: read while they are asked for; line_count: all there are, lines_shown: as many as `lines`
+    gives.
     """
 
     mart: str
@@ -89,6 +97,7 @@ class Part:
     count: Count | None = None
     recount: object = None
     purged: str = ""
+    without_lines: str = ""
     line_count: int = 0
     lines_shown: int = 0
     lines: Iterator[RawLine] = field(default_factory=lambda: iter(()))
@@ -304,16 +313,20 @@ class _Explainer:
         if "event_key" in self._columns[table]:
             return self._events(table, keys, column)
         condition, values = _equal(keys)
-        found = self._rows(f"select {identifier(column)} from {_name(table)} where {condition} limit 2", values)
+        names = list(self._columns[table])
+        selected = ", ".join(map(identifier, names))
+        found = self._rows(f"select {selected} from {_name(table)} where {condition} limit 2", values)
         if len(found) != 1:
             return None
+        row = dict(zip(names, found[0], strict=True))
         home = self._home(table, column)
         definition, facts = self._definition(table, column, home)
-        part = Part(table[1], column, found[0][0], definition, facts)
-        count = self._count(home, keys) if home else None
-        if count is not None and self._finds_its_rows(table, count):
-            self._count_lines(part, table, count, keys)
-        elif not self._numbers_below(table, column):
+        part = Part(table[1], column, row[column], definition, facts)
+        part.without_lines = self._why_without_lines(home, row) if home else ""
+        count = self._count(table, home, row, keys) if home and not part.without_lines else None
+        if count is not None:
+            self._count_lines(part, count, row)
+        elif not part.without_lines and not self._numbers_below(table, column):
             self._reference_rows(part, table, column, keys)
         return part
 
@@ -354,48 +367,59 @@ class _Explainer:
         }  # fmt: skip
         return text, {label: str(row[name]) for name, label in labels.items() if row.get(name)}
 
-    def _count(self, home: tuple[str, str, bool], keys: Mapping[str, object]) -> Count | None:
-        row = self._counts.get(home[:2])
-        if row is None:
+    def _why_without_lines(self, home: tuple[str, str, bool], row: Mapping[str, object]) -> str:
+        said = str((self._counts.get(home[:2]) or {}).get("without_lines") or "")
+        return str(self._rows(f"select {_filled(said, row)}")[0][0] or "") if said else ""
+
+    def _count(
+        self, table: Table, home: tuple[str, str, bool], row: Mapping[str, object], keys: Mapping[str, object]
+    ) -> Count | None:
+        """None where nothing says what is counted, or which of it belongs to a row of this mart."""
+        said = self._counts.get(home[:2])
+        if said is None:
             return None
-        where, measure = (_filled(str(row[name]), keys) for name in ("counted_where", "counted_as"))
-        return Count(str(row["counted_from"]), f"({where}) and not is_machine" if home[2] else where, measure)
-
-    def _counted(self, table: Table, count: Count, keys: Mapping[str, object]) -> tuple[str, list[object]]:
-        """FROM and WHERE of the counted rows that belong to the mart's row with these keys."""
-        places = self._places(table, keys)
-        condition, values = _equal({place: keys[name] for name, place in places.items()}, quoted=False)
-        fact = f"core.{identifier(count.fact)}"
-        return f"{fact} as counted where {condition} and ({count.where})", values
-
-    def _finds_its_rows(self, table: Table, count: Count) -> bool:
-        """Whether it is known which counted rows belong to a row of the mart."""
-        known = set(self._models[table][2] if table in self._models else ()) | set(self._columns["core", count.fact])
-        return set(self._grain(table)) <= known
-
-    def _places(self, table: Table, keys: Mapping[str, object]) -> dict[str, str]:
-        """By key of the mart's row: the SQL that gives it for a counted row."""
+        fact, is_human = str(said["counted_from"]), home[2]
         row_keys = self._models[table][2] if table in self._models else {}
+        # SQL that several counts have in common is a row key that is no column.
+        where = _NAMED.sub(
+            lambda found: found[0] if found[1] in row else row_keys.get(found[1], found[0]), str(said["counted_where"])
+        )
+        named = {**row, _IS_HUMAN: is_human}
+        looked_for = set(_NAMED.findall(where))
         # Of the grain only: other columns that chose the row follow from it.
-        grain = [name for name in self._grain(table) if name in keys] or list(keys)
-        return {name: _filled(row_keys.get(name, f"counted.{name}"), keys).strip() for name in grain}
+        sought = [name for name in self._grain(table) or keys if name not in looked_for]
+        if not (looked_for <= named.keys() and set(sought) <= {*row_keys, *self._columns["core", fact]}):
+            return None
+        where = _filled(where, named)
+        return Count(
+            fact,
+            f"({where}) and not is_machine" if is_human else where,
+            _filled(str(said["counted_as"]), named),
+            {
+                name: _filled(row_keys.get(name, f"counted.{name}"), named).strip()
+                for name in sought
+                if row[name] is not None
+            },
+        )
 
-    def _count_lines(self, part: Part, table: Table, count: Count, keys: Mapping[str, object]) -> None:
-        said = {name: place for name, place in self._places(table, keys).items() if place != f"counted.{name}"}
-        of_row = " and ".join(f"({place}) = {_constant(keys[name])}" for name, place in said.items())
+    def _count_lines(self, part: Part, count: Count, row: Mapping[str, object]) -> None:
+        own = {name: place for name, place in count.places.items() if place != f"counted.{name}"}
+        of_row = " and ".join(f"({place}) = {_constant(row[name])}" for name, place in own.items())
         part.count = replace(count, of_row=of_row)
-        rows, values = self._counted(table, count, keys)
+        condition, values = _equal({place: row[name] for name, place in count.places.items()}, quoted=False)
+        rows = f"core.{identifier(count.fact)} as counted where {condition} and ({count.where})"
         part.recount, part.line_count = self._rows(f"select {count.measure}, count(*) from {rows}", values)[0]
         if part.recount != part.value:
-            part.purged = self._why_purged(keys)
+            part.purged = self._why_purged(count, row)
         part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
         part.lines = self._lines(rows, values, count.fact, count.looked_at)
 
-    def _why_purged(self, keys: Mapping[str, object]) -> str:
-        if "delivery_id" in keys:
-            purged = self._purges.get(keys["delivery_id"])  # type: ignore[call-overload]
-            return _purged_on(purged) if purged else ""
-        if not self._purges:
+    def _why_purged(self, count: Count, row: Mapping[str, object]) -> str:
+        purged = self._purges.get(row.get("delivery_id"))  # type: ignore[call-overload]
+        if purged:
+            return _purged_on(purged)
+        # Rows that are logged for other deliveries count only where no delivery is looked for, or in another way.
+        if not self._purges or count.places.get("delivery_id") == "counted.delivery_id":
             return ""
         last = max(moment for purged in self._purges.values() for moment in purged.values())
         return f"lines of purged deliveries count in it, of which the last were purged on {last:%Y-%m-%d}"
@@ -574,9 +598,9 @@ def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, lis
     return " and ".join(conditions) or "true", list(keys.values())
 
 
-def _filled(sql: str, keys: Mapping[str, object]) -> str:
-    """The project's SQL with the row's keys where it names them: {percentile}. A key that is not known is NULL."""
-    return re.sub(r"\{(\w+)\}", lambda found: _constant(keys.get(found[1])), sql)
+def _filled(sql: str, row: Mapping[str, object]) -> str:
+    """The project's SQL with what the mart's row says where it is named: {percentile}. What it does not say is NULL."""
+    return _NAMED.sub(lambda found: _constant(row.get(found[1])), sql)
 
 
 def _constant(value: object) -> str:

@@ -69,7 +69,8 @@ def _print_part(out: "Console", part: Part, *, is_first: bool, is_only: bool) ->
     if part.count is None and not part.reference_entity:
         # The first one leads to those that follow.
         if is_only or not is_first:
-            out.print(view.shown("\nNo raw lines: nothing says which rows this number counts."))
+            reason = part.without_lines or "nothing says which rows this number counts."
+            out.print(view.shown(f"\nNo raw lines: {reason}"))
         return
     out.print()
     kind = "Raw lines" if part.count is not None else f"Reference rows of {part.reference_entity}, newest first"
@@ -159,6 +160,8 @@ def _part_head(part: Part) -> dict[str, object]:
         head["purged"] = part.purged or None
     if part.reference_entity:
         head["reference"] = part.reference_entity
+    if part.without_lines:
+        head["without_lines"] = part.without_lines
     return head | {"lines_total": part.line_count, "lines_shown": part.lines_shown}
 
 

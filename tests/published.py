@@ -1,5 +1,6 @@
 """Publishing in tests without Dagster, with masks and by changed rows as the pipeline does it; comparing versions."""
 
+import os
 from pathlib import Path
 from unittest.mock import patch
 
@@ -9,10 +10,11 @@ from log_ingest.sqltext import identifier, literal
 from orchestration.dbt import load_manifest
 from orchestration.identifiers import load_key
 from orchestration.lineage import Table
-from orchestration.model_sql import masks_of, row_wise_of
+from orchestration.model_sql import masks_of, meta_tables, prepare_sql, row_wise_of
 from orchestration.publication import Publication
 from orchestration.publish import publish
 from orchestration.published_tables import PublishedTables
+from orchestration.settings import Settings
 
 OWN_TO_A_VERSION = {("meta", "publication"), ("meta", "restatements"), ("main", "version")}
 
@@ -42,6 +44,18 @@ def _publish(warehouse: Path, published: Path, *, is_whole: bool, digest: str) -
         warehouse / "work" / "warehouse.duckdb", published, run_id="run", batch_id=1, build_digest=digest,
         masked=masked, key=load_key(warehouse), row_wise=() if is_whole else followed,
     )  # fmt: skip
+
+
+def publish_to_explain(warehouse: Path) -> Path:
+    """The published database of what tests.marts.build_marts built, with what `mtw explain` reads of it."""
+    settings = Settings(warehouse / "nowhere", warehouse)
+    manifest = warehouse / "dbt-target" / "manifest.json"
+    project = prepare_sql(settings, manifest)
+    publish(
+        settings.working_database, settings.published_dir, run_id="run", batch_id=1, build_digest="d",
+        extra=meta_tables(project), masked=masks_of(load_manifest(manifest), project)[0], key=load_key(warehouse),
+    )  # fmt: skip
+    return Path(os.path.realpath(settings.published_dir / "marts.duckdb"))
 
 
 def assert_same_version(left: Path, right: Path) -> None:

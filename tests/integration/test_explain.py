@@ -248,6 +248,7 @@ def test_labels_lead_to_their_reference_rows(demo: Demo) -> None:
         ("rpt_delivery_statistics", "soft_bounce_count", ("delivery_id", "mail_domain")),
         ("rpt_delivery_failures_by_reason", "failure_count", ("delivery_id", "failure_reason")),
         ("rpt_delivery_throughput", "success_count", ("bucket_at",)),
+        ("rpt_sharing", "shared_open_count", ("delivery_id", "network")),
         ("rpt_opens_by_device", "recipient_open_count", ("delivery_id", "device_class", "os_name", "browser_name")),
         ("rpt_user_activity", "click_count", ("delivery_id", "bucket_at")),
         ("rpt_subscriptions", "subscription_count", ("service_id", "occurred_on")),
@@ -276,6 +277,37 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
         assert len(counted) == value
 
 
+def test_every_count_gives_the_number_of_its_mart(demo: Demo) -> None:
+    """Of every row of indicator_counts, and of its human form: the fullest row of the mart and one in the middle."""
+    marts: dict[str, tuple[str, list[str]]] = {
+        name: (schema, grain)
+        for schema, name, grain in demo.query("select schema_name, table_name, grain from meta.model_sql")
+    }
+    columns = set(demo.query("select table_name, column_name from duckdb_columns()"))
+    counts = demo.query("select mart, name from meta.indicator_counts order by all")
+    explained_counts = set()
+    with explainer(demo.published, demo.warehouse / "landed", 0) as explain_one:
+        for mart, name in counts:
+            schema, grain = marts[mart]
+            for column in (name, f"human_{name}"):
+                if (mart, column) not in columns:
+                    continue
+                rows = demo.query(
+                    f"select {column}, {', '.join(grain)} from {schema}.{mart}"
+                    f" where {' and '.join(f'{key} is not null' for key in grain)}"
+                    f" order by {column} desc nulls last, {', '.join(grain)}"
+                )
+                for value, *row in (rows[0], rows[len(rows) // 2]):
+                    keys = {key: str(said) for key, said in zip(grain, row, strict=True)}
+                    part = explain_one(f"{mart}.{column}", keys).parts[0]
+                    assert part.value == value
+                    if not part.without_lines:
+                        assert part.count is not None and part.recount == value, (mart, column, keys)
+                        explained_counts.add((mart, name))
+    # A part of a formula is no column.
+    assert explained_counts == set(counts) - {(MART, "text_to_deliver_count")}
+
+
 def test_what_is_said_to_be_counted_gives_the_number(demo: Demo) -> None:
     """Where the key of the row is no column of the fact, too."""
     value, delivery, network = demo.query(
@@ -289,6 +321,32 @@ def test_what_is_said_to_be_counted_gives_the_number(demo: Demo) -> None:
         f" where delivery_id = {delivery} and ({count.where}) and {count.of_row}"
     )
     assert counted == [(value,)] and value > 0
+
+
+def test_bits_are_those_of_the_sized_messages(demo: Demo) -> None:
+    rows = demo.query(
+        "select bits_per_second, sized_message_count, bucket_at from reports.rpt_delivery_throughput"
+        " order by bits_per_second desc nulls last, bucket_at limit 3"
+    )
+    assert rows[0][0] > 0
+    sizes = dict(demo.query("select delivery_id, message_size_bytes from core.dim_deliveries"))
+    for value, message_count, hour in rows:
+        with explain(demo, "rpt_delivery_throughput.bits_per_second", bucket_at=hour) as found:
+            (part,) = found.parts
+            messages = [json.loads(str(line.line)) for line in part.lines]
+        assert len(messages) == message_count
+        bits = sum(sizes[row["delivery_id"]] * 8 for row in messages)
+        assert part.value == part.recount == value == pytest.approx(bits / 3600)
+
+
+def test_any_columns_may_choose_the_row(demo: Demo) -> None:
+    """What the keys of the row are, the row says."""
+    label, number, value = demo.query(
+        "select path_label, step_number, path_visitor_count from reports.rpt_web_paths where position = 2"
+    )[0]
+    for keys in ({"path_label": label, "position": 2}, {"path_label": label, "step_number": number}):
+        with explain(demo, "rpt_web_paths.path_visitor_count", limit=0, **keys) as found:
+            assert found.parts[0].recount == found.parts[0].value == value > 0
 
 
 def test_a_percentile_is_found_again_in_its_lines(demo: Demo) -> None:
@@ -397,8 +455,19 @@ def test_the_table_says_how_many_of_how_many(bare: Path, demo: Demo, logged: int
         assert words in done.stdout, words
 
 
-def test_where_nothing_says_what_is_counted_that_is_said(bare: Path) -> None:
-    done = mtw(bare, "rpt_web_hits_by_outcome.web_hit_count", "--key", "outcome=session")
+def test_lines_that_are_dropped_are_said_to_be(bare: Path) -> None:
+    arguments = ("rpt_web_hits_by_outcome.web_hit_count", "--key", "outcome=opted_out")
+    done = mtw(bare, *arguments)
+    assert done.returncode == 0, done.stderr
+    said = "hits with this outcome are dropped from the facts, and only counted."
+    assert f"No raw lines: {said}" in done.stdout
+    (part,) = json.loads(mtw(bare, *arguments, "--format", "json").stdout)["parts"]
+    assert part["without_lines"] == said and part["lines"] == [] and part["value"] > 0
+
+
+def test_where_nothing_says_what_is_counted_that_is_said(bare: Path, demo: Demo) -> None:
+    ((label,),) = demo.query("select min(path_label) from reports.rpt_web_paths")
+    done = mtw(bare, "rpt_web_paths.bounce_rate", "--key", f"path_label={label}", "--key", "step_number=1")
     assert done.returncode == 0, done.stderr
     assert "Raw fields it is made of" in done.stdout
     assert "No raw lines: nothing says which rows this number counts." in done.stdout

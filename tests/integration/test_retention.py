@@ -409,6 +409,22 @@ def test_an_explanation_says_that_lines_were_purged(after: House, later: House) 
         assert list(disagreements(found)) == []
     with explained(database, landed, "rpt_tracking_rollups.total_open_count", {"rollup": "all"}, 5) as found:
         assert "purged" in found.parts[0].purged and list(disagreements(found)) == []
+    # Of numbers that take events of other deliveries too, those that still stand are counted again all the same.
+    (path,) = after.query("select path_label from reports.rpt_web_paths where position = 1")[0]
+    of_others = [
+        ("rpt_web_hits_by_outcome.web_hit_count", {"outcome": "session"}),
+        ("rpt_web_paths.path_visitor_count", {"path_label": path, "position": "1"}),
+        *(
+            ("rpt_sharing.shared_open_count", {"delivery_id": str(shared), "network": network})
+            for shared, network in after.query(
+                "select delivery_id, network from reports.rpt_sharing where shared_open_count > 0"
+            )
+        ),
+    ]
+    for target, chosen in of_others:
+        with explained(database, landed, target, chosen, 5) as found:
+            part = found.parts[0]
+            assert (part.recount != part.value) == bool(part.purged) and list(disagreements(found)) == [], target
     with (
         pytest.raises(NotThere, match=r"purged on .*delivery_tracking has no row"),
         explained(database, landed, "delivery_tracking", keys, 5),

@@ -11,7 +11,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -20,9 +20,11 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
 
+from orchestration.explain import Explanation, explainer
 from tests.accesslines import access_log, request
 from tests.loglines import BROWSER, line, logs
 from tests.marts import assert_same_tables, build_marts, connect, tables
+from tests.published import publish_to_explain
 
 SEEDS = (1, 2, 3)
 MODES = ("session", "permanent", "anonymous")
@@ -30,8 +32,10 @@ MACHINE = "Mozilla/5.0"
 MODELS = (
     *("+rpt_tracking_indicators", "+rpt_tracking_indicators_by_domain", "+rpt_web_paths", "+rpt_web_hits_by_outcome"),
     *("+rpt_url_click_streams", "+rpt_user_activity", "+fct_web_visits", "+fct_transactions", "+profile_tracking"),
+    *("indicator_counts", "indicator_catalogue"),
 )
 START = datetime(2024, 5, 1, 10)
+Explain = Callable[[str, Mapping[str, str]], Explanation]
 
 
 @dataclass
@@ -790,6 +794,71 @@ def test_web_paths(built: Built) -> None:
     for row in rows:
         assert dict(zip(names, row[2:], strict=True)) == expected[row[:2]], row[:2]
     assert any(row["conversion_rate"] not in (None, 0, 1) for row in expected.values())
+
+
+@pytest.fixture(scope="module")
+def explained(world: World, warehouse_of: Callable[[str], Path]) -> Iterator[tuple[Built, Explain]]:
+    warehouse = warehouse_of("permanent")
+    with explainer(publish_to_explain(warehouse), warehouse / "landed", None) as explain:
+        yield Built("permanent", world, weigh(world, "permanent"), warehouse), explain
+
+
+def texts_of(hits: Iterable[Hit]) -> list[str]:
+    return sorted(hit.event.text.decode().rstrip("\n") for hit in hits)
+
+
+def test_the_lines_of_web_paths(explained: tuple[Built, Explain]) -> None:
+    """A visitor's line is the hit by which they reached the step: of the first step, their first on its page."""
+    built, explain = explained
+    pages = {
+        (row["path_label"], row["step_number"]): int(row["url_id"] or 0) for row in built.world.reference["web_paths"]
+    }
+    first_steps = 0
+    for label, number, position in built.query("select path_label, step_number, position from reports.rpt_web_paths"):
+        for form in ("", "human_"):
+            found = {}
+            for name in ("path", "delivery", "path_source", "no_source"):
+                column = f"{form}{name}_visitor_count"
+                (part,) = explain(f"rpt_web_paths.{column}", {"path_label": label, "step_number": number}).parts
+                assert part.value == part.recount, (label, number, column)
+                found[name] = sorted(str(line.line) for line in part.lines)
+                assert len(found[name]) == part.line_count >= part.value
+            assert found["path"] == sorted(found["delivery"] + found["path_source"] + found["no_source"])
+            if position > 1:
+                continue
+            visits: dict[str, list[Hit]] = defaultdict(list)
+            for hit in built.kept:
+                who = hit.event.visitor or (f"recipient {hit.recipient}" if hit.recipient else "")
+                is_seen = who and hit.event.in_range and (hit.event.human or not form)
+                if is_seen and hit.url == pages[label, number]:
+                    visits[who].append(hit)
+            reached = [
+                [hit for hit in hits if hit.event.at == min(hit.event.at for hit in hits)] for hits in visits.values()
+            ]
+            assert found["path"] == texts_of(hit for hits in reached for hit in hits)
+            assert found["delivery"] == texts_of(
+                hit
+                for hits in reached
+                for hit in hits
+                if any(first.outcome == "session" and first.delivery for first in hits)
+            )
+            first_steps += len(reached)
+    assert first_steps > 50
+
+
+def test_the_lines_of_web_hits(explained: tuple[Built, Explain]) -> None:
+    """Those that are dropped are said to be: they are in no fact."""
+    built, explain = explained
+    for outcome in ("session", "forced", "last_delivery", "anonymous", "unattributed", "opted_out"):
+        for form in ("", "human_"):
+            hits = [hit for hit in built.hits if hit.outcome == outcome and (hit.event.human or not form)]
+            (part,) = explain(f"rpt_web_hits_by_outcome.{form}web_hit_count", {"outcome": outcome}).parts
+            assert part.value == len(hits)
+            lines = sorted(str(line.line) for line in part.lines)
+            if outcome in ("unattributed", "opted_out"):
+                assert (part.count, lines) == (None, []) and "only counted" in part.without_lines
+            else:
+                assert part.recount == part.value and lines == texts_of(hits)
 
 
 def test_pages_have_names(built: Built) -> None:
