@@ -202,11 +202,12 @@ class _Explainer:
         edges = dict.fromkeys(edge for name in columns for edge in upstream(self._edges, table, name))
         way = sorted(edges, key=lambda edge: edge[2])
         models = {".".join(edge.table): self._models[edge.table][0] for edge, _, _ in way if edge.table in self._models}
-        own = dict.fromkeys(
-            edge.condition
-            for name in columns
-            for edge in self._edges.get((table, name), ())
-            if edge.use == ROWS and edge.condition
+        # A report that hands on or adds up what another counted has that one's too.
+        handed_on = {edge.source for edge, use, _ in way if use in (VALUE, AGGREGATE) and edge.source[0] == "reports"}
+        filters = dict.fromkeys(
+            (edge.table[1], edge.condition)
+            for edge, _, _ in way
+            if edge.use == ROWS and edge.condition and edge.table in {table, *handed_on}
         )
         (version, published_at, through) = self._rows(
             "select version, published_at, data_through_at from meta.publication"
@@ -220,7 +221,7 @@ class _Explainer:
             data_through_at=through,
             parts=parts,
             fields=self._fields(table, way),
-            filters=[(table[1], condition) for condition in own],
+            filters=list(filters),
             models=models,
         )
 
@@ -367,6 +368,12 @@ class _Explainer:
         }  # fmt: skip
         return text, {label: str(row[name]) for name, label in labels.items() if row.get(name)}
 
+    def _row_keys(self, table: Table, fact: str) -> dict[str, str]:
+        """By key of a mart's row: how a counted row of a fact finds it. A key that differs by fact is said as fact.key."""
+        said = self._models[table][2] if table in self._models else {}
+        own = {name.partition(".")[2]: sql for name, sql in said.items() if name.startswith(f"{fact}.")}
+        return {name: sql for name, sql in said.items() if "." not in name} | own
+
     def _why_without_lines(self, home: tuple[str, str, bool], row: Mapping[str, object]) -> str:
         said = str((self._counts.get(home[:2]) or {}).get("without_lines") or "")
         return str(self._rows(f"select {_filled(said, row)}")[0][0] or "") if said else ""
@@ -379,7 +386,7 @@ class _Explainer:
         if said is None:
             return None
         fact, is_human = str(said["counted_from"]), home[2]
-        row_keys = self._models[table][2] if table in self._models else {}
+        row_keys = self._row_keys(table, fact)
         # SQL that several counts have in common is a row key that is no column.
         where = _NAMED.sub(
             lambda found: found[0] if found[1] in row else row_keys.get(found[1], found[0]), str(said["counted_where"])

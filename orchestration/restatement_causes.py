@@ -49,7 +49,6 @@ class Count:
     summed: str = ""
     """The column whose values are added up, where they are."""
     is_human: bool = False
-    part_of: tuple[str, ...] = ()
 
     @property
     def full(self) -> str:

@@ -155,7 +155,7 @@ class _Comparison:
         unexplained = MODELS if models_changed else OTHER
         counts = self._counts()
         causes = self._causes_of_counts(RowChanges(self._db, versions, self._changed), counts, changed, unexplained)
-        parts = self._parts_of_formulas(counts)
+        parts = self._parts_of_formulas()
         labels = self._labels()
         publication = self._publication
         rows = []
@@ -255,19 +255,19 @@ class _Comparison:
         return "\n".join(line for (line,) in rows)
 
     def _counts(self) -> dict[str, Count]:
-        """The counts of the mart, human forms included, by column or part."""
+        """The counts of the mart, human forms included, by column."""
         if not has(self._db, "marts", "meta", "indicator_counts"):
             return {}
         columns = set(columns_of(self._db, "marts", "reports", MART))
         found = {}
-        for name, fact, where, measure, part_of in self._rows(
-            "select name, counted_from, counted_where, counted_as, coalesce(part_of, '')"
+        for name, fact, where, measure in self._rows(
+            "select name, counted_from, counted_where, counted_as"
             f" from marts.meta.indicator_counts where mart = {literal(MART)} order by all"
         ):
             looked_at = re.search(r"(?:distinct |sum\()(\w+)", measure)
             column = looked_at[1] if looked_at else ""
             distinct, summed = (column, "") if "distinct" in measure else ("", column)
-            found[name] = Count(name, fact, where, distinct, summed, part_of=tuple(part_of.split()))
+            found[name] = Count(name, fact, where, distinct, summed)
             if fact == "fct_tracking_events" and f"human_{name}" in columns:
                 found[f"human_{name}"] = Count(f"human_{name}", fact, where, distinct, summed, is_human=True)
         return found
@@ -275,11 +275,11 @@ class _Comparison:
     def _causes_of_counts(
         self, rows: RowChanges, counts: dict[str, Count], changed: Changed, unexplained: str
     ) -> dict[tuple[int, str], Causes]:
-        """By delivery and count, a column or a part of one: why it changed."""
+        """By delivery and count: why it changed."""
         causes: dict[tuple[int, str], Causes] = {}
         wanted = {indicator for _, indicator in changed}
         for count in counts.values() if rows.are_known else ():
-            if count.name not in wanted and not count.part_of:
+            if count.name not in wanted:
                 continue
             for delivery_id, (delta, found) in rows.causes_of(count).items():
                 if (delivery_id, count.name) in changed:
@@ -287,11 +287,9 @@ class _Comparison:
                     # What the rows do not account for was done by the models. A delivery that is gone counts nothing.
                     accounted = abs((new or 0) - (old or 0) - delta) < 1e-6
                     causes[delivery_id, count.name] = found | ({} if accounted else {unexplained: 0})
-                elif count.part_of and delta:
-                    causes[delivery_id, count.name] = found
         return causes
 
-    def _parts_of_formulas(self, counts: dict[str, Count]) -> dict[str, set[str]]:
+    def _parts_of_formulas(self) -> dict[str, set[str]]:
         """By column that is computed from others: what it is computed from."""
         parts: dict[str, set[str]] = defaultdict(set)
         if has(self._db, "marts", "meta", "column_lineage"):
@@ -300,9 +298,6 @@ class _Comparison:
                 f" where schema_name = 'reports' and table_name = {literal(MART)} and use = 'formula'"
             ):
                 parts[column].add(part)
-        for count in counts.values():
-            for column in count.part_of:
-                parts[column].add(count.name)
         return dict(parts)
 
     def _labels(self) -> dict[str, dict[int, str | None]]:
