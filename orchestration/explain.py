@@ -369,7 +369,7 @@ class _Explainer:
         return text, {label: str(row[name]) for name, label in labels.items() if row.get(name)}
 
     def _row_keys(self, table: Table, fact: str) -> dict[str, str]:
-        """By key of a mart's row: how a counted row of a fact finds it. A key that differs by fact is said as fact.key."""
+        """By key of a mart's row: how a counted row of a fact finds it. A key that differs by fact is fact.key."""
         said = self._models[table][2] if table in self._models else {}
         own = {name.partition(".")[2]: sql for name, sql in said.items() if name.startswith(f"{fact}.")}
         return {name: sql for name, sql in said.items() if "." not in name} | own
