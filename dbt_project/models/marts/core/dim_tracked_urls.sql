@@ -39,8 +39,8 @@ esp_events as (
     select
         delivery_id,
         url_id
-    from {{ ref('fct_esp_events') }}
-    where url_id is not null
+    from {{ ref('int_esp_events__resolved') }}
+    where {{ is_esp_tracking() }}
 ),
 
 -- Whatever hit it is taken from: the id is made of the name and the type.
