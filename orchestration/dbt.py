@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource
 from packaging.version import Version
 
 from log_ingest.storage import storage_problem
 from orchestration.build_state import build_digest
+from orchestration.dagster_dbt_alone import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource
 from orchestration.links import Links
 from orchestration.outcome import OUT_OF_MEMORY
 from orchestration.publication import SCHEMAS

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import dbt_assets
 
 from log_ingest.ledger import Ledger
 from log_ingest.storage import let_read
 from orchestration import build_state, held_memory
 from orchestration.bounded import connected
+from orchestration.dagster_dbt_alone import dbt_assets
 from orchestration.dbt import (
     DbtError,
     ProjectTranslator,
