@@ -324,6 +324,8 @@ class _Explainer:
         definition, facts = self._definition(table, column, home)
         part = Part(table[1], column, row[column], definition, facts)
         part.without_lines = self._why_without_lines(home, row) if home else ""
+        if home and part.value is None and home[:2] in self._counts:
+            part.without_lines = "this row has no such number."
         count = self._count(table, home, row, keys) if home and not part.without_lines else None
         if count is not None:
             self._count_lines(part, count, row)
@@ -402,11 +404,7 @@ class _Explainer:
             fact,
             f"({where}) and not is_machine" if is_human else where,
             _filled(str(said["counted_as"]), named),
-            {
-                name: _filled(row_keys.get(name, f"counted.{name}"), named).strip()
-                for name in sought
-                if row[name] is not None
-            },
+            {name: _filled(row_keys.get(name, f"counted.{name}"), named).strip() for name in sought},
         )
 
     def _count_lines(self, part: Part, count: Count, row: Mapping[str, object]) -> None:
@@ -601,8 +599,9 @@ def _purged_on(purged: Mapping[str, datetime]) -> str:
 
 def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, list[object]]:
     """A predicate that the columns (or, not quoted, the expressions) have these values, and its parameters."""
-    conditions = [f"{identifier(name) if quoted else f'({name})'} = ?" for name in keys]
-    return " and ".join(conditions) or "true", list(keys.values())
+    places = {name: identifier(name) if quoted else f"({name})" for name in keys}
+    conditions = [f"{places[name]} is null" if value is None else f"{places[name]} = ?" for name, value in keys.items()]
+    return " and ".join(conditions) or "true", [value for value in keys.values() if value is not None]
 
 
 def _filled(sql: str, row: Mapping[str, object]) -> str:

@@ -25,6 +25,12 @@
     event_kind in ('open', 'click', 'unsubscribe')
 {%- endmacro %}
 
+{# Whether a tracked URL is a line of its delivery's links where nobody clicked it: not what only a provider told of, and our
+   own logs hold. relation: with its dot. #}
+{% macro stands_unclicked(relation='') -%}
+    (not {{ relation }}is_unknown and {{ relation }}url_id <> {{ provider_unsubscription_url_id() }})
+{%- endmacro %}
+
 {# What an unsubscription that a provider tells of is on: no link of the content, one for all of them. Below the ids of
    undeclared tags, above those of a platform. #}
 {% macro provider_unsubscription_url_id() -%}

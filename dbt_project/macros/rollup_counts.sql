@@ -50,7 +50,8 @@
         {{ 'delivery_id' if rollup == 'delivery' else 'cast(null as bigint)' }} as delivery_id,
         {{ 'campaign_label' if rollup == 'campaign' else 'cast(null as string)' }} as campaign_label
         {%- for sum in rollup_sums() %},
-        {{ summed(sum) }} as {{ sum }}
+        -- Not known of one, it is not known of all: what was frozen by a purge may be older than the column.
+        case when count({{ sum }}) = count(*) then {{ summed(sum) }} end as {{ sum }}
         {%- endfor %}
     from indicators
     group by {{ column or '1' }}

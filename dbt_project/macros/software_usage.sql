@@ -25,21 +25,41 @@ versions as (
     group by clicked_on, {{ name }}, {{ version }}
 ),
 
--- A recipient who used two versions is one visitor of the name, and one of the day.
+-- A recipient who used two versions is one visitor of the name, and one of the day. A row for each first: far cheaper than
+-- distinct counts.
+name_visits as (
+    select
+        clicked_on,
+        {{ name }},
+        person_key,
+        max(human_page_count) as human_page_count
+    from visits
+    group by clicked_on, {{ name }}, person_key
+),
+
 names as (
     select
         clicked_on,
         {{ name }},
         {{ software_visitors() }}
-    from visits
+    from name_visits
     group by clicked_on, {{ name }}
+),
+
+day_visits as (
+    select
+        clicked_on,
+        person_key,
+        max(human_page_count) as human_page_count
+    from name_visits
+    group by clicked_on, person_key
 ),
 
 days as (
     select
         clicked_on,
         {{ software_visitors() }}
-    from visits
+    from day_visits
     group by clicked_on
 ),
 
@@ -162,9 +182,8 @@ left join all_last
     group by {{ keys }}clicked_on
 {%- endmacro %}
 
-{# Distinct recipients; whoever is not known (NULL) is no visitor. #}
+{# Recipients, each of whom has one row; whoever is not known (NULL) is no visitor. #}
 {% macro software_visitors() -%}
-    cast(count(distinct person_key) as bigint) as visitor_count,
-        cast(count(distinct person_key) filter (where human_page_count > 0) as bigint)
-            as human_visitor_count
+    cast(count(person_key) as bigint) as visitor_count,
+        cast(count(person_key) filter (where human_page_count > 0) as bigint) as human_visitor_count
 {%- endmacro %}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from log_ingest.sample import clock, user_agents
 from log_ingest.sample.behaviour import OPEN_LINK, PROVIDER_COOKIE
 from log_ingest.sample.messages import MessageBatch
-from log_ingest.sample.scenario import OPT_OUT, PROVIDER, DeliveryPlan
+from log_ingest.sample.scenario import OPT_OUT, PROVIDER, UNSUBSCRIPTION_URL, DeliveryPlan
 
 TOLD = np.dtype(
     [
@@ -157,8 +157,7 @@ def _acts(
     events["channel"][only] = PROVIDER
     events["visitor"][only] = PROVIDER_COOKIE | events["message"][only].astype(np.uint64)
     events["params"][only] = 0
-    # An unsubscription names no link.
-    events["url"][chosen[is_only_told & ~tells_click]] = 0
+    events["url"][chosen[is_only_told & ~tells_click]] = UNSUBSCRIPTION_URL
 
     parts = []
     for which, kind, delay in (

@@ -17,6 +17,8 @@ SIGN_BIT = 2**31
 MAX_EVENTS_PER_DELIVERY = 300_000
 
 EMAIL_CLICK, OPEN, OPT_OUT, MIRROR_PAGE, OFFER_CLICK = 1, 2, 3, 6, 11
+UNSUBSCRIPTION_URL = 2**52 - 1
+"""URL id of an unsubscription that only a provider tells of."""
 OPEN_URL_ID = 1
 HONEYPOT = "honeypot"
 """Category of a link that is hidden from people."""

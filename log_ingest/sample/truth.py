@@ -33,6 +33,7 @@ from log_ingest.sample.scenario import (
     PROVIDER,
     SHARED_ON,
     TRACKING_LOG,
+    UNSUBSCRIPTION_URL,
     DeliveryPlan,
 )
 from log_ingest.sample.subscriptions import SERVICES, SUBSCRIBE, Subscriptions
@@ -358,6 +359,8 @@ def _click_streams(delivery: _Delivery) -> Iterable[tuple[object, ...]]:
     for page in PAGES:
         details[page.url_id] = (page.label, "", page.url_type)
         line_of[page.label] = page.url_id
+    details[UNSUBSCRIPTION_URL] = ("Unsubscribed at the provider", "", OPT_OUT)
+    line_of["Unsubscribed at the provider"] = UNSUBSCRIPTION_URL
     label_of = {url_id: label for url_id, (label, _, _) in details.items()}
     lines: dict[int, int] = {}
     for url_id, clicks in delivery.clicks.items():
@@ -486,7 +489,8 @@ Conventions
 * The newest reference row of a key wins: labels and statuses are those of the second extract.
 * sent_at, when absent from the delivery, is the time of its first message.
 * An act that our own log and a provider tell of counts once, with the cookie and link of our own log. One that only a
-  provider tells counts as one person per message; an unsubscription names no link (url_id 0, no type in the streams).
+  provider tells counts as one person per message; an unsubscription names no link: it is
+  on the URL id 2^52 - 1, of type 3.
 * A provider's delivery, bounce or complaint counts where the platform has no final word (status 3, 5), and a bounce or
   complaint also where it is later than the sending (status 1). Soft: failed with reason 2, 3, 4, 5, 6 or 20.
 * Page hits stand in the click streams of the delivery that they belong to, in its recipients' events, and in their own

@@ -280,6 +280,16 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
         assert len(counted) == value
 
 
+@pytest.mark.parametrize("column", ["success_count", "share_count", "estimated_reactivity"])
+def test_a_period_has_no_messages_and_says_so(demo: Demo, column: str) -> None:
+    (month,) = demo.query("select max(rollup_key) from reports.rpt_tracking_rollups where rollup = 'month'")[0]
+    with explain(demo, f"rpt_tracking_rollups.{column}", rollup="month", rollup_key=month) as found:
+        first, *_ = found.parts
+        assert first.value is None
+        assert all(part.recount == part.value for part in found.parts if part.count is not None)
+        assert column == "estimated_reactivity" or first.without_lines == "this row has no such number."
+
+
 def test_every_count_gives_the_number_of_its_mart(demo: Demo) -> None:
     """Of every row of indicator_counts, and of its human form: the fullest row of the mart and one in the middle."""
     marts: dict[str, tuple[str, list[str]]] = {

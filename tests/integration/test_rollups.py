@@ -19,6 +19,7 @@ CAMPAIGNS = {501: "Spring", 502: "Spring", 503: "", 504: "Autumn", 505: "Autumn"
 """Nobody opens anything of delivery 505."""
 KINDS = {1: 2, 21: 1, 22: 1, 23: 3, 24: 6, 25: 11, 26: 5}
 TRACKING = {1, 2, 3, 6, 11}
+SHARED = 25
 PURCHASE = {"amount": Decimal("10.25"), "article": 2}
 ROBOT = "Mozilla/5.0"
 MEASURES = (
@@ -85,7 +86,12 @@ def rollups(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], d
     landing = base / "landing"
     write(landing, "deliveries", [{"delivery_id": d, "campaign_label": c} for d, c in CAMPAIGNS.items()])
     write(landing, "messages", MESSAGES)
-    links = [{"delivery_id": d, "url_id": u, "url_type": k} for d in CAMPAIGNS for u, k in KINDS.items() if u != 1]
+    links = [
+        {"delivery_id": d, "url_id": u, "url_type": k, "category": "facebook" if u == SHARED else ""}
+        for d in CAMPAIGNS
+        for u, k in KINDS.items()
+        if u != 1
+    ]
     write(landing, "tracked_urls", links)
     logs(
         landing,
@@ -168,6 +174,9 @@ def count_with_messages(events: list[Event], messages: list[dict]) -> dict[str, 
             f"{form}estimated_reactivity": int(counts["recipient_click_count"] or 0) / opens if opens else None,
             f"{form}distinct_click_rate": int(counts["person_click_count"] or 0) / sent,
             f"{form}cumulated_click_rate": int(counts["total_click_count"] or 0) / sent,
+            f"{form}share_count": sum(e.url == SHARED for e in some),
+            f"{form}facebook_share_count": sum(e.url == SHARED for e in some),
+            f"{form}email_share_count": 0,
             f"{form}page_visit_count": bought,
             f"{form}transaction_count": bought,
             f"{form}transaction_amount": PURCHASE["amount"] * bought,

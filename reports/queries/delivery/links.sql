@@ -10,7 +10,8 @@ delivery as (
 links as (
     select
         url_id,
-        delivery_id <> 0 as is_own,
+        -- A line where nobody clicked it, too: not what only a provider told of, and our own logs hold.
+        delivery_id <> 0 and not is_unknown and url_id <> 4503599627370495 as is_own,
         coalesce(
             case $by
                 when 'label' then nullif(trim(label), '')

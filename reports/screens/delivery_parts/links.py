@@ -6,7 +6,7 @@ import streamlit as st
 
 from reports import charts
 from reports.controls import choose
-from reports.tables import Column, columns, show_cards, show_heading, show_table
+from reports.tables import Column, columns, show_cards, show_heading, show_message, show_table
 from reports.view import View
 
 RATES = ("reactivity", "distinct_click_rate", "cumulated_click_rate")
@@ -56,6 +56,9 @@ def show(view: View, delivery_id: int) -> None:
 
 def _rates(view: View, delivery_id: int) -> None:
     language = view.language
+    if not view.snapshot.has("reports.rpt_delivery_rates.human_reactivity"):
+        show_message(language("rates_absent"))
+        return
     rates = view.row("delivery/rates", delivery_id=delivery_id, human=view.human)
     if rates is None:
         return

@@ -49,7 +49,10 @@ platform as (
         sum(earlier.estimated_recipient_open_count) as estimated_recipient_open_count,
         sum(earlier.human_estimated_recipient_open_count) as human_estimated_recipient_open_count,
         sum(earlier.recipient_click_count) as recipient_click_count,
-        sum(earlier.human_recipient_click_count) as human_recipient_click_count,
+        -- Of those whose estimate is known: what was frozen by a purge may be older than that column.
+        sum(earlier.human_recipient_click_count) filter (
+            where earlier.human_estimated_recipient_open_count is not null
+        ) as human_recipient_click_count,
         sum(earlier.person_click_count) as person_click_count,
         sum(earlier.human_person_click_count) as human_person_click_count,
         sum(earlier.total_click_count) as total_click_count,

@@ -21,21 +21,6 @@ parsed_links as (
     where {{ in_scope() }}
 ),
 
-own_urls as (
-    select
-        delivery_id,
-        url_id,
-        nullif({{ trimmed('label') }}, '') as label,
-        source_url,
-        category,
-        url_type,
-        link_position as declared_position,
-        {{ is_web_hit() }} as is_page
-    from {{ ref('dim_tracked_urls') }}
-    where {{ in_scope() }}
-        and url_id <> 1
-),
-
 clicks as (
     select
         delivery_id,
@@ -46,6 +31,25 @@ clicks as (
     where {{ in_scope() }}
         and url_id <> 1
     group by delivery_id, url_id
+),
+
+own_urls as (
+    select
+        urls.delivery_id,
+        urls.url_id,
+        nullif({{ trimmed('urls.label') }}, '') as label,
+        urls.source_url,
+        urls.category,
+        urls.url_type,
+        urls.link_position as declared_position,
+        {{ is_web_hit() }} as is_page
+    from {{ ref('dim_tracked_urls') }} as urls
+    left join clicks
+        on urls.delivery_id = clicks.delivery_id
+            and urls.url_id = clicks.url_id
+    where {{ in_scope('urls.delivery_id') }}
+        and urls.url_id <> 1
+        and ({{ stands_unclicked('urls.') }} or clicks.click_count > 0)
 ),
 
 -- Declared for every delivery: a link of this one only where its content holds it.

@@ -80,11 +80,6 @@ select
 from lines
 inner join totals
     on lines.delivery_id = totals.delivery_id
--- Unclicked, a link is a line where its delivery has it: not links that serve every delivery (0), nor what a
--- provider alone tells of and our own logs hold.
+-- Links that serve every delivery are configured for delivery 0: unclicked there, they are no news of it.
 where lines.click_count > 0
-    or (
-        lines.delivery_id <> 0
-        and not lines.is_unknown
-        and lines.url_id <> {{ provider_unsubscription_url_id() }}
-    )
+    or (lines.delivery_id <> 0 and {{ stands_unclicked('lines.') }})
