@@ -408,7 +408,12 @@ class _Explainer:
         )
 
     def _count_lines(self, part: Part, count: Count, row: Mapping[str, object]) -> None:
-        own = {name: place for name, place in count.places.items() if place != f"counted.{name}"}
+        # Neither columns of the fact, nor keys of which every counted row has the one that was asked for.
+        own = {
+            name: place
+            for name, place in count.places.items()
+            if place not in (f"counted.{name}", _constant(row[name]))
+        }
         of_row = " and ".join(f"({place}) = {_constant(row[name])}" for name, place in own.items())
         part.count = replace(count, of_row=of_row)
         condition, values = _equal({place: row[name] for name, place in count.places.items()}, quoted=False)
