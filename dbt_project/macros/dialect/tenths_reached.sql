@@ -15,7 +15,7 @@ measured as (
         delivery_id,
         activity,
         count(*) as total_count,
-        count(*) filter (where is_human) as human_total_count,
+        cast(sum(cast(is_human as integer)) as bigint) as human_total_count,
         quantile_disc(elapsed_us, {{ tenths }}) as reached_us,
         quantile_disc(elapsed_us, {{ tenths }}) filter (where is_human) as human_reached_us
     from elapsed
