@@ -27,7 +27,7 @@
 
 {# Whether a tracked URL is a line of its delivery's links where nobody clicked it: not what only a provider told of, and our
    own logs hold. relation: with its dot. #}
-{% macro stands_unclicked(relation='') -%}
+{% macro stands_unclicked(relation) -%}
     (not {{ relation }}is_unknown and {{ relation }}url_id <> {{ provider_unsubscription_url_id() }})
 {%- endmacro %}
 

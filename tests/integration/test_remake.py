@@ -92,12 +92,13 @@ def damage(settings: Settings, delivery: int) -> None:
             f"delete from {judged} where delivery_id = $1 and hash(event_key) % 3 = 0",
             f"update {judged} set is_machine = not is_machine, url_type = 3 where delivery_id = $1"
             " and hash(event_key) % 3 = 1",
-            f"insert into {judged} by name select * replace ('made up' as event_key) from {judged}"
-            " where delivery_id = $1 order by event_key limit 1",
+            # Of each row, so that every kind of row is among them.
+            f"insert into {judged} by name select * replace ('made up ' || event_key as event_key) from {judged}"
+            " where delivery_id = $1",
             "update intermediate.int_messages__current set status = 2, recipient_id = 1 where delivery_id = $1",
             "update intermediate.int_esp_events__resolved set message_id = 0, url_id = 9 where delivery_id = $1",
-            "insert into intermediate.int_esp_events__resolved by name select * replace ('made up' as event_key)"
-            " from intermediate.int_esp_events__resolved where delivery_id = $1 order by event_key limit 1",
+            "insert into intermediate.int_esp_events__resolved by name select * replace"
+            " ('made up ' || event_key as event_key) from intermediate.int_esp_events__resolved where delivery_id = $1",
             "delete from intermediate.int_web_hits__attributed where delivery_id = $1 and hash(event_key) % 2 = 0",
             "update reports.rpt_tracking_indicators set total_click_count = 4711 where delivery_id = $1",
             "update reports.rpt_user_activity set open_count = open_count + 1 where delivery_id = $1",

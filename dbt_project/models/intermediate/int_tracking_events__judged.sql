@@ -297,6 +297,8 @@ contested as (
             pointer
         from {{ this }}
         where {{ row_in(['server', 'pointer'], 'from base') }}
+            -- What goes contests nothing.
+            and not {{ is_asked_for('delivery_id') }}
     )
     where pointer is not null
     group by server, pointer
