@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration.dbt import DBT, FLAGS, KEEP_OPEN, DbtError, failure
+from orchestration.dbt import DBT, FLAGS, DbtError, failure, told_alone
 from orchestration.settings import Settings
 
 
@@ -54,7 +54,7 @@ def build(beside: Settings, *, select: Iterable[str] = ()) -> None:
             *("--target-path", str(target), "--log-path", str(target)),
         ],
         cwd=project,
-        env={**os.environ, **beside.environment(), **KEEP_OPEN},
+        env={**os.environ, **beside.environment(), **told_alone(beside)},
         capture_output=True,
         text=True,
     )

@@ -12,9 +12,12 @@ from typing import Any
 from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
+from orchestration import dbt_process
+
 
 def main(project_dir: str, target: str, parsed: str, folder: str) -> None:
     """Compile every model of a project into folder/compiled.json. parsed: the parser's work, where there is such."""
+    dbt_process.spare()
     manifest = Manifest.from_msgpack(Path(parsed).read_bytes()) if Path(parsed).is_file() else None
     result = dbtRunner(manifest=manifest).invoke(
         [

@@ -55,12 +55,20 @@ def dbt_args(*, full_refresh: bool, one_at_a_time: bool = False) -> list[str]:
 FLAGS = ("--no-use-colors", "--log-level-file", "info")
 """The statements of a run are in its target folder. As debug messages in dbt's log, 17 MB a run, they cost a fifth of
 dbt's time."""
-KEEP_OPEN = {"MTW_DBT_KEEP_OPEN": "True"}
-"""For dbt in a process of its own alone, whose end closes the database."""
 CAUTIOUS = {"MTW_DBT_DISABLED_OPTIMIZERS": "build_side_probe_side,column_lifetime"}
 """For a build after one in which DuckDB itself broke down: without these the breakdown that we know does not happen."""
 BROKE_DOWN = ("INTERNAL Error", "database has been invalidated")
 """How DuckDB says that it found itself in a state that it cannot be in."""
+
+
+def told_alone(settings: Settings) -> dict[str, str]:
+    """Variables for dbt in a process of its own alone: its end closes the database; the code of its templates is kept
+    for the next one."""
+    return {"MTW_DBT_KEEP_OPEN": "True", "MTW_DBT_TEMPLATES": str(_templates(settings))}
+
+
+def _templates(settings: Settings) -> Path:
+    return settings.dbt_dir / "templates"
 
 
 class InstalledDbt(DbtCliResource):
@@ -79,7 +87,7 @@ class InstalledDbt(DbtCliResource):
 
 
 def dbt_resource(settings: Settings, *, cautious: bool = False) -> InstalledDbt:
-    added = KEEP_OPEN | (CAUTIOUS if cautious else {})
+    added = told_alone(settings) | (CAUTIOUS if cautious else {})
     return InstalledDbt(
         project_dir=str(settings.dbt_project_dir),
         profiles_dir=str(settings.dbt_project_dir),
@@ -173,6 +181,8 @@ def prepare_manifest(settings: Settings) -> Path:
     parsed.mkdir(parents=True, exist_ok=True)
     # A name of its own until it is complete: the web server and the daemon may parse at the same time.
     building = Path(tempfile.mkdtemp(prefix=".parsing-", dir=parsed))
+    # Of texts that are no more; where somebody else is at it, the parser makes some of it twice.
+    shutil.rmtree(_templates(settings), ignore_errors=True)
     try:
         result = subprocess.run(
             [
@@ -182,7 +192,7 @@ def prepare_manifest(settings: Settings) -> Path:
             ],
             cwd=settings.dbt_project_dir,
             # Profiles are part of what dbt's cache is valid for: parsed as it will be run.
-            env={**os.environ, **settings.environment(), **KEEP_OPEN},
+            env={**os.environ, **settings.environment(), **told_alone(settings)},
             capture_output=True,
             text=True,
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from log_ingest.catalog import PERSONAL_COLUMNS, READABLE_SCHEMAS
-from orchestration.dbt import KEEP_OPEN, DbtError, load_manifest, prepare_manifest
+from orchestration.dbt import DbtError, load_manifest, prepare_manifest, told_alone
 from orchestration.identifiers import MaskedColumn, masked_columns
 from orchestration.lineage import Edge, Relation, Table, column_lineage, digest_text
 from orchestration.postgres_structure import Key
@@ -321,7 +321,7 @@ def compile_project(settings: Settings, folder: Path, parsed: Path | None = None
             *(settings.engine, str(parsed or ""), str(folder)),
         ],
         cwd=settings.dbt_project_dir,
-        env={**environment, **KEEP_OPEN, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        env={**environment, **told_alone(settings), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
         capture_output=True,
         text=True,
     )

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from orchestration.dbt import DBT, KEEP_OPEN, DbtError, prepare_manifest
+from orchestration.dbt import DBT, DbtError, prepare_manifest, told_alone
 from orchestration.settings import Settings
 from orchestration.text import plain
 
@@ -35,7 +35,7 @@ def build_dbt_docs(settings: Settings, folder: Path) -> Path:
         ],
         cwd=settings.dbt_project_dir,
         # As the project is parsed for the pipeline: other variables would make the parser's cache void.
-        env={**os.environ, **settings.environment(), **KEEP_OPEN},
+        env={**os.environ, **settings.environment(), **told_alone(settings)},
         capture_output=True,
         text=True,
     )

@@ -14,8 +14,12 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.contracts.graph.nodes import SeedNode
 
 from log_ingest.ingest import ingest
+from orchestration import dbt_process
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
+dbt_process.spare()
+"""As every pipeline runs dbt."""
+
 SETTINGS = ("MTW_TIME_ZONE", "MTW_WEB_TRACKING_MODE")
 """What dbt reads of the environment, besides where the warehouse is."""
 PROVENANCE = {"ingested_at", "source_file", "source_line", "batch_id", "recorded_at", "last_ingested_at"}

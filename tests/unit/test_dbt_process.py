@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,87 @@ print(len(built))
     )
     assert usual[:-1] == spared[:-1] and "datetime.date(2024, 2, 29)" in usual
     assert int(usual[-1]) >= 3 and spared[-1] == "1"
+
+
+TEMPLATES = """
+import json, sys
+from pathlib import Path
+import jinja2
+from dbt.clients.jinja import get_rendered, get_template
+from orchestration import dbt_process
+made = []
+generate = jinja2.Environment._generate
+def counted(self, *arguments, **values):
+    made.append(type(self).__name__)
+    return generate(self, *arguments, **values)
+jinja2.Environment._generate = counted
+if sys.argv[1] == "spared":
+    dbt_process.compile_templates_once(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+texts = ["{{ 1 + 1 }} {% for x in y %}{{ x }},{% endfor %}", "{{ y }}", "{% set z = y %}é{{ z | length }}"]
+said = []
+for _ in range(2):
+    for text in texts:
+        for native in (False, True):
+            said.append(repr(get_rendered(text, {"y": [1, 2, 3]}, native=native)))
+            said.append(repr(get_rendered(text, {"y": ["a"]}, native=native)))
+    try:
+        get_template("{% if %}", {})
+    except Exception as error:
+        said.append(f"{type(error).__name__}: {error}")
+print(json.dumps([said, made]))
+"""
+
+
+def rendered(*arguments: object) -> tuple[list[str], list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", TEMPLATES, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    said, made = json.loads(done.stdout)
+    return said, made
+
+
+def test_templates_say_the_same_and_are_compiled_once(tmp_path: Path) -> None:
+    said, made = rendered("usual")
+    assert said[0] == "'2 1,2,3,'" and any("CompilationError" in each for each in said)
+    once = made[:12:2]
+    assert rendered("spared") == (said, once), "a text, native or not, once"
+    folder = tmp_path / "new" / "templates"
+    assert rendered("spared", folder) == (said, once)
+    assert rendered("spared", folder) == (said, []), "another process finds them"
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-5])
+    assert rendered("spared", folder) == (said, once), "what was cut is made again"
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    assert rendered("spared", occupied) == (said, once), "where nothing can be kept, as without"
+
+
+def test_macros_are_found_as_before() -> None:
+    program = """
+import json, sys
+from types import SimpleNamespace
+from dbt.clients.jinja import MacroStack
+from dbt.context.macros import MacroNamespaceBuilder
+from orchestration import dbt_process
+if sys.argv[1] == "spared":
+    dbt_process.look_macros_up_at_once()
+names = {"project": ["a", "b"], "package": ["a", "c", "project"], "dbt": ["a", "d", "e"], "dbt_duckdb": ["d", "c"]}
+macros = {package: {name: SimpleNamespace(name=name, package_name=package) for name in found}
+          for package, found in names.items()}
+for here in ("project", "package", "dbt"):
+    builder = MacroNamespaceBuilder("project", here, MacroStack(), ["dbt_duckdb", "dbt"], None)
+    found = builder.build_namespace(macros, {})
+    into = {"before": 1, "a": 2}
+    into.update(found)
+    def said(value):
+        return {name: said(each) for name, each in value.items()} if isinstance(value, dict) else (
+            value.macro.package_name + "." + value.macro.name if hasattr(value, "macro") else value)
+    of_a = [said(found.get_from_package(where, "a")) for where in (None, "dbt", "package")]
+    print(json.dumps([said(into), len(found), sorted(found), "d" in found, "z" in found, found.get("z"), of_a],
+                     sort_keys=True))
+"""
+    usual, spared = (
+        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout
+        for how in ("usual", "spared")
+    )
+    assert usual == spared and '"package.a"' in usual and '"dbt_duckdb.d"' in usual
