@@ -42,6 +42,9 @@ class Engine(Protocol):
     def check(self, settings: Settings) -> None:
         """Raises EngineError where it cannot build."""
 
+    def is_best_alone(self, landed_rows: int) -> bool:
+        """Whether models over so many rows are made sooner one after the other than two at a time."""
+
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         """After a whole build: make settings.working_database show it. Raises EngineError."""
 
@@ -49,8 +52,15 @@ class Engine(Protocol):
 class DuckDB:
     """The default: one process, one file, which is dbt's own."""
 
+    MUCH = 20_000_000
+    """Rows. One statement has all cores; two share the memory, and each sends the other's rows to disk. Over few rows
+    it leaves cores idle while dbt's Python is at work."""
+
     def check(self, settings: Settings) -> None:
         pass
+
+    def is_best_alone(self, landed_rows: int) -> bool:
+        return landed_rows >= self.MUCH
 
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         pass
@@ -69,6 +79,10 @@ class Spark:
                 f"Spark needs Java {OLDEST_JAVA} or newer, and there is {f'Java {java}' if java else 'none'};"
                 " run: sudo apt-get install openjdk-17-jre-headless"
             )
+
+    def is_best_alone(self, landed_rows: int) -> bool:
+        # A cluster has room for both.
+        return False
 
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         target = settings.working_database

@@ -57,10 +57,12 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         reporter.stage("build")
         with Ledger(settings.ledger, read_only=True) as ledger:
             batch_id = ledger.last_batch_id()
+            landed_rows = sum(row["accepted"] for row in ledger.totals())
         plan = build_state.plan(settings, batch_id)
         # Digests of what dbt is about to read, not of what an editor saves meanwhile.
         digests = build_state.build_digest(settings), build_state.hidden_digest(settings)
         engine = engine_of(settings)
+        alone = engine.is_best_alone(landed_rows)
         try:
             engine.check(settings)
         except EngineError as error:
@@ -71,7 +73,7 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         whole = not context.is_subset
         total = len(context.selected_asset_keys) + len(context.selected_asset_check_keys)
 
-        def build(*, one_at_a_time: bool = False, cautious: bool = False) -> tuple[Path, list[Any], bool]:
+        def build(*, one_at_a_time: bool, cautious: bool = False) -> tuple[Path, list[Any], bool]:
             """dbt's target folder, its events, whether it failed."""
             target = prepare_target(settings, manifest_path)
             invocation = dbt_resource(settings, cautious=cautious).cli(
@@ -90,14 +92,14 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         with ThreadPoolExecutor(max_workers=1) as beside:
             # It reads no warehouse, so it need not wait for this one, and dbt leaves a core idle now and then.
             sql = beside.submit(prepare_sql, settings, manifest_path)
-            target, events, failed = build()
-            if failed and ran_out_of_memory(target):
+            target, events, failed = build(one_at_a_time=alone)
+            if failed and ran_out_of_memory(target) and not alone:
                 # Two models share the limit, and one alone has all of it. Models that only add have little left to do.
                 context.log.warning("%s; building once more, one model at a time", failure(target))
                 target, events, failed = build(one_at_a_time=True)
             elif failed and engine_broke_down(target):
                 context.log.warning("%s; building once more, without some of DuckDB's optimizers", failure(target))
-                target, events, failed = build(cautious=True)
+                target, events, failed = build(one_at_a_time=alone, cautious=True)
         if not failed:
             try:
                 engine.collect(settings, manifest)

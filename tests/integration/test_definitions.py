@@ -28,6 +28,7 @@ from orchestration.checks import landed, marts, suites
 from orchestration.checks.verdicts import Verdict, check_result
 from orchestration.dbt import DbtError, dbt_args, group_name, load_manifest, prepare_manifest
 from orchestration.definitions import build_defs
+from orchestration.engine import DuckDB
 from orchestration.home import SHIPPED, prepare_dagster_home
 from orchestration.lock import PipelineLock
 from orchestration.model_sql import primary_keys
@@ -473,6 +474,15 @@ def test_a_build_that_ran_out_of_memory_is_tried_with_one_model_at_a_time(copied
     assert current(copied.published_dir).version == (2 if helps else 1)
     if not helps:
         assert outcome.failure.endswith("raise MTW_MEMORY_LIMIT, then run again")
+
+
+def test_over_many_rows_models_are_built_one_at_a_time_from_the_start(copied, monkeypatch):
+    monkeypatch.setattr(DuckDB, "MUCH", 1)
+    profiles = copied.dbt_project_dir / "profiles.yml"
+    profiles.write_text(profiles.read_text().replace("threads: 1", "threads: 2"))
+    fail_where(copied, "target.threads > 1", "a second thread")
+    outcome, _ = run_once(copied)
+    assert outcome.success, outcome.failure
 
 
 @pytest.mark.parametrize("helps", [True, False])

@@ -114,3 +114,9 @@ def test_only_our_own_folders_are_discarded(settings: Settings) -> None:
     other.mkdir()
     discard_tables(settings)
     assert [path.name for path in settings.spark_warehouse_dir.iterdir()] == [other.name]
+
+
+def test_over_many_rows_duckdb_has_one_model_at_a_time(settings: Settings) -> None:
+    duckdb_engine = engine_of(replace(settings, engine="duckdb"))
+    assert [duckdb_engine.is_best_alone(rows) for rows in (0, 19_999_999, 20_000_000)] == [False, False, True]
+    assert not engine_of(settings).is_best_alone(10**10)

@@ -52,7 +52,8 @@ deliveries as (
     from {{ ref('int_deliveries__current') }}
 ),
 
-messages as (
+-- Each reader takes little of it, and computes no address where it asks for none.
+messages as {{ inlined() }}(
     select
         message_id,
         delivery_id,
@@ -139,7 +140,7 @@ base as (
 {%- endif %}
 
 -- What was never sent got no event.
-sent_messages as (
+sent_messages as {{ inlined() }}(
     select
         messages.message_id,
         messages.delivery_id,
@@ -153,7 +154,7 @@ sent_messages as (
 ),
 
 candidates as (
-    -- Of the delivery that it names, by recipient or address; of no other, whatever its address got besides.
+    -- Of the delivery that it names, by recipient; of no other, whatever its recipient got besides.
     select
         base.event_key,
         sent_messages.message_id,
@@ -167,20 +168,7 @@ candidates as (
         and base.said_delivery_id <> 0
         and base.said_recipient_id <> 0
     union all
-    select
-        base.event_key,
-        sent_messages.message_id,
-        sent_messages.sent_at
-    from base
-    -- Fans out: candidates, of which the latest is taken.
-    inner join sent_messages
-        on base.said_delivery_id = sent_messages.delivery_id
-            and base.address = sent_messages.address
-    where base.said_message_id = 0
-        and base.said_delivery_id <> 0
-        and base.said_recipient_id = 0
-    union all
-    -- It names no delivery: what was last sent to its address.
+    -- By its address: of the delivery that it names, or, where it names none, what was last sent to it.
     select
         base.event_key,
         sent_messages.message_id,
@@ -189,10 +177,13 @@ candidates as (
     -- Fans out: candidates, of which the latest is taken.
     inner join sent_messages
         on base.address = sent_messages.address
-            and base.occurred_at >= sent_messages.sent_at
-            and base.occurred_at <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
+            and case
+                when base.said_delivery_id <> 0 then base.said_delivery_id = sent_messages.delivery_id
+                else base.occurred_at >= sent_messages.sent_at
+                    and base.occurred_at <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
+            end
     where base.said_message_id = 0
-        and base.said_delivery_id = 0
+        and (base.said_delivery_id = 0 or base.said_recipient_id = 0)
 ),
 
 numbered_candidates as (

@@ -13,7 +13,7 @@
 -- time order, and two that lie within the window are one act.
 with recursive
 
-events as (
+events as {{ inlined() }}(
     select
         event_key,
         delivery_id,
@@ -54,6 +54,7 @@ esp_events as (
     from events
     inner join verdicts
         on events.event_key = verdicts.event_key
+    where events.is_esp
 ),
 
 own_events as (

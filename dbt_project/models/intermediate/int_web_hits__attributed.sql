@@ -192,6 +192,7 @@ timeline as (
         message_id,
         delivery_id,
         recipient_id,
+        is_web_hit,
         is_in_time_range and delivery_id <> 0 and not is_anonymous as is_contact,
         is_in_time_range
         and not is_web_hit
@@ -203,39 +204,63 @@ timeline as (
     where visitor_id in (select visitor_id from base)
 ),
 
--- Clocks show the click and the page it leads to at the same moment: the click comes first.
+-- Clocks show the click and the page it leads to at the same moment: the click comes first. Contacts are numbered forwards,
+-- so that a row bears the number of the last one until then; identifications backwards, that of the next one.
 numbered as (
     select
         *,
-        row_number() over (
+        count(case when is_contact then 1 end) over until_now as contact_number,
+        count(case when is_identification then 1 end) over from_now as identification_number,
+        min(case when is_refusal then occurred_at end) over (partition by visitor_id) as refused_at
+    from timeline
+    window
+        until_now as (
             partition by visitor_id
             order by
                 occurred_at asc nulls last,
                 case when is_contact then 0 else 1 end asc,
                 event_key asc nulls last
-        ) as number
-    from timeline
+            rows between unbounded preceding and current row
+        ),
+        from_now as (
+            partition by visitor_id
+            order by
+                occurred_at asc nulls last,
+                case when is_contact then 0 else 1 end asc,
+                event_key asc nulls last
+            rows between current row and unbounded following
+        )
 ),
 
 surrounded as (
     select
         event_key,
         visitor_id,
-        max(case when is_contact then number end) over until_now as contact_number,
-        min(case when is_identification then number end) over from_now as identification_number,
-        min(case when is_refusal then occurred_at end) over (partition by visitor_id) as refused_at
+        contact_number,
+        identification_number,
+        refused_at
     from numbered
-    window
-        until_now as (
-            partition by visitor_id
-            order by number asc nulls last
-            rows between unbounded preceding and current row
-        ),
-        from_now as (
-            partition by visitor_id
-            order by number asc nulls last
-            rows between current row and unbounded following
-        )
+    where is_web_hit
+),
+
+contacts as (
+    select
+        visitor_id,
+        contact_number,
+        message_id,
+        delivery_id,
+        recipient_id
+    from numbered
+    where is_contact
+),
+
+identifications as (
+    select
+        visitor_id,
+        identification_number,
+        recipient_id
+    from numbered
+    where is_identification
 ),
 
 -- Those whose first refusal was in a line that has been purged since.
@@ -278,13 +303,13 @@ weighed as (
         on hits.event_key = named.event_key
     left join surrounded
         on hits.event_key = surrounded.event_key
-    left join numbered as contacts
+    left join contacts
         on surrounded.visitor_id = contacts.visitor_id
-            and surrounded.contact_number = contacts.number
+            and surrounded.contact_number = contacts.contact_number
             and hits.is_in_time_range
-    left join numbered as identifications
+    left join identifications
         on surrounded.visitor_id = identifications.visitor_id
-            and surrounded.identification_number = identifications.number
+            and surrounded.identification_number = identifications.identification_number
             and hits.is_in_time_range
     cross join salt
     left join refusals
