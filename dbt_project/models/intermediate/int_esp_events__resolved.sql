@@ -180,7 +180,8 @@ candidates as (
             and case
                 when base.said_delivery_id <> 0 then base.said_delivery_id = sent_messages.delivery_id
                 else base.occurred_at >= sent_messages.sent_at
-                    and base.occurred_at <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
+                    and base.occurred_at
+                    <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
             end
     where base.said_message_id = 0
         and (base.said_delivery_id = 0 or base.said_recipient_id = 0)

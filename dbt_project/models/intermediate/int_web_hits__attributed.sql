@@ -204,8 +204,9 @@ timeline as (
     where visitor_id in (select visitor_id from base)
 ),
 
--- Clocks show the click and the page it leads to at the same moment: the click comes first. Contacts are numbered forwards,
--- so that a row bears the number of the last one until then; identifications backwards, that of the next one.
+-- Clocks show the click and the page it leads to at the same moment: the click comes first. Contacts are
+-- numbered forwards, so that a row bears the number of the last one until then; identifications backwards,
+-- that of the next one.
 numbered as (
     select
         *,
@@ -303,10 +304,12 @@ weighed as (
         on hits.event_key = named.event_key
     left join surrounded
         on hits.event_key = surrounded.event_key
+    -- Fans out only to look at: each contact of a visitor has a number of its own.
     left join contacts
         on surrounded.visitor_id = contacts.visitor_id
             and surrounded.contact_number = contacts.contact_number
             and hits.is_in_time_range
+    -- Fans out only to look at, likewise.
     left join identifications
         on surrounded.visitor_id = identifications.visitor_id
             and surrounded.identification_number = identifications.identification_number
