@@ -9,10 +9,12 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from log_ingest.ledger_database import Row
 from log_ingest.sqltext import identifier
 from log_ingest.storage import let_read
 from orchestration import postgres_copy, write_version
@@ -68,6 +70,17 @@ def hidden_digest(settings: Settings) -> str:
     A model whose own SQL or seeds have changed notices by itself (dbt_project/macros/state).
     """
     return _digest(settings, settings.dbt_project_dir / "macros")
+
+
+def rows_anew(settings: Settings, plan: "Plan", batches: Iterable[Row]) -> int:
+    """Landed rows that the next build looks at for the first time: all of them, where it may have to begin anew.
+
+    batches: of the ledger, with batch_id and accepted_count.
+    """
+    build = last_build(settings)
+    goes_on = build and not plan.full_refresh and build.build_digest == build_digest(settings)
+    built = build.batch_id if build and goes_on and build.batch_id != UNFINISHED else 0
+    return sum(batch["accepted_count"] for batch in batches if batch["batch_id"] > built)
 
 
 def _digest(settings: Settings, root: Path) -> str:

@@ -7,7 +7,7 @@ Belongs here: what the installed dbt (requirements.lock) does for nothing, and h
 command is run (orchestration.dbt). Nothing here changes what dbt builds, logs or returns; where another version of dbt
 has not what is looked for here, the process fails at once, and where it would spare nothing any more, its test.
 
-Measured over builds with little data: two fifths of dbt's CPU (docs/performance.md).
+Measured over builds with little data: a third of dbt's CPU (docs/performance.md).
 """
 
 import contextlib
@@ -15,17 +15,21 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import parsedatetime
+from dbt.context.configured import ConfiguredContext
 from dbt.context.macros import MacroNamespace
+from dbt.context.manifest import ManifestContext
+from dbt_common.clients.jinja import MacroFuzzEnvironment
 from dbt_common.events import base_types
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
-from jinja2 import Environment, FileSystemBytecodeCache
+from jinja2 import FileSystemBytecodeCache
+from jinja2.bccache import Bucket
 
 _LEAST = (EventLevel.DEBUG, EventLevel.TEST)
 
@@ -77,31 +81,38 @@ def read_dates_by_one_parser() -> None:
 
 
 def compile_templates_once(folder: Path | None) -> None:
-    """Each process compiles every macro and model anew, and each invocation in it: Jinja's text becomes Python's code,
-    which depends on nothing but that text. Here it is remembered, and kept in a folder for other processes.
+    """Each process compiles every macro and model anew, and each invocation in it: dbt's text becomes Python's code,
+    which depends on nothing but that text and the installed packages. Here it is remembered, and kept in a folder for
+    other processes.
     """
-    make = Environment.compile
+    make = MacroFuzzEnvironment.compile
     known: dict[tuple[type, str], CodeType] = {}
     kept = None
     if folder is not None:
+        place = folder / "-".join(version(name) for name in ("jinja2", "dbt-common", "dbt-core"))
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            kept = FileSystemBytecodeCache(str(folder), "%s.code")
+            place.mkdir(parents=True, exist_ok=True)
+            kept = FileSystemBytecodeCache(str(place), "%s.code")
 
-    def of_text(environment: Environment, text: str) -> CodeType:
+    def of_text(environment: MacroFuzzEnvironment, text: str) -> CodeType:
         if kept is None:
             return make(environment, text)
         # Native environments make other code of the same text.
         name = f"{type(environment).__qualname__} {hashlib.sha256(text.encode()).hexdigest()}"
-        bucket = kept.get_bucket(environment, name, None, text)
-        if bucket.code is None:
-            bucket.code = make(environment, text)
-            # Where it cannot be kept, the next process makes it again.
-            with contextlib.suppress(OSError):
-                kept.set_bucket(bucket)
-        return bucket.code
+        # What cannot be read, for whatever reason, is made again; what cannot be kept, the next process makes again.
+        bucket = None
+        with contextlib.suppress(Exception):
+            bucket = kept.get_bucket(environment, name, None, text)
+        if bucket is not None and bucket.code is not None:
+            return bucket.code
+        code = make(environment, text)
+        with contextlib.suppress(OSError):
+            bucket = Bucket(environment, kept.get_cache_key(name), kept.get_source_checksum(text))
+            bucket.code = code
+            kept.set_bucket(bucket)
+        return code
 
-    def compiled(self: Environment, source: Any, *args: Any, **values: Any) -> Any:
+    def compiled(self: MacroFuzzEnvironment, source: Any, *args: Any, **values: Any) -> Any:
         if args or values or not isinstance(source, str):
             return make(self, source, *args, **values)
         key = type(self), source
@@ -109,28 +120,24 @@ def compile_templates_once(folder: Path | None) -> None:
             known[key] = of_text(self, source)
         return known[key]
 
-    Environment.compile = compiled  # type: ignore[method-assign]
+    MacroFuzzEnvironment.compile = compiled  # type: ignore[method-assign,assignment]
 
 
-def look_macros_up_at_once() -> None:
+def copy_macros_at_once() -> None:
     """Each model, test and macro has a context of its own, into which all macros are copied, some 750; each of them is
-    looked for in five dictionaries, twice. Here one dictionary is made of the five first.
+    looked for in five dictionaries, twice. Here the five are copied one over the other.
     """
-    make = MacroNamespace.__init__
+    make = ManifestContext.to_dict
 
-    def merged(self: MacroNamespace, *args: Any, **values: Any) -> None:
-        make(self, *args, **values)
-        self._merged = {}  # type: ignore[attr-defined]
-        for each in reversed(list(self._search_order())):
-            self._merged.update(each)  # type: ignore[attr-defined]
+    def copied(self: ManifestContext) -> Any:
+        if not isinstance(self.namespace, MacroNamespace):
+            return make(self)
+        found = ConfiguredContext.to_dict(self)
+        for names in reversed(list(self.namespace._search_order())):
+            found.update(names)
+        return found
 
-    def names(self: MacroNamespace) -> Iterator[str]:
-        return iter(self._merged)  # type: ignore[attr-defined]
-
-    def get(self: MacroNamespace, name: str) -> Any:
-        return self._merged[name]  # type: ignore[attr-defined]
-
-    MacroNamespace.__init__, MacroNamespace.__iter__, MacroNamespace.__getitem__ = merged, names, get  # type: ignore[method-assign]
+    ManifestContext.to_dict = copied  # type: ignore[method-assign]
 
 
 def spare() -> None:
@@ -138,8 +145,10 @@ def spare() -> None:
     kept = os.environ.get("MTW_DBT_TEMPLATES")
     make_events_when_read()
     read_dates_by_one_parser()
-    compile_templates_once(Path(kept) if kept else None)
-    look_macros_up_at_once()
+    # Whoever debugs macros wants their code written out.
+    if not os.environ.get("DBT_MACRO_DEBUGGING"):
+        compile_templates_once(Path(kept) if kept else None)
+    copy_macros_at_once()
 
 
 def main() -> None:

@@ -42,8 +42,8 @@ class Engine(Protocol):
     def check(self, settings: Settings) -> None:
         """Raises EngineError where it cannot build."""
 
-    def is_best_alone(self, landed_rows: int) -> bool:
-        """Whether models over so many rows are made sooner one after the other than two at a time."""
+    def is_best_alone(self, rows: int) -> bool:
+        """Whether models are made sooner one after the other than two at a time, where so many rows are new."""
 
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         """After a whole build: make settings.working_database show it. Raises EngineError."""
@@ -59,8 +59,8 @@ class DuckDB:
     def check(self, settings: Settings) -> None:
         pass
 
-    def is_best_alone(self, landed_rows: int) -> bool:
-        return landed_rows >= self.MUCH
+    def is_best_alone(self, rows: int) -> bool:
+        return rows >= self.MUCH
 
     def collect(self, settings: Settings, manifest: Mapping[str, Any]) -> None:
         pass
@@ -80,7 +80,7 @@ class Spark:
                 " run: sudo apt-get install openjdk-17-jre-headless"
             )
 
-    def is_best_alone(self, landed_rows: int) -> bool:
+    def is_best_alone(self, rows: int) -> bool:
         # A cluster has room for both.
         return False
 

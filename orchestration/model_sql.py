@@ -315,13 +315,17 @@ def compile_project(settings: Settings, folder: Path, parsed: Path | None = None
     (folder / "work").mkdir()
     # The paths of sources were fixed by the parser; only the database is another, and empty.
     environment = {**os.environ, **settings.environment(), "MTW_WAREHOUSE_DIR": str(folder)}
+    told = told_alone(settings)
+    if parsed is None:
+        # Nobody has parsed it for this warehouse, which may not even be one yet: nothing is kept there.
+        del told["MTW_DBT_TEMPLATES"]
     result = subprocess.run(
         [
             *(sys.executable, "-m", "orchestration.compile_models", str(settings.dbt_project_dir)),
             *(settings.engine, str(parsed or ""), str(folder)),
         ],
         cwd=settings.dbt_project_dir,
-        env={**environment, **told_alone(settings), "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        env={**environment, **told, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
         capture_output=True,
         text=True,
     )

@@ -57,12 +57,12 @@ def build_dbt_assets(settings: Settings, manifest_path: Path) -> dg.AssetsDefini
         reporter.stage("build")
         with Ledger(settings.ledger, read_only=True) as ledger:
             batch_id = ledger.last_batch_id()
-            landed_rows = sum(row["accepted"] for row in ledger.totals())
+            batches = ledger.batches()
         plan = build_state.plan(settings, batch_id)
         # Digests of what dbt is about to read, not of what an editor saves meanwhile.
         digests = build_state.build_digest(settings), build_state.hidden_digest(settings)
         engine = engine_of(settings)
-        alone = engine.is_best_alone(landed_rows)
+        alone = engine.is_best_alone(build_state.rows_anew(settings, plan, batches))
         try:
             engine.check(settings)
         except EngineError as error:

@@ -164,40 +164,61 @@ def test_templates_say_the_same_and_are_compiled_once(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "templates"
     assert rendered("spared", folder) == (said, once)
     assert rendered("spared", folder) == (said, []), "another process finds them"
-    for path in folder.iterdir():
-        path.write_bytes(path.read_bytes()[:-5])
-    assert rendered("spared", folder) == (said, once), "what was cut is made again"
+    for damaged in (lambda code: code[:-5], lambda code: code[:30], lambda code: bytes(len(code)), lambda code: b""):
+        kept = list(folder.glob("*/*.code"))
+        assert len(kept) == len(once)
+        for path in kept:
+            path.write_bytes(damaged(path.read_bytes()))
+        assert rendered("spared", folder) == (said, once), "what was damaged is made again"
+        assert rendered("spared", folder) == (said, []), "and kept"
+    (kept_of_others,) = folder.iterdir()
+    kept_of_others.rename(folder / "1.0-1.0-1.0")
+    assert rendered("spared", folder) == (said, once), "other packages make other code"
     occupied = tmp_path / "file"
     occupied.write_text("")
     assert rendered("spared", occupied) == (said, once), "where nothing can be kept, as without"
 
 
-def test_macros_are_found_as_before() -> None:
+def test_macros_are_copied_as_before() -> None:
     program = """
 import json, sys
 from types import SimpleNamespace
 from dbt.clients.jinja import MacroStack
-from dbt.context.macros import MacroNamespaceBuilder
+from dbt.context.configured import ConfiguredContext
+from dbt.context.macro_resolver import TestMacroNamespace
+from dbt.context.macros import MacroNamespace, MacroNamespaceBuilder
+from dbt.context.manifest import ManifestContext
 from orchestration import dbt_process
+looked_up = []
+get = MacroNamespace.__getitem__
+MacroNamespace.__getitem__ = lambda self, name: looked_up.append(name) or get(self, name)
+ConfiguredContext.to_dict = lambda self: {"before": 1, "a": 2}
 if sys.argv[1] == "spared":
-    dbt_process.look_macros_up_at_once()
+    dbt_process.copy_macros_at_once()
+
+def said(value):
+    if isinstance(value, dict):
+        return {name: said(each) for name, each in value.items()}
+    return value.macro.package_name + "." + value.macro.name if hasattr(value, "macro") else value
+
 names = {"project": ["a", "b"], "package": ["a", "c", "project"], "dbt": ["a", "d", "e"], "dbt_duckdb": ["d", "c"]}
 macros = {package: {name: SimpleNamespace(name=name, package_name=package) for name in found}
           for package, found in names.items()}
 for here in ("project", "package", "dbt"):
+    context = object.__new__(ManifestContext)
     builder = MacroNamespaceBuilder("project", here, MacroStack(), ["dbt_duckdb", "dbt"], None)
-    found = builder.build_namespace(macros, {})
-    into = {"before": 1, "a": 2}
-    into.update(found)
-    def said(value):
-        return {name: said(each) for name, each in value.items()} if isinstance(value, dict) else (
-            value.macro.package_name + "." + value.macro.name if hasattr(value, "macro") else value)
-    of_a = [said(found.get_from_package(where, "a")) for where in (None, "dbt", "package")]
-    print(json.dumps([said(into), len(found), sorted(found), "d" in found, "z" in found, found.get("z"), of_a],
-                     sort_keys=True))
+    context.namespace = builder.build_namespace(macros, {})
+    print(json.dumps(said(context.to_dict()), sort_keys=True))
+context.namespace = object.__new__(TestMacroNamespace)
+context.namespace.local_namespace, context.namespace.project_namespace = {"a": 3}, {"f": 4}
+print(json.dumps(context.to_dict(), sort_keys=True))
+print(len(looked_up))
 """
     usual, spared = (
-        subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program, how], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
         for how in ("usual", "spared")
     )
-    assert usual == spared and '"package.a"' in usual and '"dbt_duckdb.d"' in usual
+    assert usual[:-1] == spared[:-1] and '"package.a"' in usual[1] and '"dbt_duckdb.d"' in usual[0]
+    assert int(usual[-1]) > 10 and spared[-1] == "0"

@@ -154,7 +154,7 @@ sent_messages as {{ inlined() }}(
 ),
 
 candidates as (
-    -- Of the delivery that it names, by recipient; of no other, whatever its recipient got besides.
+    -- Of the delivery that it names, by recipient or address; of no other, whatever its address got besides.
     select
         base.event_key,
         sent_messages.message_id,
@@ -168,7 +168,20 @@ candidates as (
         and base.said_delivery_id <> 0
         and base.said_recipient_id <> 0
     union all
-    -- By its address: of the delivery that it names, or, where it names none, what was last sent to it.
+    select
+        base.event_key,
+        sent_messages.message_id,
+        sent_messages.sent_at
+    from base
+    -- Fans out: candidates, of which the latest is taken.
+    inner join sent_messages
+        on base.said_delivery_id = sent_messages.delivery_id
+            and base.address = sent_messages.address
+    where base.said_message_id = 0
+        and base.said_delivery_id <> 0
+        and base.said_recipient_id = 0
+    union all
+    -- It names no delivery: what was last sent to its address.
     select
         base.event_key,
         sent_messages.message_id,
@@ -177,14 +190,10 @@ candidates as (
     -- Fans out: candidates, of which the latest is taken.
     inner join sent_messages
         on base.address = sent_messages.address
-            and case
-                when base.said_delivery_id <> 0 then base.said_delivery_id = sent_messages.delivery_id
-                else base.occurred_at >= sent_messages.sent_at
-                    and base.occurred_at
-                    <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
-            end
+            and base.occurred_at >= sent_messages.sent_at
+            and base.occurred_at <= sent_messages.sent_at + interval {{ var('esp_lookback_days') }} day
     where base.said_message_id = 0
-        and (base.said_delivery_id = 0 or base.said_recipient_id = 0)
+        and base.said_delivery_id = 0
 ),
 
 numbered_candidates as (
