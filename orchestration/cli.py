@@ -770,7 +770,7 @@ def explain(
 ) -> None:
     """A published number's definition, its lineage and the raw lines that make it.
 
-    Examples: mtw explain rpt_tracking_indicators.recipient_click_count --delivery 451589296;
+    Examples: mtw explain rpt_tracking_indicators.recipient_click_count --delivery 1767440431;
     mtw explain profile_tracking --recipient 7
     """
     from orchestration.explain import UnknownName, explained

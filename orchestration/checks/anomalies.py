@@ -31,6 +31,7 @@ OPT_OUTS = "opt_out_rate_is_as_usual"
 SHIPPED_LIMITS = Path(__file__).with_name("anomaly_limits.yml")
 
 _HOUR = timedelta(hours=1)
+_NEWS_HOURS = 7 * 24
 _WEEKS_WITH_A_FAULT = 6
 _SHOWN = 20
 
@@ -177,14 +178,14 @@ def silence_verdicts(history: History, limits: Limits) -> list[Verdict]:
         last = max(counts)
         silent = [last + _HOUR * ahead for ahead in range(1, int((latest - last) / _HOUR))]
         # Beyond a week it is no news, and the weeks before would be silent themselves.
-        silent = silent[: 7 * 24]
-        before = [history.weeks_before(series, hour, limits.history_weeks) for hour in silent]
+        is_news = limits.silence_hours <= len(silent) <= _NEWS_HOURS
+        before = [history.weeks_before(series, hour, limits.history_weeks) for hour in silent if is_news]
         weeks = min((len(counted) for counted in before), default=0)
         expected = 0.0
         if weeks >= limits.history_min_weeks:
             by_week = [sum(counted[week] for counted in before) for week in range(weeks)]
             expected = _least(by_week) * _liveliness(history, series, silent, limits)
-        is_silent = len(silent) >= limits.silence_hours and expected >= limits.silence_min_expected
+        is_silent = is_news and expected >= limits.silence_min_expected
         said = ""
         if is_silent:
             said = f" (none since the hour from {last:%Y-%m-%d %H:%M} UTC, {expected:,.0f} or more were to be expected)"

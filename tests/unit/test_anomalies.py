@@ -129,6 +129,10 @@ def test_a_silent_server_is_found_and_one_whose_logs_come_two_hours_later_is_non
         return lambda row: None if row.server == "6" and row.hour_at > END - HOUR * (count + 1) else row
 
     assert warnings(hours(change=silent_for(2))) == []
+    (rule,) = warnings(hours(change=silent_for(7 * 24)))
+    assert "server 6" in rule
+    for beyond in (7 * 24 + 1, 5 * 7 * 24):
+        assert warnings(hours(change=silent_for(beyond))) == [], "taken out of service: no news any more"
     (rule,) = warnings(hours(change=silent_for(4)))
     assert rule.startswith("tracking_log of server 6 has events while others have them (none since the hour from 2026-")
 
