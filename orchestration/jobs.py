@@ -38,7 +38,8 @@ def build_jobs() -> list[Any]:  # Dagster does not export the type of an asset j
         _pipeline(
             NIGHTLY,
             "As the pipeline, and besides everything is checked, not what is new: every landed file against its digest,"
-            " every landed row, every test of every model. Tables are made anew. Publishes where something is new.",
+            " rows of all that ever landed, every test of every model. Tables are made anew. Publishes where something"
+            " is new.",
             scope=RunScope(full_checks=True),
         ),
         _pipeline(

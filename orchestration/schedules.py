@@ -14,6 +14,9 @@ from orchestration.lock import holder
 from orchestration.resources import JOB_NAME, STARTED_BY_TAG, fail_dead_runs
 from orchestration.settings import Settings
 
+_WRITING = (*WRITERS, RETENTION)
+"""Jobs of which one at a time is at work: the queue lets others wait."""
+
 _UNDER_WAY = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -23,7 +26,7 @@ _UNDER_WAY = [
 ]
 
 
-def run_under_way(instance: dg.DagsterInstance, jobs: Sequence[str] = WRITERS) -> str | None:
+def run_under_way(instance: dg.DagsterInstance, jobs: Sequence[str] = _WRITING) -> str | None:
     """The id of a run of these jobs that is queued or at work, or None. Another one would only wait behind it."""
     for job in jobs:
         if runs := instance.get_runs(RunsFilter(job_name=job, statuses=_UNDER_WAY), limit=1):
@@ -31,14 +34,17 @@ def run_under_way(instance: dg.DagsterInstance, jobs: Sequence[str] = WRITERS) -
     return None
 
 
-def busy_with(settings: Settings, instance: dg.DagsterInstance, jobs: Sequence[str] = WRITERS) -> str | None:
+def busy_with(settings: Settings, instance: dg.DagsterInstance, jobs: Sequence[str] = _WRITING) -> str | None:
     """Why another run of one of these jobs would only wait, or None. Reports runs whose process died as failed."""
     fail_dead_runs(settings, instance)
     if run_id := run_under_way(instance, jobs):
         return f"run {run_id} is still under way"
     found = holder(settings.lock_path)
-    # A command that is no Dagster run: erase, replay.
-    return f"the warehouse is {found}" if found and set(jobs) & set(WRITERS) else None
+    if not found or not set(jobs) & set(_WRITING) or run_under_way(instance):
+        # Behind a run of another job one waits in the queue.
+        return None
+    # A command that is no Dagster run: erase, replay. Nobody waits for it.
+    return f"the warehouse is {found}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class _Plan:
     job: str
     cron: str
     description: str
-    busy: tuple[str, ...] = WRITERS
+    busy: tuple[str, ...] = _WRITING
     """A tick passes while a run of one of these jobs is queued or at work."""
 
 
@@ -66,7 +72,6 @@ _PLANS = (
         RETENTION,
         "35 4 * * *",
         "What is kept no longer of deliveries (MTW_KEEP_TRACKING_DAYS and others) is purged; without it nothing is.",
-        busy=(*WRITERS, RETENTION),
     ),
     _Plan(
         "weekly_verify", VERIFY, "35 3 * * 0", "The marts are built again from the landed bytes, on Sundays.", (VERIFY,)

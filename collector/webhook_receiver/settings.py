@@ -67,7 +67,7 @@ def _folder(environ: Mapping[str, str], name: str, why: str) -> Path:
 
 def _seconds(environ: Mapping[str, str]) -> int:
     text = environ.get("MTW_WEBHOOK_WINDOW_SECONDS") or str(WINDOW_SECONDS)
-    if not text.isascii() or not text.isdecimal() or not 60 <= int(text[:9]) <= 7 * 86400:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 60 <= int(text) <= 7 * 86400:
         raise SettingsError("MTW_WEBHOOK_WINDOW_SECONDS must be a number from 60 to 604800")
     return int(text)
 

@@ -3,8 +3,8 @@
 Belongs here: making alerts of runs and of the published version, telling each once. Does not: how an alert reads
 (alert) or goes out (channels). Called by the sensors of the daemon and by `mtw run`; whichever comes first tells.
 
-A problem is told when it begins, again when it says something else, and once a day while it lasts; then that it is
-over. Nothing here raises: an alert that could not be sent is a line for whoever called.
+A problem is told when it begins, again when it says something else than other numbers, and once a day while it lasts;
+then that it is over. Nothing here raises: an alert that could not be sent is a line for whoever called.
 """
 
 import hashlib

@@ -19,7 +19,7 @@ from log_ingest.ledger import Ledger
 from orchestration import build_state, postgres_copy
 from orchestration.alerts import watch
 from orchestration.definitions import build_defs
-from orchestration.jobs import BACKFILL, NIGHTLY, VERIFY, WRITERS
+from orchestration.jobs import BACKFILL, NIGHTLY, RETENTION, VERIFY, WRITERS
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.outcome import Outcome, outcome_of
 from orchestration.postgres_copy import CopyError
@@ -172,10 +172,19 @@ def test_schedules_let_a_tick_pass_while_another_run_would_only_wait(calm):
     with dg.DagsterInstance.get() as instance:
         request = tick("hourly_tracking", instance)
         assert request.tags["mtw/started_by"] == "hourly_tracking"
-        with PipelineLock(calm.lock_path):
-            assert "the warehouse is locked by pid" in tick("hourly_tracking", instance)
-            assert isinstance(tick("weekly_verify", instance), dg.RunRequest)
         jobs = build_defs(calm)
+        with PipelineLock(calm.lock_path):
+            for name in ("hourly_tracking", "nightly_full_checks", "nightly_retention"):
+                assert "the warehouse is locked by pid" in tick(name, instance), "by a command, for which nobody waits"
+            assert isinstance(tick("weekly_verify", instance), dg.RunRequest)
+            hourly = instance.create_run_for_job(jobs.resolve_job_def("pipeline"), status=DagsterRunStatus.STARTED)
+            assert hourly.run_id in tick("hourly_tracking", instance)
+            assert hourly.run_id in tick("nightly_retention", instance)
+            assert isinstance(tick("nightly_full_checks", instance), dg.RunRequest), "behind an hourly run it waits"
+            instance.delete_run(hourly.run_id)
+        purging = instance.create_run_for_job(jobs.resolve_job_def(RETENTION), status=DagsterRunStatus.STARTED)
+        assert purging.run_id in tick("hourly_tracking", instance)
+        instance.delete_run(purging.run_id)
         queued = instance.create_run_for_job(jobs.resolve_job_def(BACKFILL), status=DagsterRunStatus.STARTED)
         assert queued.run_id in tick("hourly_tracking", instance)
         assert isinstance(tick("nightly_full_checks", instance), dg.RunRequest), "it waits in the queue"

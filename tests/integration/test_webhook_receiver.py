@@ -530,6 +530,7 @@ def test_the_largest_body_is_a_line_that_ingest_takes(receiver: int, tmp_path: P
         ({"MTW_WEBHOOK_WINDOW_SECONDS": "-1"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
         ({"MTW_WEBHOOK_WINDOW_SECONDS": "59"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
         ({"MTW_WEBHOOK_WINDOW_SECONDS": "604801"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
+        ({"MTW_WEBHOOK_WINDOW_SECONDS": "000060480099999"}, "MTW_WEBHOOK_WINDOW_SECONDS"),
         (dict.fromkeys(("SENDGRID_KEY", "MAILGUN_KEY", "SES_TOPICS", "POSTMARK_LOGIN"), ""), "no provider"),
     ],
 )  # fmt: skip

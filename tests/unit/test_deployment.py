@@ -98,6 +98,12 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     assert used == set(re.findall(r"^(\w+)=", example, flags=re.MULTILINE))
 
 
+def test_settings_without_a_line_in_the_compose_file_reach_the_pipeline() -> None:
+    services = compose()["services"]
+    assert services["code"]["env_file"] == [{"path": ".env", "required": False}], "beside the compose file: deploy/.env"
+    assert services["ingest-worker"]["healthcheck"] == {"disable": True}, "the image's asks a code server"
+
+
 def test_no_secret_is_in_it() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in files())
     example = (DEPLOY / "example.env").read_text(encoding="utf-8")
