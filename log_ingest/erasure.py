@@ -150,11 +150,25 @@ def erase(
             finally:
                 landing.close()
     except (duckdb.Error, StorageError) as error:
+        if is_recorded(ledger_at or warehouse_dir / LEDGER_NAME, run_id):
+            raise IngestError(
+                f"the erasure is recorded, but what it replaced is not all removed: {reason(error)}; to finish: mtw run"
+            ) from error
         raise IngestError(f"the erasure failed and changed no landed row: {reason(error)}") from error
     except sqlite3.Error as error:
         raise IngestError(
             f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then erase again"
         ) from error
+
+
+def is_recorded(place: LedgerPlace, run_id: str) -> bool:
+    """Whether an erasure or a purge of this run is in the ledger, so that its landed rows have changed. Where that
+    cannot be read, it is not taken as done: to do it again is no harm."""
+    try:
+        with Ledger(place, read_only=True) as ledger:
+            return run_id in {each.run_id for each in ledger.erasures()} | {row["run_id"] for row in ledger.purges()}
+    except (duckdb.Error, sqlite3.Error, OSError, IngestError):
+        return False
 
 
 class _Erasure:

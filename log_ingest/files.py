@@ -27,6 +27,9 @@ CHUNK_BYTES = 8 * 1024 * 1024
 HEAD_BYTES = 4096
 """Two contents that share this many first bytes are compared by digest; others cannot be the same or grown."""
 
+_ZSTD_PIECE = 2048
+"""Bytes that are decompressed before anybody looks at what came of them: a byte can give 32 KiB."""
+
 BOMB_BYTES = 1024 * 1024 * 1024
 BOMB_RATIO = 200
 """A compressed file is refused once it has given more than BOMB_BYTES and more than BOMB_RATIO times its size."""
@@ -55,7 +58,7 @@ class LandingFile:
 
     @property
     def is_compressed(self) -> bool:
-        return self.path.suffix in (".gz", ".zst")
+        return self.path.suffix.lower() in (".gz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -175,17 +178,20 @@ def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[L
 
 
 def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """The decompressed content from byte `start` on, in chunks of at most chunk_bytes or a little more.
+    """The decompressed content from byte `start` on, in chunks of at most chunk_bytes or a little more (of
+    zstd, 64 MiB more).
 
     Raises UnreadableFileError where the file cannot be read whole: truncated, bad checksum, garbage behind the
     last member, or a decompression bomb. A compressed file's error can come as late as its last chunk.
     """
     try:
         with file.path.open("rb") as stream:
-            if file.path.suffix == ".gz":
+            # Names are taken whatever their case.
+            suffix = file.path.suffix.lower()
+            if suffix == ".gz":
                 yield from _skip(_guard(_gzip_chunks(stream, chunk_bytes), file.fingerprint.size), start)
-            elif file.path.suffix == ".zst":
-                yield from _skip(_guard(_zstd_chunks(stream), file.fingerprint.size), start)
+            elif suffix == ".zst":
+                yield from _skip(_guard(_zstd_chunks(stream, chunk_bytes), file.fingerprint.size), start)
             else:
                 stream.seek(start)
                 while chunk := stream.read(chunk_bytes):
@@ -229,17 +235,25 @@ def _gzip_chunks(file: io.BufferedIOBase, chunk_bytes: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _zstd_chunks(stream: io.BufferedIOBase) -> Iterator[bytes]:
+def _zstd_chunks(stream: io.BufferedIOBase, chunk_bytes: int) -> Iterator[bytes]:
     # The library's stream reader ends silently in the middle of a frame, so frames are followed here.
-    frame = None
-    while data := stream.read(CHUNK_BYTES // 8):
-        while data:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            if chunk := frame.decompress(data):
-                yield chunk
-            data = b""
-            if frame.eof:
-                data, frame = frame.unused_data, None
+    frame, held, size = None, list[bytes](), 0
+    while read := stream.read(CHUNK_BYTES // 8):
+        for at in range(0, len(read), _ZSTD_PIECE):
+            data = read[at : at + _ZSTD_PIECE]
+            while data:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                chunk = frame.decompress(data)
+                held.append(chunk)
+                size += len(chunk)
+                data = b""
+                if frame.eof:
+                    data, frame = frame.unused_data, None
+            if size >= chunk_bytes:
+                yield b"".join(held)
+                held, size = [], 0
+    if size:
+        yield b"".join(held)
     if frame is not None:
         raise EOFError("the zstd file ends in the middle of a frame")
 

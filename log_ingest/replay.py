@@ -17,13 +17,14 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.framing import TERMINATORS
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.known_lines import KnownLines
-from log_ingest.landing import Landing, Unit
+from log_ingest.landing import COPY_OPTIONS, Landing, Unit
 from log_ingest.ledger import Commit, Ledger, Tally
 from log_ingest.ledger_database import LedgerPlace
 from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.set_aside import DETAILS
 from log_ingest.sqltext import literal
 from log_ingest.storage import Location
+from log_ingest.suppression import Dropped
 
 NEVER_READ_AGAIN = ("line_too_long", "continued", "unterminated", "invalid_utf8", "erased")
 """Reasons that no change of a format can cure."""
@@ -33,18 +34,21 @@ _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
 
 @dataclass
 class ReplayReport:
-    """looked_at and what became of the lines, over all sources; reopened: files that the next ingest opens again."""
+    """looked_at and what became of the lines, over all sources (suppressed: of erased recipients, and gone); reopened:
+    files that the next ingest opens again.
+    """
 
     looked_at: int = 0
     accepted: int = 0
     duplicate: int = 0
     not_tracking: int = 0
+    suppressed: int = 0
     batch_ids: list[int] = field(default_factory=list)
     reopened: list[str] = field(default_factory=list)
 
     @property
     def still_quarantined(self) -> int:
-        return self.looked_at - self.accepted - self.duplicate - self.not_tracking
+        return self.looked_at - self.accepted - self.duplicate - self.not_tracking - self.suppressed
 
 
 def replay(
@@ -132,6 +136,8 @@ class _Replay:
             f" where (file_id, line_number) in (select (file_id, line_number) from {accepted})"
         )
         commit = Commit(self._source.name, self._run_id)
+        dropped = self._suppress(path, commit) if row_count else Dropped()
+        row_count -= dropped.row_count
         if row_count:
             repeats = known.drop_repeats(unit, path)
             row_count -= repeats.row_count
@@ -141,7 +147,7 @@ class _Replay:
                     " (select row from lines_again where file_id = ? and line_number = ?)",
                     [DETAILS["duplicate"], file_id, line_number],
                 )
-        known.note(path if row_count else None, {}, commit)
+        known.note(path if row_count else None, dropped.pointers, commit)
         con.execute(
             "create or replace temp view lines_left as select * from lines_again where row not in"
             " (select row from verdicts)"
@@ -156,6 +162,20 @@ class _Replay:
         con.execute("drop view lines_left")
         con.execute("drop table verdicts")
         unit.discard()
+
+    def _suppress(self, path: Path, commit: Commit) -> Dropped:
+        """Take the lines of erased recipients out of a part: what could not be read told nobody whose they are."""
+        if self._landing.suppression is None:
+            return Dropped()
+        dropped = self._landing.suppression.drop_lines(path, self._source.name, COPY_OPTIONS)
+        for file_id, count in (dropped.lines + dropped.cut).items():
+            commit.erased_lines[file_id] = commit.erased_lines.get(file_id, 0) + count
+        if dropped.lines:
+            self._con.execute(
+                "update verdicts set disposition = 'suppressed' where row not in (select row from lines_again where"
+                f" (file_id, line_number) in (select (file_id, line_number) from read_parquet({literal(str(path))})))"
+            )
+        return dropped
 
     def _changes(self, rows: str) -> bool:
         found = self._con.execute(
@@ -173,7 +193,7 @@ class _Replay:
             " coalesce(verdicts.reason, stored.reason) as reason,"
             f" coalesce(verdicts.detail, stored.detail) as detail) from {rows} as stored"
             " left join verdicts on stored.file_row_number = verdicts.row"
-            " where coalesce(verdicts.disposition, '') <> 'accepted'",
+            " where coalesce(verdicts.disposition, '') not in ('accepted', 'suppressed')",
             draft,
         )
         unit.replace(part, draft, kept)

@@ -24,7 +24,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest.catalog import FROZEN, LINE_SOURCES
-from log_ingest.erasure import PENDING
+from log_ingest.erasure import PENDING, is_recorded
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.frozen import DELIVERY_LOGS, PERSON, SET_ASIDE, STATISTICS, TRACKING, message_digest, person_digest
@@ -110,6 +110,9 @@ class PurgeReport:
         return cls({kind: Taken(due.of(kind)) for kind in KINDS})
 
 
+_RECORDED = "the purge is recorded, but what it replaced is not all removed"
+
+
 def purge(
     warehouse_dir: Path,
     due: Due,
@@ -134,12 +137,17 @@ def purge(
             finally:
                 landing.close()
     except (duckdb.Error, StorageError) as error:
+        if is_recorded(ledger_at or warehouse_dir / LEDGER_NAME, run_id):
+            raise IngestError(f"{_RECORDED}: {reason(error)}; to finish: mtw run") from error
         raise IngestError(f"the purge failed and changed no landed row: {reason(error)}") from error
     except sqlite3.Error as error:
         raise IngestError(
             f"the ledger {warehouse_dir / LEDGER_NAME} could not be written ({error}); free space, then purge again"
         ) from error
     except OSError as error:
+        if is_recorded(ledger_at or warehouse_dir / LEDGER_NAME, run_id):
+            what = f"{error.filename or warehouse_dir}: {error.strerror or error}"
+            raise IngestError(f"{_RECORDED}: {what}; free space or mend permissions; to finish: mtw run") from error
         raise IngestError(
             f"{error.filename or warehouse_dir}: {error.strerror or error}; free space or mend permissions, then purge"
             " again: no landed row was changed"

@@ -331,6 +331,9 @@ def _values_in(text: str) -> Iterable[tuple[str, str]]:
             yield from ((ADDRESS, text) for text in {address, re.split("[=&?/'{|]", address)[-1]})
         elif "-" in lower:
             yield VISITOR, lower
+            if re.fullmatch("-[0-9]{1,10}", lower):
+                # As a platform with signed 32-bit ids writes them.
+                yield from ((kind, str(int(lower) + 2**32)) for kind in (MESSAGE, RECIPIENT))
         else:
             if lower.isdecimal() and len(lower) <= 20:
                 yield MESSAGE, str(int(lower))

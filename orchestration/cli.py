@@ -551,6 +551,7 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
             ("accepted now", report.accepted),
             ("known already", report.duplicate),
             ("no tracking request", report.not_tracking),
+            ("suppressed", report.suppressed),
             ("still quarantined", report.still_quarantined),
             ("held files to open again", len(report.reopened)),
         ]

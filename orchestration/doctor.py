@@ -57,7 +57,15 @@ def diagnose(settings: Settings) -> list[Finding]:
         *(_versions, _engine, _clock, _time_zones, _folders, _permissions, _lock, _dagster_storage, _ledger, _erasure),
         *(_platform, _published, _copy),
     ]
-    return [finding for look in looks for finding in look(settings)]
+    found: list[Finding] = []
+    for look in looks:
+        try:
+            found.extend(look(settings))
+        except OSError as error:
+            # What it may not even look at, as whoever does not own the warehouse.
+            what = f"{error.filename or settings.warehouse_dir}: {error.strerror or error}; run mtw as its owner"
+            found.append(Finding(look.__name__.strip("_").replace("_", " "), False, what))
+    return found
 
 
 def _versions(settings: Settings) -> Iterator[Finding]:

@@ -57,8 +57,8 @@ def unsigned(recipient: int) -> int:
 def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = False) -> ErasureReport:
     """Erase recipients from all that the warehouse keeps but the published versions, which the next run replaces.
 
-    Takes the lock. Raises IngestError, PipelineLocked, PublishError; before anything was changed, or after some log
-    texts were cleaned.
+    Takes the lock. Raises IngestError, PipelineLocked, PublishError; before anything was changed, after some log texts
+    were cleaned, or, as the message then says, when all is recorded and the next run has to finish it.
     """
     # In the order in which a verification takes them: what it has built beside would outlive the erasure.
     with PipelineLock(settings.warehouse_dir / VERIFY_LOCK), PipelineLock.of(settings):

@@ -133,7 +133,7 @@ def purge(settings: Settings, *, dry_run: bool = False, now: datetime | None = N
     """Purge what the settings keep no longer. now: UTC, the clock's where None. A dry run writes nothing.
 
     Takes the lock. Raises WrongPeriods, NotPublishedError, IngestError, PipelineLocked, PublishError, DbtError; then
-    nothing was changed.
+    nothing was changed, unless the message says that the purge is recorded and the next run has to finish it.
     """
     periods = Periods.of(settings)
     if not periods.days:

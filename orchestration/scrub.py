@@ -6,6 +6,7 @@ Belongs here: replacing identifiers in texts, wherever they lie. Does not: which
 
 import re
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
@@ -14,14 +15,30 @@ from psycopg import sql
 from log_ingest.sqltext import identifier
 from log_ingest.subject import Identifiers
 
-_ADDRESS = re.compile(r"[^\s\"'<>,;:\\()\[\]=&|]+@[0-9A-Za-z.-]*[0-9A-Za-z]")
-_MACHINE = re.compile(r"[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]*[0-9A-Fa-f]")
-_SIGNED = re.compile(r"(?<![0-9A-Za-z])-[0-9]+(?![0-9A-Za-z])")
-_WORD = re.compile(r"[0-9A-Za-z]+(?:-[0-9A-Za-z]+)*")
+# Check results quote rows in Markdown, which escapes what is no letter or digit by a backslash, and JSON doubles it.
+_ADDRESS = re.compile(r"(?:\\*[^\s\"'<>,;:\\()\[\]=&|])+\\*(?:@|%40)(?:\\*[0-9A-Za-z.-])*[0-9A-Za-z]", re.IGNORECASE)
+_BEFORE_AN_ADDRESS = "/?{"
+"""May stand in an address, and before one in a link."""
+_MACHINE = re.compile(r"[0-9A-Fa-f]*\\*[.:](?:[0-9A-Fa-f]|\\*[.:])*[0-9A-Fa-f]")
+_SIGNED = re.compile(r"(?<![0-9A-Za-z])\\*-[0-9]+(?![0-9A-Za-z])")
+_WORD = re.compile(r"[0-9A-Za-z]+(?:\\*-[0-9A-Za-z]+)*")
 _SHORTEST = 5
 """Ids of fewer characters are not looked for: nearly all that look like them are something else."""
 _SQLITE = b"SQLite format 3\0"
 _PATIENCE_SECONDS = 30
+
+
+def _bare(match: re.Match[str]) -> str:
+    return match[0].replace("\\", "").lower()
+
+
+def _any_of(texts: Iterable[str], within: str = "") -> re.Pattern[str] | None:
+    """Any of some texts, the longest first, as they are or with what is no letter or digit escaped."""
+    forms = [
+        "".join(letter if letter.isalnum() else rf"\\*{re.escape(letter)}" for letter in text)
+        for text in sorted(texts, key=len, reverse=True)
+    ]
+    return re.compile(f"{within}(?:{'|'.join(forms)}){within}") if forms else None
 
 
 class Scrubber:
@@ -35,29 +52,31 @@ class Scrubber:
         self._signed = {str(number - 2**32) for number in numbers if 2**31 <= number < 2**32}
         self._numbers = {form for form in forms if len(form) >= _SHORTEST}
         self._addresses = set(identifiers.addresses)
-        self._ids = sorted((text for text in identifiers.provider_ids if len(text) > _SHORTEST), key=len, reverse=True)
+        self._ids = _any_of(text for text in identifiers.provider_ids if len(text) > _SHORTEST)
         self._machines = {text.lower() for text in identifiers.ip_addresses}
-        names = sorted((re.escape(name) for name in identifiers.names if len(name) > 1), key=len, reverse=True)
-        self._names = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
+        self._names = _any_of((name for name in identifiers.names if len(name) > 1), within=r"\b")
 
     def clean(self, text: str) -> str:
         """The text without identifiers. Names go where another identifier stands beside them: alone they are words."""
-        found = text
-        for provider_id in self._ids:
-            found = found.replace(provider_id, "erased")
+        found = self._ids.sub("erased", text) if self._ids else text
         found = _ADDRESS.sub(self._address, found)
         if self._machines:
-            found = _MACHINE.sub(lambda match: "erased" if match[0].lower() in self._machines else match[0], found)
+            found = _MACHINE.sub(lambda match: "erased" if _bare(match) in self._machines else match[0], found)
         if self._signed:
-            found = _SIGNED.sub(lambda match: "0" if match[0] in self._signed else match[0], found)
+            found = _SIGNED.sub(lambda match: "0" if _bare(match) in self._signed else match[0], found)
         found = _WORD.sub(self._word, found)
         return self._names.sub("erased", found) if self._names and found != text else found
 
     def _address(self, match: re.Match[str]) -> str:
-        return "erased" if match[0].lower() in self._addresses else match[0]
+        text = match[0]
+        begins = {0, *(at + 1 for at, letter in enumerate(text) if letter in _BEFORE_AN_ADDRESS)}
+        for begin in sorted(begins):
+            if text[begin:].replace("\\", "").lower().replace("%40", "@") in self._addresses:
+                return f"{text[:begin]}erased"
+        return text
 
     def _word(self, match: re.Match[str]) -> str:
-        text = match[0].lower()
+        text = _bare(match)
         if text in self._words:
             return "erased"
         bare = text.removeprefix("0x").lstrip("0")

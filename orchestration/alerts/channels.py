@@ -105,7 +105,8 @@ def mail(settings: Settings, alert: Alert) -> None:
         raise NotSent("the mail server refused user and password of MTW_SMTP_URL") from None
     except smtplib.SMTPResponseException as error:
         raise NotSent(f"the mail server answered {error.smtp_code}") from None
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException) as error:
+        # ValueError: a host, an address or a password that cannot be written as the protocol wants it.
         raise NotSent(f"the mail cannot be sent ({type(error).__name__})") from None
 
 

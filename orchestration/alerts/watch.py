@@ -238,5 +238,7 @@ def _told(alert: Alert) -> Told:
 
 
 def _digest(alert: Alert) -> str:
-    """Of what it says, but for numbers: counts and times change with every run and are no news."""
-    return hashlib.sha256(f"{alert.kind} {re.sub('[0-9]+', '', alert.what)}".encode()).hexdigest()[:16]
+    """Of what it says, but for numbers: counts and times change with every run and are no news. Servers are named by
+    a digit, too: another one is."""
+    said = re.sub(r"(\bserver \S+)|[0-9]+", lambda found: found[1] or "", alert.what)
+    return hashlib.sha256(f"{alert.kind} {said}".encode()).hexdigest()[:16]

@@ -10,6 +10,7 @@ server has events. So a warehouse that takes in last year's logs today judges th
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -68,16 +69,19 @@ class Limits:
             if unknown := sorted(own.keys() - values.keys()):
                 raise SettingsError(f"MTW_ANOMALY_LIMITS: {path} has the unknown limit {unknown[0]!r}")
             wrong = sorted(
-                name for name, value in own.items() if isinstance(value, bool) or not isinstance(value, int | float)
+                name
+                for name, value in own.items()
+                if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value)
             )
+            whole = {field.name for field in fields(cls) if field.type is int}
             if not wrong:
-                whole = {field.name for field in fields(cls) if field.type is int}
                 wrong = sorted(
                     name for name, value in own.items() if not value > 0 or (name in whole and value != int(value))
                 )
             if wrong:
                 raise SettingsError(f"MTW_ANOMALY_LIMITS: {wrong[0]} in {path} is no number above 0 that can be used")
-            values |= own
+            # 8.0 is eight.
+            values |= {name: int(value) if name in whole else value for name, value in own.items()}
         return cls(**values)
 
 

@@ -217,8 +217,19 @@ def test_servers_that_are_gone_or_refuse_are_one_line_without_secrets(watched, m
         "alert not sent by e-mail: the mail cannot be sent (ConnectionRefusedError)",
         "alert not sent by e-mail: the mail server refused user and password of MTW_SMTP_URL",
     ]
+    for url in ("smtp://mail..example.com", f"smtp://{'a' * 64}.example.com"):
+        with pytest.raises(NotSent):
+            mail(replace(watched, smtp_url=url), an_alert())
     assert set(channels(gone)) == {"webhook", "e-mail"}
     assert channels(replace(gone, alert_webhook_url=None, alert_email=())) == {}
+
+
+def test_another_server_is_news_and_another_count_is_none(watched, hook):
+    for what in ("server 5 has fallen silent (and 1 more)", "server 5 has fallen silent (and 7 more)"):
+        watch.tell(watched, [an_alert(what=what)], pytest.fail)
+    assert len(hook.received) == 1
+    watch.tell(watched, [an_alert(what="server 6 has fallen silent (and 7 more)")], pytest.fail)
+    assert len(hook.received) == 2
 
 
 def test_a_password_goes_to_no_server_without_encryption(watched, mails, monkeypatch):

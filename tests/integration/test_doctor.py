@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,3 +91,16 @@ def test_the_key_of_erasures(settings: Settings) -> None:
     assert "chmod 600" in wrong(settings)["permissions"]
     key.unlink()
     assert "is gone" in wrong(settings)["erasures"]
+
+
+def test_what_may_not_be_looked_at_is_a_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: Settings) -> Iterator[Finding]:
+        yield Finding("first", True, "seen")
+        raise PermissionError(13, "Permission denied", "/var/lib/mtw/warehouse")
+
+    monkeypatch.setattr("orchestration.doctor._folders", forbidden)
+    found = {finding.topic: finding for finding in diagnose(settings)}
+    assert found["first"].is_ok
+    (bad,) = [finding for finding in found.values() if "Permission denied; run mtw as its owner" in finding.text]
+    assert not bad.is_ok and "/var/lib/mtw/warehouse" in bad.text
+    assert "packages" in found and len(found) > 4, "the other looks are taken"

@@ -13,8 +13,9 @@ import duckdb
 import pytest
 
 from log_ingest.erasure import MachineSigns, erase, kept_parameters, told_of_agent
-from log_ingest.errors import IngestError
+from log_ingest.errors import IngestError, StorageError
 from log_ingest.ingest import LEDGER_NAME, ingest
+from log_ingest.landed_places import FolderPlace
 from log_ingest.ledger import Ledger
 from log_ingest.status import collect
 from log_ingest.subject_export import export
@@ -232,6 +233,24 @@ def test_erasing_again_changes_nothing_and_an_unknown_id_is_refused(taken: Path)
     files = sorted(str(path) for path in taken.rglob("*.parquet"))
     assert erase(taken, [ROBIN], run_id="second").erasure is None
     assert sorted(str(path) for path in taken.rglob("*.parquet")) == files
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_an_erasure_that_fails_says_whether_it_is_recorded(
+    taken: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("s3://b/k", "the store refused the request (SlowDown)")
+
+    # What it replaces is removed when the ledger has the erasure; what replaces it is written before.
+    with monkeypatch.context() as failing:
+        failing.setattr(FolderPlace, "remove" if is_late else "take", refuse)
+        with pytest.raises(IngestError, match="is recorded.* mtw run" if is_late else "changed no landed row"):
+            erase(taken, [ROBIN], run_id="erasure")
+    with Ledger(taken / LEDGER_NAME) as ledger:
+        assert len(ledger.erasures()) == is_late
+    erase(taken, [ROBIN], run_id="again")
+    assert places_of(taken, HERS) == []
 
 
 def test_what_she_is_recognised_by_is_keyed(taken: Path, landing: Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from log_ingest.erasure import erase
 from log_ingest.formats import trackinglogd
 from log_ingest.ingest import ingest
 from log_ingest.replay import replay
 from log_ingest.status import collect
 from tests.conftest import mtw
-from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed
+from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed, query
 from tests.loglines import line, logs
 
 
@@ -92,3 +93,29 @@ def test_a_file_whose_format_changed_is_held_until_it_is_meant(landing: Path, wa
     assert_accounted(warehouse)
     extra = duckdb.connect().execute(f"select distinct extra from {landed(warehouse, 'tracking_logs')}").fetchall()
     assert sorted(extra, key=str) == [("new\tfields",), (None,)]
+
+
+def test_lines_of_the_erased_that_could_not_be_read_do_not_come_back(
+    landing: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their ids are too short to be found in a line that nobody can read."""
+    rows = "message_id,delivery_id,recipient_id,status\n1234,1,42,1\n1235,1,43,1\n"
+    (landing / "reference/messages").mkdir(parents=True)
+    (landing / "reference/messages/m.csv").write_text(rows)
+    logs(landing, "a/x.log", line(1, message=1235))
+    ingest(landing, warehouse, run_id="test")
+    erase(warehouse, [42], run_id="erasure")
+    hers, others = line(2, server="7", message=1234, visitor="0"), line(3, server="7", message=1235, visitor="0")
+    logs(landing, "b/y.log", hers, others)
+    logs(landing, "c/z.log", line(4, server="7", message=1234, visitor="0"))
+    with monkeypatch.context() as broken:
+        break_the_format(broken)
+        ingest(landing, warehouse, run_id="test")
+    assert totals(warehouse) == (4, 1, 0, 3)
+    report = replay(warehouse, run_id="again")
+    assert (report.looked_at, report.accepted, report.suppressed, report.still_quarantined) == (3, 1, 2, 0)
+    assert {row[0] for row in query(f"select message_id from {landed(warehouse, 'tracking_logs')}")} == {1235}
+    assert query(f"select count(*) from {landed(warehouse, 'set_aside')}") == [(0,)]
+    assert_accounted(warehouse)
+    assert collect(warehouse).gaps == []
+    assert_rerun_changes_nothing(landing, warehouse)

@@ -226,11 +226,15 @@ def test_limits_of_ones_own(tmp_path):
     limits = Limits.load(own)
     assert limits.silence_hours == LIMITS.silence_hours
     assert len(warnings(hours(change=with_count(NOON, "5", 0.4)), limits=limits)) == 1
+    own.write_text("history: {weeks: 8.0}\n")
+    assert warnings(hours(change=with_count(NOON, "5", 0.1)), limits=Limits.load(own)), "eight weeks, however written"
     for text, says in [
         ("volume: {drop_factro: 2}", "unknown limit 'volume_drop_factro'"),
         ("volume: {drop_factor: many}", "no number above 0"),
         ("volume: {hours: 1.5}", "no number above 0"),
         ("volume: {spike_factor: -1}", "no number above 0"),
+        ("volume: {hours: .inf}", "no number above 0"),
+        ("volume: {spike_factor: .nan}", "no number above 0"),
         ("- 1", "cannot be read"),
         ("a: [", "cannot be read"),
     ]:

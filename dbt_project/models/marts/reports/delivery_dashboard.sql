@@ -21,7 +21,8 @@ messages as (
     select
         delivery_id,
         status,
-        event_at
+        -- When it was sent, not when a provider told of a bounce or a complaint days later.
+        coalesce(reference_event_at, event_at) as sent_at
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
 ),
@@ -48,8 +49,8 @@ statuses as (
         count(*) filter (where status = 6) as pending_count,
         count(*) filter (where status = 7) as cancelled_count,
         count(*) filter (where status = 8) as prepared_count,
-        min(event_at) filter (where status in (1, 2, 3, 4, 5)) as first_sent_at,
-        max(event_at) filter (where status in (1, 2, 3, 4, 5)) as last_sent_at
+        min(sent_at) filter (where status in (1, 2, 3, 4, 5)) as first_sent_at,
+        max(sent_at) filter (where status in (1, 2, 3, 4, 5)) as last_sent_at
     from messages
     group by delivery_id
 ),

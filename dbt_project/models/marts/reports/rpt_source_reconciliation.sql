@@ -27,8 +27,9 @@ events as (
         source = 'esp_event' as is_esp
     from {{ ref('fct_tracking_events') }}
     where {{ in_scope() }}
-        -- Web pages are visited, not reported by a provider.
+        -- Web pages are visited, not reported by a provider, of whatever type.
         and coalesce(url_type not in (4, 5), true)
+        and attribution is null
 ),
 
 counts as (
