@@ -16,9 +16,15 @@ from log_ingest.sqltext import identifier
 from log_ingest.subject import Identifiers
 
 # Check results quote rows in Markdown, which escapes what is no letter or digit by a backslash, and JSON doubles it.
-_ADDRESS = re.compile(r"(?:\\*[^\s\"'<>,;:\\()\[\]=&|])+\\*(?:@|%40)(?:\\*[0-9A-Za-z.-])*[0-9A-Za-z]", re.IGNORECASE)
-_BEFORE_AN_ADDRESS = "/?{"
-"""May stand in an address, and before one in a link."""
+_ADDRESS = re.compile(
+    # Only where one may begin, and no longer than one may be: a long word without an end, as base64 is, would be gone
+    # through again from each of its letters.
+    r"(?:(?<![^\s\"'<>,;:()\[\]=&|])|(?<=[/?{]))(?:\\*[^\s\"'<>,;:\\()\[\]=&|]){1,320}"
+    r"\\*(?:@|%40)(?:\\*[0-9A-Za-z.-])*[0-9A-Za-z]",
+    re.IGNORECASE,
+)
+_BEFORE_AN_ADDRESS = re.compile(r"[/?{]|\\[nrt]")
+"""What may stand in an address, and before one in a link; or what JSON makes of the end of a field or a line."""
 _MACHINE = re.compile(r"[0-9A-Fa-f]*\\*[.:](?:[0-9A-Fa-f]|\\*[.:])*[0-9A-Fa-f]")
 _SIGNED = re.compile(r"(?<![0-9A-Za-z])\\*-[0-9]+(?![0-9A-Za-z])")
 _WORD = re.compile(r"[0-9A-Za-z]+(?:\\*-[0-9A-Za-z]+)*")
@@ -69,8 +75,7 @@ class Scrubber:
 
     def _address(self, match: re.Match[str]) -> str:
         text = match[0]
-        begins = {0, *(at + 1 for at, letter in enumerate(text) if letter in _BEFORE_AN_ADDRESS)}
-        for begin in sorted(begins):
+        for begin in (0, *(found.end() for found in _BEFORE_AN_ADDRESS.finditer(text))):
             if text[begin:].replace("\\", "").lower().replace("%40", "@") in self._addresses:
                 return f"{text[:begin]}erased"
         return text

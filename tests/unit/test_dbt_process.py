@@ -86,6 +86,17 @@ def test_the_same_is_logged_and_less_is_made(levels: tuple[str, str]) -> None:
         assert not {name for name in spared["made"] if name.removesuffix("Msg") in UNREAD}
 
 
+def said_by(program: str) -> tuple[list[str], list[str]]:
+    """The lines of a program that is told `usual`, then `spared`."""
+    usual, spared = (
+        subprocess.run(
+            [sys.executable, "-c", program, how], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for how in ("usual", "spared")
+    )
+    return usual, spared
+
+
 def test_dates_are_read_as_before() -> None:
     program = """
 import sys
@@ -109,12 +120,7 @@ for kind in (agate.Date(), agate.Date(), agate.DateTime()):
             print("no date:", text)
 print(len(built))
 """
-    usual, spared = (
-        subprocess.run(
-            [sys.executable, "-c", program, how], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for how in ("usual", "spared")
-    )
+    usual, spared = said_by(program)
     assert usual[:-1] == spared[:-1] and "datetime.date(2024, 2, 29)" in usual
     assert int(usual[-1]) >= 3 and spared[-1] == "1"
 
@@ -214,11 +220,6 @@ context.namespace.local_namespace, context.namespace.project_namespace = {"a": 3
 print(json.dumps(context.to_dict(), sort_keys=True))
 print(len(looked_up))
 """
-    usual, spared = (
-        subprocess.run(
-            [sys.executable, "-c", program, how], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        for how in ("usual", "spared")
-    )
+    usual, spared = said_by(program)
     assert usual[:-1] == spared[:-1] and '"package.a"' in usual[1] and '"dbt_duckdb.d"' in usual[0]
     assert int(usual[-1]) > 10 and spared[-1] == "0"

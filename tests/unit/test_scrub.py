@@ -42,6 +42,8 @@ FOUND = Identifiers(
         ("no-word@\x00 \udc80", "no-word@\x00 \udc80"),
         ("https://x/u/robin.hood@sherwood.example?a", "https://x/u/erased?a"),
         ("a={robin.hood%40sherwood.example}", "a={erased}"),
+        (json.dumps("b\trobin.hood@sherwood.example"), json.dumps("b\terased")),
+        ("x" * 400 + "/robin.hood@sherwood.example", "x" * 400 + "/erased"),
         ("a/robin.hoods@sherwood.example", "a/robin.hoods@sherwood.example"),
     ],
 )
