@@ -221,6 +221,15 @@ def workers_of(place: LedgerPlace) -> int:
         return len(db.lock_numbers(AT_WORK))
 
 
+def pipeline_is_at_work(place: PostgresUrl) -> bool:
+    """Whether a run, an erasure or a purge holds the ledger, on whatever machine. Takes nothing: it is in nobody's way.
+
+    Raises LedgerDatabaseError.
+    """
+    with contextlib.closing(PostgresDatabase(place, read_only=True)) as db:
+        return bool(db.lock_numbers(PIPELINE))
+
+
 class Gate:
     """What keeps those who work on one shared ledger apart, on any machine. Taken with the lock of the warehouse.
 

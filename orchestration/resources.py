@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
+from log_ingest.errors import IngestError
+from log_ingest.ledger_database import pipeline_is_at_work
 from orchestration.lock import PipelineLock, PipelineLocked
 from orchestration.run_records import HOLDER_TAG, forget_old_runs
 from orchestration.settings import Settings
@@ -77,12 +79,14 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
 
     A killed worker leaves its run "started" and its slot taken, which would hold up every later run. Holding the
     kernel lock proves that no such process lives: a run takes the lock before its first slot. Does nothing while the
-    lock is held.
+    lock is held, nor, of a ledger that machines share, while a pipeline is at work anywhere or nobody can say.
     """
     try:
         with PipelineLock(settings.lock_path):
+            if settings.ledger_url is not None and pipeline_is_at_work(settings.ledger_url):
+                return []
             return _fail_unfinished_holders(settings, instance)
-    except PipelineLocked:
+    except (PipelineLocked, IngestError):
         return []
 
 

@@ -33,6 +33,10 @@ class NotSent(Exception):
     """The alert did not go out by this channel. The message is one line without secrets."""
 
 
+class NotReached(NotSent):
+    """Nobody answered, which took its time, or nobody can: the next alert would fare the same."""
+
+
 def channels(settings: Settings) -> dict[str, Callable[[Alert], None]]:
     """The channels that are set up, by name. Each sends an alert or raises NotSent."""
     found: dict[str, Callable[[Alert], None]] = {}
@@ -65,7 +69,7 @@ def post(url: str, alert: Alert) -> None:
         except (OSError, HTTPException, ValueError) as error:
             if is_last:
                 name = type(getattr(error, "reason", None) or error).__name__
-                raise NotSent(f"the webhook cannot be reached ({name})") from None
+                raise NotReached(f"the webhook cannot be reached ({name})") from None
         time.sleep(_AGAIN_AFTER)
 
 
@@ -107,7 +111,7 @@ def mail(settings: Settings, alert: Alert) -> None:
         raise NotSent(f"the mail server answered {error.smtp_code}") from None
     except (OSError, ValueError, smtplib.SMTPException) as error:
         # ValueError: a host, an address or a password that cannot be written as the protocol wants it.
-        raise NotSent(f"the mail cannot be sent ({type(error).__name__})") from None
+        raise NotReached(f"the mail cannot be sent ({type(error).__name__})") from None
 
 
 def _is_this_machine(host: str) -> bool:

@@ -22,7 +22,8 @@ _PATIENCE_SECONDS = 60
 
 @dataclass
 class Told:
-    """One alert that is open. digest: of what it says; another one is news. at: by channel, when it was told (UTC)."""
+    """One alert that is open. digest: of what it says; another one is news. at: by channel, when it was told (UTC); ""
+    where it was told of the problem, but not yet of what it says now."""
 
     kind: str
     since: str

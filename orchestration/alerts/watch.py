@@ -13,12 +13,13 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from orchestration.alerts.alert import TEST, Alert, runbook_page, stale_numbers, utc_now
-from orchestration.alerts.channels import NotSent, channels
+from orchestration.alerts.channels import NotReached, NotSent, channels
 from orchestration.alerts.memory import Told, remembered
 from orchestration.assets.landing import PLATFORM_CHECK
 from orchestration.assets.postgres import KEY as COPY_KEY
@@ -101,9 +102,10 @@ def try_channels(settings: Settings) -> dict[str, str]:
     """Send a test by every channel that is set up. Returns by channel why it did not go out; "" where it did."""
     alert = _alert(settings, TEST, TEST, "mtw alerts --test", utc_now())
     found = {}
-    for name, send in channels(settings).items():
+    ways = channels(settings)
+    for name in ways:
         problems: list[str] = []
-        _send(send, alert, name, problems.append)
+        _send(ways, name, alert, problems.append)
         found[name] = "; ".join(problems)
     return found
 
@@ -138,20 +140,23 @@ def _tell(
         alert = _since(alert, told)
         # Whoever was not told that it began need not hear that it is over.
         for name in list(told.at):
-            if name not in ways or _send(ways[name], alert, name, say):
+            if name not in ways or _send(ways, name, alert, say):
                 del told.at[name]
         if not told.at:
             del memory[alert.key]
         return
-    if told is None or told.digest != _digest(alert):
-        told = Told(alert.kind, (told or _told(alert)).since, _digest(alert))
+    if told is None:
+        told = Told(alert.kind, alert.since.isoformat(timespec="seconds"), _digest(alert))
+    elif told.digest != _digest(alert):
+        # Whoever heard of it must hear that it is over, even if this news does not reach them.
+        told = Told(alert.kind, told.since, _digest(alert), dict.fromkeys(told.at, ""))
     alert = _since(alert, told)
     memory[alert.key] = told
-    for name, send in ways.items():
+    for name in ways:
         last = told.at.get(name)
         if last and now - datetime.fromisoformat(last) < REMIND_AFTER:
             continue
-        if _send(send, alert, name, say):
+        if _send(ways, name, alert, say):
             told.at[name] = now.isoformat(timespec="seconds")
 
 
@@ -218,23 +223,26 @@ def _publication(settings: Settings) -> Publication | None:
         return None
 
 
-def _send(send: Callable[[Alert], None], alert: Alert, name: str, say: Say) -> bool:
+def _send(ways: dict[str, Callable[[Alert], None]], name: str, alert: Alert, say: Say) -> bool:
+    """Whether it went out. A channel that nobody answers is not tried again with the same `ways`: it takes long."""
     try:
-        send(alert)
+        ways[name](alert)
     except NotSent as error:
         say(f"alert not sent by {name}: {error}")
+        if isinstance(error, NotReached):
+            ways[name] = partial(_not_again, str(error))
         return False
     return True
+
+
+def _not_again(why: str, alert: Alert) -> None:
+    raise NotSent(why)
 
 
 def _since(alert: Alert, told: Told) -> Alert:
     """The alert with the moment its problem began, whichever call noticed it first; and of the kind it began with."""
     since = min(alert.since, told.since_at)
     return replace(alert, since=since, kind=told.kind if alert.is_over else alert.kind)
-
-
-def _told(alert: Alert) -> Told:
-    return Told(alert.kind, alert.since.isoformat(timespec="seconds"), _digest(alert))
 
 
 def _digest(alert: Alert) -> str:

@@ -12,6 +12,7 @@ import pytest
 from dagster import DagsterRunStatus
 from sqlalchemy.exc import OperationalError
 
+from log_ingest.ledger_database import Gate, PostgresUrl
 from orchestration import outcome, pipeline, run_records
 from orchestration.dbt import failure
 from orchestration.home import prepare_dagster_home
@@ -21,6 +22,7 @@ from orchestration.reporting import RunReporter
 from orchestration.resources import POOL, fail_dead_runs
 from orchestration.run_records import HOLDER_TAG, forget_old_runs
 from orchestration.settings import Settings, SettingsError
+from tests.postgres import Server
 
 
 @dg.op
@@ -92,6 +94,23 @@ def test_what_another_warehouse_has_in_the_same_storage_is_left_alone(
     assert fail_dead_runs(shared, instance) == []
     assert storage.get_concurrency_info(POOL).active_run_ids == {alive.run_id}
     assert {run.run_id for run in instance.get_runs()} == {ours[2], *theirs, alive.run_id}
+
+
+def test_a_run_of_another_machine_on_the_same_ledger_is_not_taken_for_dead(
+    settings: Settings, instance: dg.DagsterInstance, postgres: Server
+) -> None:
+    """Its machine calls the warehouse's folder the same, and its kernel lock is not seen here."""
+    place = PostgresUrl(postgres.new_database().url)
+    here = replace(settings, ledger_url=place)
+    alive = instance.create_run_for_job(
+        pipeline_job, tags={HOLDER_TAG: here.lock_name}, status=DagsterRunStatus.STARTED
+    )
+    there = Gate(place)
+    assert there.close_for_others()
+    assert fail_dead_runs(here, instance) == []
+    assert fail_dead_runs(replace(here, ledger_url=PostgresUrl("postgresql://nobody@127.0.0.1:1/none")), instance) == []
+    there.release()
+    assert fail_dead_runs(here, instance) == [alive.run_id]
 
 
 def test_a_run_that_ended_without_giving_back_its_slot_holds_up_nobody(

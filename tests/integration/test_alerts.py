@@ -12,7 +12,7 @@ import pytest
 
 from orchestration.alerts import watch
 from orchestration.alerts.alert import KINDS, Alert, harmless
-from orchestration.alerts.channels import NotSent, channels, mail, post
+from orchestration.alerts.channels import NotReached, NotSent, channels, mail, post
 from orchestration.alerts.memory import FILE, open_alerts
 from orchestration.definitions import build_defs
 from orchestration.outcome import FailedCheck, Outcome
@@ -230,6 +230,32 @@ def test_another_server_is_news_and_another_count_is_none(watched, hook):
     assert len(hook.received) == 1
     watch.tell(watched, [an_alert(what="server 6 has fallen silent (and 7 more)")], pytest.fail)
     assert len(hook.received) == 2
+
+
+def test_who_was_told_hears_that_it_is_over_though_the_last_news_did_not_arrive(watched, hook):
+    problems: list[str] = []
+    watch.tell(watched, [an_alert(what="one")], problems.append)
+    with_nobody = replace(watched, alert_webhook_url="http://127.0.0.1:9/", alert_email=())
+    watch.tell(with_nobody, [an_alert(what="two")], problems.append)
+    assert len(problems) == 1
+    watch.tell(watched, [an_alert(is_over=True)], problems.append)
+    assert [posted["state"] for posted in hook.received] == ["open", "over"]
+    assert not open_alerts(watched.warehouse_dir)
+
+
+def test_a_channel_that_nobody_answers_is_tried_once_a_call(watched, mails, monkeypatch):
+    tried: list[str] = []
+
+    def nobody(url: str, alert: Alert) -> None:
+        tried.append(alert.key)
+        raise NotReached("the webhook cannot be reached (TimeoutError)")
+
+    monkeypatch.setattr("orchestration.alerts.channels.post", nobody)
+    problems: list[str] = []
+    watch.tell(watched, [an_alert(key=f"check:{number}") for number in range(5)], problems.append)
+    assert tried == ["check:0"] and len(problems) == 5 and len(mails.messages) == 5
+    watch.tell(watched, [an_alert(key="check:5")], problems.append)
+    assert tried == ["check:0", "check:5"]
 
 
 def test_a_password_goes_to_no_server_without_encryption(watched, mails, monkeypatch):
