@@ -5,6 +5,12 @@
     status in (1, 3, 4) and not is_seed
 {%- endmacro %}
 
+{# When a message left, as far as anybody says: the platform's time of its status, not that of an outcome which the provider
+   told days later. #}
+{% macro time_of_sending() -%}
+    coalesce(reference_event_at, event_at)
+{%- endmacro %}
+
 {# Ready, sent or failed. 5 (handed to the provider, no answer yet) and 7 (cancelled) are neither. #}
 {% macro is_processed() -%}
     status in (1, 2, 3, 4, 6, 8)

@@ -11,13 +11,8 @@ estimated as (
         {{ estimated(form ~ 'total_open_count') }} as {{ form }}estimated_total_open_count,
         {% endfor -%}
         recipient_open_count - human_recipient_open_count as machine_only_open_count,
-        -- Those that a person opened can be told, delivered or not: no rate is above 1.
-        case
-            when success_count > 0 then greatest(
-                success_count - recipient_open_count + human_recipient_open_count, human_recipient_open_count
-            )
-            else 0
-        end as measurable_count
+        -- Of delivered messages alone: opens of seeds and of failed ones are no share of them.
+        success_count - delivered_recipient_open_count + human_delivered_recipient_open_count as measurable_count
     from counts
 )
 
@@ -31,16 +26,19 @@ select
     human_recipient_open_count,
     total_open_count,
     human_total_open_count,
+    delivered_recipient_open_count,
+    human_delivered_recipient_open_count,
+    delivered_total_open_count,
+    human_delivered_total_open_count,
     estimated_recipient_open_count,
     human_estimated_recipient_open_count,
     estimated_total_open_count,
     human_estimated_total_open_count,
     machine_only_open_count,
-    {{ projected('human_recipient_open_count') }} as projected_recipient_open_count,
-    {{ projected('human_total_open_count') }} as projected_total_open_count,
-    {{ ratio(projected('human_recipient_open_count'), 'success_count') }} as projected_open_rate,
-    case when measurable_count > 0 then {{ ratio('human_recipient_open_count', 'measurable_count') }} end
-        as measurable_open_rate,
+    {{ projected('human_delivered_recipient_open_count') }} as projected_recipient_open_count,
+    {{ projected('human_delivered_total_open_count') }} as projected_total_open_count,
+    {{ ratio(projected('human_delivered_recipient_open_count'), 'success_count') }} as projected_open_rate,
+    {{ ratio('human_delivered_recipient_open_count', 'measurable_count') }} as measurable_open_rate,
     opt_out_click_count,
     human_opt_out_click_count,
     mirror_page_click_count,
@@ -110,6 +108,7 @@ from estimated
     {%- set names = ['to_deliver_count', 'text_to_deliver_count', 'success_count', 'error_count', 'complaint_count'] -%}
     {%- set counted = [
         'recipient_open_count', 'recipient_click_count', 'total_open_count', 'total_click_count', 'opt_out_click_count',
+        'delivered_recipient_open_count', 'delivered_total_open_count',
         'mirror_page_click_count', 'page_visit_count', 'transaction_count', 'transaction_amount', 'article_count',
         'share_count',
     ] -%}
@@ -132,7 +131,7 @@ from estimated
     {{ extrapolate(count, 'to_deliver_count', '(to_deliver_count - text_to_deliver_count)') }}
 {%- endmacro %}
 
-{# A count of human opens as it would be if the messages that only machines opened were read like the others: those of
+{# A count of human opens of delivered messages as it would be if the messages that only machines opened were read like the others: those of
    which it can be told. NULL where there is none of these. #}
 {% macro projected(count) -%}
     case when measurable_count > 0 then {{ extrapolate(count, 'success_count', 'measurable_count') }} end

@@ -36,6 +36,8 @@ OF_EVENTS = {
     # What the line says of which distinct values are counted; None: lines are.
     "recipient_open_count": "message",
     "total_open_count": None,
+    "delivered_recipient_open_count": "message",
+    "delivered_total_open_count": None,
     "opt_out_click_count": None,
     "mirror_page_click_count": None,
     "recipient_click_count": "message",

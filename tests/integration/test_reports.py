@@ -351,6 +351,9 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
     to_deliver = [m for m in messages if m["status"] != 0]
     html = sum(m["content_format"].lower() != "text" for m in to_deliver)
 
+    reached = {m["message_id"] for m in messages if delivered(m)}
+    of_delivered = [event for event in events if event.message_id in reached]
+
     def estimate(count: int) -> int:
         return math.floor((2 * count * len(to_deliver) + html) / (2 * html)) if html else 0
 
@@ -362,6 +365,8 @@ def indicators(messages: list[dict], events: list[Event]) -> dict:
         "complaint_count": sum(m["status"] == 2 and m["failure_reason"] == 8 for m in messages),
         **both("recipient_open_count", opening_messages, events),
         **both("total_open_count", opens, events),
+        **both("delivered_recipient_open_count", opening_messages, of_delivered),
+        **both("delivered_total_open_count", opens, of_delivered),
         **both("opt_out_click_count", of_type(3), events),
         **both("mirror_page_click_count", of_type(6), events),
         **both("recipient_click_count", clicking_messages, events),

@@ -134,6 +134,7 @@ class World:
         deliveries = {self._delivery_of(e) for e in self.events} | {m["delivery_id"] for m in self.messages.values()}
         for delivery in deliveries | set(DELIVERIES):
             sent = [m for m in self.messages.values() if m["delivery_id"] == delivery and m["status"] != 0]
+            reached = {m["message_id"] for m in sent if m["status"] in (1, 3, 4)}
             values: dict[str, float | None] = {
                 "to_deliver_count": len(sent),
                 "success_count": sum(m["status"] in (1, 3, 4) for m in sent),
@@ -152,6 +153,8 @@ class World:
                 values |= {
                     f"{prefix}recipient_open_count": len(opens),
                     f"{prefix}total_open_count": len(kinds[2]),
+                    f"{prefix}delivered_recipient_open_count": len(opens & reached),
+                    f"{prefix}delivered_total_open_count": sum(e.message in reached for e in kinds[2]),
                     f"{prefix}opt_out_click_count": sum(len(kinds[kind]) for kind in self.opt_out_types),
                     f"{prefix}mirror_page_click_count": len(kinds[6]),
                     f"{prefix}recipient_click_count": len(recipients),

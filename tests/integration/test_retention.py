@@ -295,8 +295,9 @@ def test_what_is_left_when_statistics_go(before: House, later: House) -> None:
         f" from core.fct_tracking_events where delivery_id not in ({ids})"
     )
     sent = before.query(
-        "select date_trunc('hour', event_at), count(*), count(*) filter (where status = 2) from core.fct_messages"
-        f" where status between 1 and 5 and event_at is not null and delivery_id not in ({ids})"
+        "select date_trunc('hour', coalesce(reference_event_at, event_at)) as hour, count(*),"
+        " count(*) filter (where status = 2) from core.fct_messages"
+        f" where status between 1 and 5 and hour is not null and delivery_id not in ({ids})"
         " group by all order by all"
     )
     hours = "select bucket_at, message_count, error_count from reports.rpt_delivery_throughput order by all"

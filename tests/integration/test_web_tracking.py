@@ -154,7 +154,12 @@ def grow(world: World, seed: int) -> None:
                 "traffic_source": "ads" if step > 10 else "",
             }
         )
-    for label, steps in (("again", (home, shared_page, home)), ("one", (cart,)), ("hidden", (home, base + 999, cart))):
+    for label, steps in (
+        ("again", (home, shared_page, home)),
+        ("one", (cart,)),
+        ("twice", (home, home)),
+        ("hidden", (home, base + 999, cart)),
+    ):
         for step, page in enumerate(steps, 1):
             world.reference["web_paths"].append(
                 {"path_label": f"{label}{seed}", "step_number": step, "url_id": page, "traffic_source": ""}
@@ -786,7 +791,7 @@ def test_web_paths(built: Built) -> None:
                     f"{form}lost_visitor_count": None if is_last else here - reached[position + 1],
                     f"{form}lost_visitor_rate": None if is_last or not here else (here - reached[position + 1]) / here,
                     f"{form}conversion_rate": reached[len(declared) - 1] / reached[0] if reached[0] else None,
-                    f"{form}bounce_rate": bounced / reached[0] if reached[0] and len(declared) > 1 else None,
+                    f"{form}bounce_rate": bounced / reached[0] if reached[0] and len(set(pages)) > 1 else None,
                 }  # fmt: skip
     names = list(next(iter(expected.values())))
     rows = built.query(f"select path_label, step_number, {', '.join(names)} from reports.rpt_web_paths")

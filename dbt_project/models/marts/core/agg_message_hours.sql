@@ -12,13 +12,13 @@ with
 messages as (
     select
         delivery_id,
-        {{ start_of('hour', 'event_at') }} as bucket_at,
+        {{ start_of('hour', time_of_sending()) }} as bucket_at,
         status,
         is_seed
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
         and status in (1, 2, 3, 4, 5)
-        and event_at is not null
+        and {{ time_of_sending() }} is not null
 )
 
 select

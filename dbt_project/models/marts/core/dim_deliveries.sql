@@ -28,7 +28,7 @@ messages as (
     select
         delivery_id,
         -- When it was sent, not when the provider told what became of it.
-        coalesce(reference_event_at, event_at) as event_at
+        {{ time_of_sending() }} as event_at
     from {{ ref('fct_messages') }}
 ),
 

@@ -22,7 +22,7 @@ messages as (
         delivery_id,
         status,
         -- When it was sent, not when a provider told of a bounce or a complaint days later.
-        coalesce(reference_event_at, event_at) as sent_at
+        {{ time_of_sending() }} as sent_at
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
 ),

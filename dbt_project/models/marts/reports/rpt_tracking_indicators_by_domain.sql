@@ -15,7 +15,7 @@ messages as (
         status,
         failure_reason,
         content_format,
-        is_seed
+        coalesce({{ is_delivered() }}, false) as is_delivered
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
         and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
@@ -60,6 +60,7 @@ events as (
     select
         tracked.delivery_id,
         coalesce(messages.mail_domain, 'unknown') as mail_domain,
+        coalesce(messages.is_delivered, false) as is_delivered,
         tracked.message_id,
         tracked.url_id,
         tracked.url_type,
@@ -107,7 +108,7 @@ message_counts as (
         cast(count(*) filter (where status <> 0) as bigint) as to_deliver_count,
         cast(count(*) filter (where status <> 0 and content_format = 'text') as bigint)
             as text_to_deliver_count,
-        cast(count(*) filter (where {{ is_delivered() }}) as bigint) as success_count,
+        cast(count(*) filter (where is_delivered) as bigint) as success_count,
         cast(count(*) filter (where status = 2) as bigint) as error_count,
         cast(count(*) filter (where status = 2 and failure_reason = 8) as bigint) as complaint_count
     from messages
@@ -120,6 +121,9 @@ event_counts as (
         mail_domain,
         cast(count(*) filter (where url_id = 1) as bigint) as total_open_count,
         cast(count(*) filter (where url_id = 1 and not is_machine) as bigint) as human_total_open_count,
+        cast(count(*) filter (where url_id = 1 and is_delivered) as bigint) as delivered_total_open_count,
+        cast(count(*) filter (where url_id = 1 and is_delivered and not is_machine) as bigint)
+            as human_delivered_total_open_count,
         cast(count(*) filter (where url_type = 3) as bigint) as opt_out_click_count,
         cast(count(*) filter (where url_type = 3 and not is_machine) as bigint) as human_opt_out_click_count,
         cast(count(*) filter (where url_type = 6) as bigint) as mirror_page_click_count,
@@ -140,6 +144,7 @@ active_messages as (
         delivery_id,
         mail_domain,
         message_id,
+        bool_or(is_delivered) as is_delivered,
         bool_or(url_type = 1) as has_click,
         bool_or(not is_machine) as has_human_event,
         bool_or(url_type = 1 and not is_machine) as has_human_click
@@ -155,6 +160,9 @@ recipient_counts as (
         mail_domain,
         cast(count(*) as bigint) as recipient_open_count,
         cast(count(*) filter (where has_human_event) as bigint) as human_recipient_open_count,
+        cast(count(*) filter (where is_delivered) as bigint) as delivered_recipient_open_count,
+        cast(count(*) filter (where is_delivered and has_human_event) as bigint)
+            as human_delivered_recipient_open_count,
         cast(count(*) filter (where has_click) as bigint) as recipient_click_count,
         cast(count(*) filter (where has_human_click) as bigint) as human_recipient_click_count
     from active_messages

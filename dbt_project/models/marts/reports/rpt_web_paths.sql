@@ -8,6 +8,8 @@ steps as (
         url_id,
         row_number() over (partition by path_label order by step_number asc nulls last) as position,
         count(*) over (partition by path_label) as step_count,
+        min(coalesce(url_id, -1)) over (partition by path_label)
+        <> max(coalesce(url_id, -1)) over (partition by path_label) as has_other_pages,
         -- Seen a second time, later: one visit is not two steps.
         row_number() over (partition by path_label, url_id order by step_number asc nulls last) > 1
             as is_seen_before,
@@ -101,6 +103,7 @@ laid_out as (
         steps.step_number,
         steps.position,
         steps.step_count,
+        steps.has_other_pages,
         steps.url_id,
         steps.traffic_source,
         forms.is_human,
@@ -140,7 +143,8 @@ measured as (
         case when traffic_source is null then other_visitor_count else 0 end as no_source_visitor_count,
         {{ ratio('lost_visitor_count', 'visitor_count') }} as lost_visitor_rate,
         {{ ratio('last_visitor_count', 'first_visitor_count') }} as conversion_rate,
-        case when step_count > 1
+        -- Nobody can see another page where there is none.
+        case when has_other_pages
                 then {{ ratio('first_page_visitor_count', 'first_visitor_count') }}
         end as bounce_rate
     from laid_out
