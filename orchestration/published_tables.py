@@ -1,15 +1,15 @@
 """The tables of the version that is being written: copied as a whole, or by the rows that changed.
 
 Belongs here: what is done to one table of the attached database `marts`, its comments, its Parquet copy. Does not:
-which tables there are, what a version is (publish), which rows changed (row_changes) or how they are masked
-(identifiers).
+which tables there are, what a version is (publish), which rows changed (row_changes), how they are masked (identifiers)
+or what a Parquet file looks like inside (parquet_splice).
 """
 
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import duckdb
@@ -19,6 +19,7 @@ from log_ingest.sqltext import identifier, literal
 from orchestration import identifiers
 from orchestration.identifiers import Masks
 from orchestration.lineage import Table
+from orchestration.parquet_splice import Footer, NotAlike, splice
 
 SORT_KEYS = {
     ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
@@ -31,8 +32,27 @@ SORTED_AT_ONCE = 20_000_000
 """Rows. Of more, ranges of the first key are sorted one after the other: a sort of all would hold several times the
 published file on disk for a moment. Each range reads the whole relation again."""
 
+MOST_WRITTEN_ANEW = 0.5
+"""Of a Parquet file's rows. Where more of them lie in row groups that hold a changed row, all are written."""
+
+LEAST_LIVE = 0.6
+"""Of a Parquet file's bytes. The others are those of row groups that were left out; then all rows are written."""
+
+_PARQUET = "format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000"
+
 UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
 """The comment of what nobody described. An analyst's first draft is published with it, not held back."""
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """Rows of a table that other ones have taken the place of. key: the column that tells rows apart; changed: the temp
+    table with the keys of all that went or came; rows: the one with those that came; order: in which rows lie."""
+
+    key: str
+    changed: str
+    rows: str
+    order: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,7 @@ class PublishedTables:
     def __init__(self, connection: duckdb.DuckDBPyConnection, source: str, masks: Masks) -> None:
         """source: name of the working database. masks: how its columns are published."""
         self._db, self._source, self._masks = connection, source, masks
+        self._replaced: dict[Table, _Replaced] = {}
 
     @cached_property
     def _comments(self) -> dict[Table, list[tuple[str, str | None]]]:
@@ -101,12 +122,16 @@ class PublishedTables:
         """
         target, within = _place(table), f"{identifier(key)} in (select key from temp.{changed})"  # noqa: S608
         names = {column for column, *_ in self._db.execute(f"describe {target}").fetchall()}
+        rows = f"temp.{identifier('rows_of_' + '_'.join(table))}"
+        order = _order(table, names)
+        self._db.execute(f"create temp table {rows} as {self._masks.selected(table, within)}{order}")
         self._db.execute(f"delete from {target} where {within}")  # noqa: S608 (quoted)
-        self._db.execute(f"insert into {target} by name {self._masks.selected(table, within)}{_order(table, names)}")
+        self._db.execute(f"insert into {target} by name from {rows}")
         count = self._count(f"select count(*) from {target}")  # noqa: S608 (quoted)
         original = ".".join(map(identifier, (self._source, *table)))
         if count != self._count(f"select count(*) from {original}"):  # noqa: S608 (quoted)
             return self.copy(table)
+        self._replaced[table] = _Replaced(identifier(key), f"temp.{changed}", rows, order)
         return count
 
     def write(self, table: MetaTable) -> int:
@@ -127,15 +152,64 @@ class PublishedTables:
     def drop(self, table: Table) -> None:
         self._db.execute(f"drop table {_place(table)}")
 
-    def write_parquet(self, table: Table, folder: Path, run_id: str) -> None:
-        """The same rows as <folder>/<schema>/<table>.parquet, which names the run."""
-        target = folder / table[0] / f"{table[1]}.parquet"
+    def write_parquet(
+        self, table: Table, folder: Path, run_id: str, former: Path | None = None, checksum: str = ""
+    ) -> None:
+        """The same rows as <folder>/<schema>/<table>.parquet, which names the run.
+
+        former: such a file of the version before, with its checksum. Where rows were replaced, only the row groups that
+        held some of them are written anew: they come last.
+        """
+        target = folder / parquet_of(table)
         target.parent.mkdir(exist_ok=True)
+        replaced = self._replaced.get(table)
+        if former and replaced and self._splice(replaced, former, checksum, target, run_id):
+            return
+        self._write_rows(f"from {_place(table)}", target, run_id)
+
+    def _write_rows(self, query: str, target: Path, run_id: str) -> None:
         self._db.execute(
-            f"copy (from {_place(table)}) to {literal(str(target))}"
-            " (format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000,"
-            f" kv_metadata {{run_id: {literal(run_id)}}})"
+            f"copy ({query}) to {literal(str(target))} ({_PARQUET}, kv_metadata {{run_id: {literal(run_id)}}})"
         )
+
+    def _splice(self, replaced: _Replaced, former: Path, checksum: str, target: Path, run_id: str) -> bool:
+        """Make the file of the former one. False where that saves little, or the two cannot share a file."""
+        more = target.with_suffix(".rows")
+        try:
+            footer = Footer.of(former)
+            starts = list(accumulate(footer.rows_of_groups, initial=0))
+            touched = self._touched(replaced, former, starts)
+            if sum(footer.rows_of_groups[number] for number in touched) > MOST_WRITTEN_ANEW * starts[-1]:
+                return False
+            if footer.live_share * (1 - len(touched) / max(len(footer.rows_of_groups), 1)) < LEAST_LIVE:
+                return False
+            ranges = [f"file_row_number >= {starts[at]} and file_row_number < {starts[at + 1]}" for at in touched]
+            # Not `not in`: a row without a key stays.
+            left = (
+                f"select * exclude (file_row_number) from {_numbered(former)}"  # noqa: S608 (quoted)
+                f" where ({' or '.join(ranges) or 'false'})"
+                f" and ({replaced.key} in (select key from {replaced.changed})) is not true"
+            )
+            self._write_rows(f"from ({left} union all by name from {replaced.rows}){replaced.order}", more, run_id)
+            splice(former, checksum, touched, more, target, {"run_id": run_id})
+        except (NotAlike, FileNotFoundError, duckdb.Error):  # the last: of a file that rotted
+            return False
+        finally:
+            more.unlink(missing_ok=True)
+        return True
+
+    def _touched(self, replaced: _Replaced, former: Path, starts: Sequence[int]) -> list[int]:
+        """The numbers of the row groups that hold a row which has gone or changed. starts: their first rows."""
+        groups = pa.table({"number": range(len(starts)), "start": pa.array(starts, pa.int64())})
+        self._db.register("row_groups", groups)
+        found = self._db.execute(
+            "select distinct row_groups.number from"  # noqa: S608 (quoted)
+            f" (select file_row_number from {_numbered(former)}"
+            f" where {replaced.key} in (select key from {replaced.changed})) as gone"
+            " asof join row_groups on gone.file_row_number >= row_groups.start order by all"
+        ).fetchall()
+        self._db.unregister("row_groups")
+        return [number for (number,) in found]
 
     def _ranges(self, table: Table, names: set[str]) -> list[str]:
         """Predicates that part the rows of the working database's relation, in the order in which they are sorted."""
@@ -160,6 +234,15 @@ class PublishedTables:
 
     def _count(self, sql: str) -> int:
         return int(self._db.execute(sql).fetchall()[0][0])
+
+
+def parquet_of(table: Table) -> Path:
+    """Its place below `marts`."""
+    return Path(table[0], f"{table[1]}.parquet")
+
+
+def _numbered(parquet: Path) -> str:
+    return f"read_parquet({literal(str(parquet))}, file_row_number = true)"
 
 
 def _place(table: Table) -> str:

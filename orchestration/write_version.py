@@ -11,8 +11,10 @@ with time its rows are in less good order, so that now and then all is copied.
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,13 +26,14 @@ from log_ingest.storage import Location, let_read
 from log_ingest.suppression import Key
 from orchestration import identifiers, restatements, row_changes
 from orchestration.bounded import bound
+from orchestration.checked_copies import checksum, copied
 from orchestration.identifiers import MaskedColumn, Masks
 from orchestration.lineage import Table
 from orchestration.publication import PUBLICATION_COLUMNS, SCHEMAS, Publication, PublishError, relations
-from orchestration.published_tables import MetaTable, PublishedTables
+from orchestration.published_tables import MetaTable, PublishedTables, parquet_of
 from orchestration.row_changes import Made, RowWise
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
 
 MOST_ADDED = 24
@@ -60,6 +63,10 @@ class Former:
     def database(self) -> Path:
         return self.folder / "marts.duckdb"
 
+    def checksum(self, file: Path) -> str:
+        """What it was when it was written; empty where that is not known."""
+        return self.publication.checksums.get(file.relative_to(self.folder).as_posix(), "")
+
 
 def write(
     made_of: Source,
@@ -79,20 +86,23 @@ def write(
         masks = Masks(connection, source, made_of.masked, made_of.key)
         facts = _of_run(facts, row_changes.made(connection, source), made_of.key)
         changed = _changed_since(connection, source, former, facts, masks, row_wise) if former else {}
+        if former and changed and not _taken_over(former, building):
+            changed = {}
         if former and changed:
-            _copy_file(former.database, database)
             facts = replace(facts, added=former.publication.added + 1)
         connection.execute(f"attach {literal(str(database))} as marts (storage_version 'v1.0.0')")
         keys = {each.table: each.key for each in row_wise}
-        publication = _fill(connection, source, masks, facts, extra, former, {t: keys[t] for t in changed}, changed)
         published = PublishedTables(connection, source, masks)
+        publication = _fill(
+            connection, source, masks, published, facts, extra, former, {t: keys[t] for t in changed}, changed
+        )
         for table in relations(connection, "marts"):
-            published.write_parquet(table, building / "marts", publication.run_id)
+            origin = former.folder / "marts" / parquet_of(table) if former and table in changed else None
+            known_as = former.checksum(origin) if former and origin else ""
+            published.write_parquet(table, building / "marts", publication.run_id, origin, known_as)
         connection.execute("checkpoint marts")
         connection.execute("detach marts")
         if masks.columns:
-            if former and changed:
-                _copy_file(former.folder / identifiers.FILE, known)
             masks.write(known, publication.run_id, changed)
     shutil.rmtree(spill, ignore_errors=True)
     return _recorded(building, publication)
@@ -121,6 +131,7 @@ def _fill(
     connection: duckdb.DuckDBPyConnection,
     source: str,
     masks: Masks,
+    published: PublishedTables,
     facts: Publication,
     extra: Sequence[MetaTable],
     former: Former | None,
@@ -137,7 +148,6 @@ def _fill(
         raise PublishError(f"the database {source} holds no relation in {', '.join(SCHEMAS)}; run the models first")
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists marts.{identifier(schema)}")
-    published = PublishedTables(connection, source, masks)
     tables = {
         ".".join(table): published.replace_rows(table, keys[table], changed[table])
         if table in changed
@@ -159,9 +169,12 @@ def _fill(
 
 
 def _recorded(building: Path, publication: Publication) -> Publication:
-    """The record with the size of all files, written beside them."""
+    """The record with size and checksums of all files, written beside them."""
     files = [path for path in building.rglob("*") if path.is_file()]
-    publication = replace(publication, size_bytes=sum(path.stat().st_size for path in files))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        checksums = threads.map(lambda path: (path.relative_to(building).as_posix(), checksum(path)), files)
+        size = sum(path.stat().st_size for path in files)
+        publication = replace(publication, size_bytes=size, checksums=dict(checksums))
     written = asdict(publication) | {
         "published_at": publication.published_at.isoformat(),
         "data_through_at": publication.data_through_at.isoformat() if publication.data_through_at else None,
@@ -196,10 +209,17 @@ def _changed_since(
         connection.execute("detach marts")
 
 
-def _copy_file(origin: Path, target: Path) -> None:
-    """Copy a published file, to be written to; nobody else reads it meanwhile."""
-    target.touch(mode=0o600)
-    shutil.copyfile(origin, target)
+def _taken_over(former: Former, building: Path) -> bool:
+    """Copy the files to which changed rows are written; nobody else reads them meanwhile. False, and nothing is there,
+    where one of them is not what was written."""
+    for origin in filter(Path.exists, (former.database, former.folder / identifiers.FILE)):
+        target = building / origin.name
+        target.touch(mode=0o600)
+        if copied(origin, target) != former.checksum(origin):
+            (building / former.database.name).unlink()
+            (building / identifiers.FILE).unlink(missing_ok=True)
+            return False
+    return True
 
 
 def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, str]]) -> datetime | None:

@@ -113,8 +113,12 @@ def assert_whole(published: Path, run_id: str) -> None:
             rows = connection.execute(
                 f'select count(*) from {schema}."{name.replace(chr(34), chr(34) * 2)}"'
             ).fetchone()
-            parquet = pq.read_metadata(published / "marts" / schema / f"{name}.parquet")
+            path = published / "marts" / schema / f"{name}.parquet"
+            parquet = pq.read_metadata(path)
             assert rows == (parquet.num_rows,)
+            place = f'{schema}."{name.replace(chr(34), chr(34) * 2)}"'
+            for one, other in ((place, "read_parquet($1)"), ("read_parquet($1)", place)):
+                assert not connection.execute(f"from {one} except all from {other}", [str(path)]).fetchall()
             assert parquet.metadata[b"run_id"] == run_id.encode()
     assert not list((published / "current").resolve().rglob("*.wal"))
     assert current(published).run_id == run_id
@@ -149,9 +153,19 @@ def held_by(published: Path) -> dict[str, list[tuple]]:
 
 
 @pytest.fixture
-def adding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By changed rows, however many."""
+def adding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """By changed rows, however many; in Parquet, too. The files that were made of others."""
     monkeypatch.setattr(row_changes, "MOST", 2)
+    monkeypatch.setattr(published_tables, "MOST_WRITTEN_ANEW", 1)
+    monkeypatch.setattr(published_tables, "LEAST_LIVE", 0)
+    made, splice = [], published_tables.splice
+
+    def noted(base: Path, checksum: str, *others: object) -> None:
+        splice(base, checksum, *others)
+        made.append(base.stem)
+
+    monkeypatch.setattr(published_tables, "splice", noted)
+    return made
 
 
 def test_a_version_is_made_of_the_one_before_and_of_what_changed(working, tmp_path, adding):
@@ -163,6 +177,7 @@ def test_a_version_is_made_of_the_one_before_and_of_what_changed(working, tmp_pa
             change_rows(working)
             assert publish_one(working, published, f"run-{at}", row_wise=FOLLOWED).added == at - 1
             assert_whole(published, f"run-{at}")
+            assert adding == ["fct_opens", "fct_tracking_events"] * (at - 1)
             publish_one(working, tmp_path / f"whole-{at}")
             assert held_by(published) == held_by(tmp_path / f"whole-{at}")
         assert held.execute("select count(*), sum(delivery_id) from core.fct_tracking_events").fetchall() == was
@@ -201,7 +216,11 @@ def after_enough_versions(working: Path, published: Path) -> None:
     ids=lambda what: what.__name__,
 )
 def test_all_is_copied(
-    working: Path, tmp_path: Path, adding: None, what: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+    working: Path,
+    tmp_path: Path,
+    adding: list[str],
+    what: Callable[[Path, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where changed rows would not do, or nobody knows which they are."""
     published = tmp_path / "published"
@@ -216,8 +235,38 @@ def test_all_is_copied(
     assert held_by(published) == held_by(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+def test_a_parquet_file_that_rots_is_written_anew(working, tmp_path, adding, part):
+    """DuckDB looks at no checksum in it."""
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    change_rows(working)
+    path = (published / "marts/core/fct_opens.parquet").resolve()
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(int(path.stat().st_size * part))
+        file.write(b"rot" * 5)
+    assert publish_one(working, published, "run-2", row_wise=FOLLOWED).added == 1
+    assert_whole(published, "run-2")
+    assert adding == ["fct_tracking_events"]
+
+
+def test_a_published_file_that_changed_since_is_no_ground_to_build_on(working, tmp_path, adding):
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    change_rows(working)
+    path = (published / "marts.duckdb").resolve()
+    path.chmod(0o600)
+    with contextlib.closing(duckdb.connect(str(path))) as connection:
+        connection.execute("update core.fct_opens set delivery_id = 4711 where delivery_id = 1")
+    assert publish_one(working, published, "run-2", row_wise=FOLLOWED).added == 0
+    assert_whole(published, "run-2")
+    publish_one(working, tmp_path / "whole")
+    assert held_by(published) == held_by(tmp_path / "whole")
+
+
 def test_a_file_that_rots_is_not_handed_on(working, tmp_path, adding):
-    """Every row that is copied is read, for Parquet, and DuckDB checks what it reads."""
+    """What changed is found by reading it, and DuckDB checks what it reads; so does whoever copies it."""
     published = tmp_path / "published"
     publish_one(working, published, row_wise=FOLLOWED)
     change_rows(working)
