@@ -144,9 +144,14 @@ def sweep(place: LandedPlace, ledger: Ledger) -> None:
     """Remove files of batches that do not exist, files that took the place of others or gave it up, and puts that were
     still on their way. In a shared ledger: while nobody else is committing.
     """
-    known = {part["path"] for part in ledger.parts()}
-    for path in [path for path in place.batch_paths() if path not in known]:
+    for path in unknown_files(place, ledger):
         place.remove(path)
+
+
+def unknown_files(place: LandedPlace, ledger: Ledger) -> list[str]:
+    """Files below the batches that the ledger has no part for: readers that look for files would read them, too."""
+    known = {part["path"] for part in ledger.parts()}
+    return [path for path in place.batch_paths() if path not in known]
 
 
 class FolderPlace:

@@ -55,7 +55,18 @@ class Footer:
             if magic != _MAGIC or begins_at < len(_MAGIC):
                 raise NotAlike(f"{path.name} is no Parquet file that could be read as one")
             stream.seek(begins_at)
-            return cls(_Reader(stream.read(length)).struct(), begins_at)
+            return cls._read(path.name, stream.read(length), begins_at)
+
+    @classmethod
+    def _read(cls, name: str, data: bytes, begins_at: int) -> "Footer":
+        try:
+            found = cls(_Reader(data).struct(), begins_at)
+            sound = min(found.rows_of_groups, default=0) >= 0 and found.live_share >= 0 and found.columns
+        except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:  # bits that rotted say anything
+            raise NotAlike(f"the footer of {name} says nothing that a footer says") from error
+        if not sound:
+            raise NotAlike(f"the footer of {name} cannot be true")
+        return found
 
     @property
     def row_groups(self) -> list[Struct]:

@@ -184,15 +184,16 @@ class PublishedTables:
             if footer.live_share * (1 - len(touched) / max(len(footer.rows_of_groups), 1)) < LEAST_LIVE:
                 return False
             ranges = [f"file_row_number >= {starts[at]} and file_row_number < {starts[at + 1]}" for at in touched]
-            # Not `not in`: a row without a key stays.
+            # Not `not in`: a row without a key stays. Not `false`: DuckDB would conclude that no column has a NULL, and
+            # write another kind of file.
             left = (
                 f"select * exclude (file_row_number) from {_numbered(former)}"  # noqa: S608 (quoted)
-                f" where ({' or '.join(ranges) or 'false'})"
+                f" where ({' or '.join(ranges) or 'file_row_number < 0'})"
                 f" and ({replaced.key} in (select key from {replaced.changed})) is not true"
             )
             self._write_rows(f"from ({left} union all by name from {replaced.rows}){replaced.order}", more, run_id)
             splice(former, checksum, touched, more, target, {"run_id": run_id})
-        except (NotAlike, FileNotFoundError, duckdb.Error):  # the last: of a file that rotted
+        except (NotAlike, OSError, duckdb.Error):  # what is no fault of the former file comes again
             return False
         finally:
             more.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ def pipeline_lock_resource(settings: Settings) -> dg.ResourceDefinition:
             lock = held.enter_context(_patiently_locked(context, settings))
             instance, run_id = context.instance, context.run.run_id if context.run else None
             if instance and run_id and instance.get_run_by_id(run_id):
-                _fail_unfinished_holders(settings, instance, except_run_id=run_id)
+                _give_up(instance, *_left_behind(settings, instance, except_run_id=run_id))
                 instance.add_run_tags(run_id, {HOLDER_TAG: settings.lock_name})
                 forget_old_runs(settings, instance)
             yield lock
@@ -83,29 +83,39 @@ def fail_dead_runs(settings: Settings, instance: dg.DagsterInstance) -> list[str
     """
     try:
         with PipelineLock(settings.lock_path):
+            # First who could be dead, then whether anybody lives: who begins in between is not among them.
+            left = _left_behind(settings, instance)
             if settings.ledger_url is not None and pipeline_is_at_work(settings.ledger_url):
                 return []
-            return _fail_unfinished_holders(settings, instance)
+            return _give_up(instance, *left)
     except (PipelineLocked, IngestError):
         return []
 
 
-def _fail_unfinished_holders(
+def _left_behind(
     settings: Settings, instance: dg.DagsterInstance, except_run_id: str | None = None
-) -> list[str]:
+) -> tuple[list[dg.DagsterRun], set[str]]:
+    """Runs that say they are under way, and ids of runs whose slots are theirs no more, if nobody holds the lock."""
     mine = {HOLDER_TAG: settings.lock_name}
     dead = [
         run for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED, tags=mine)) if run.run_id != except_run_id
     ]
-    for run in dead:
-        instance.report_run_failed(run, f"{DIED}: the lock of the warehouse is free.")
     # Also of runs that ended: one that met a full disk could not give its slot back, and Dagster waits for it for ever.
     # Not of runs of another warehouse that is recorded in the same Dagster.
     storage = instance.event_log_storage
     pool = storage.get_concurrency_info(POOL)
     claims = {slot.run_id for slot in pool.claimed_slots} | {step.run_id for step in pool.pending_steps}
+    free = set()
     for run_id in claims - {except_run_id}:
         claimant = instance.get_run_by_id(run_id)
         if claimant is None or claimant.is_finished or claimant.tags.get(HOLDER_TAG) in (None, settings.lock_name):
-            storage.free_concurrency_slots_for_run(run_id)
+            free.add(run_id)
+    return dead, free
+
+
+def _give_up(instance: dg.DagsterInstance, dead: list[dg.DagsterRun], free: set[str]) -> list[str]:
+    for run in dead:
+        instance.report_run_failed(run, f"{DIED}: the lock of the warehouse is free.")
+    for run_id in free:
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return [run.run_id for run in dead]

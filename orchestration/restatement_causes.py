@@ -162,16 +162,19 @@ class RowChanges:
 
     def _keep_what_changes_a_distinct_count(self, count: Count) -> None:
         """Of the steps, those of values that the delivery counts in one version only."""
-        sides = ", ".join(
-            f"in_{database} as ("
-            f" select distinct delivery_id, cast({count.distinct} as varchar) as counted"
-            f" from {database}.core.{count.fact}"
-            f" where delivery_id in (select delivery_id from steps) and ({count.full}))"
-            for database in ("former", "marts")
-        )
-        self._db.execute(f"""
+        for database in ("former", "marts"):
+            # Tables that the predicate names are those of its side.
+            self._db.execute(f"use {database}")
+            self._db.execute(f"""
+                create or replace temp table in_{database} as
+                select distinct delivery_id, cast({count.distinct} as varchar) as counted
+                from core.{count.fact}
+                where delivery_id in (select delivery_id from temp.steps) and ({count.full})
+            """)
+        self._db.execute("use memory")
+        self._db.execute("""
             create or replace temp table counted_values as
-            with touched as (select distinct delivery_id, counted from steps), {sides}
+            with touched as (select distinct delivery_id, counted from steps)
             select delivery_id, counted, case when in_marts.counted is null then -1 else 1 end as direction
             from touched
             left join in_former using (delivery_id, counted)

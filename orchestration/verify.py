@@ -27,7 +27,7 @@ from typing import Any
 import duckdb
 
 from log_ingest.audit import damaged_parts
-from log_ingest.landed_places import landed_place, sweep
+from log_ingest.landed_places import landed_place, unknown_files
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import let_read
@@ -175,12 +175,15 @@ def _snapshot(settings: Settings, folder: Path, stage: Callable[[str], None]) ->
             )
         stage("check landed files")
         damaged = damaged_parts(settings.landed_dir, ledger)
-        if not damaged:
-            # All that the ledger names is here. What a purge that died has left beside it would be read, too.
-            sweep(landed_place(settings.landed_dir, settings.warehouse_dir), ledger)
+        unknown = unknown_files(landed_place(settings.landed_dir, settings.warehouse_dir), ledger)
     if damaged:
         more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
         raise VerifyError(f"landed file {damaged[0][0]}: {damaged[0][1]}{more}; bring it back from a backup")
+    if unknown:
+        # To remove something is not for a verification.
+        raise VerifyError(
+            f"landed file {unknown[0]} is not known, as a purge that died leaves one; remove it by: mtw run"
+        )
     folder.mkdir(parents=True)
     published = settings.published_database.resolve()
     for path in filter(None, (published, identifiers.beside(published))):

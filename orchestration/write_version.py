@@ -212,14 +212,19 @@ def _changed_since(
 def _taken_over(former: Former, building: Path) -> bool:
     """Copy the files to which changed rows are written; nobody else reads them meanwhile. False, and nothing is there,
     where one of them is not what was written."""
-    for origin in filter(Path.exists, (former.database, former.folder / identifiers.FILE)):
-        target = building / origin.name
-        target.touch(mode=0o600)
-        if copied(origin, target) != former.checksum(origin):
-            (building / former.database.name).unlink()
-            (building / identifiers.FILE).unlink(missing_ok=True)
-            return False
-    return True
+    try:
+        for origin in filter(Path.exists, (former.database, former.folder / identifiers.FILE)):
+            target = building / origin.name
+            target.touch(mode=0o600)
+            if copied(origin, target) != former.checksum(origin):
+                break
+        else:
+            return True
+    except OSError:  # of a disk that cannot read it; one that is full says so again
+        pass
+    (building / former.database.name).unlink(missing_ok=True)
+    (building / identifiers.FILE).unlink(missing_ok=True)
+    return False
 
 
 def _data_through(connection: duckdb.DuckDBPyConnection, found: set[tuple[str, str]]) -> datetime | None:

@@ -235,7 +235,7 @@ def test_all_is_copied(
     assert held_by(published) == held_by(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.97, 0.99])
 def test_a_parquet_file_that_rots_is_written_anew(working, tmp_path, adding, part):
     """DuckDB looks at no checksum in it."""
     published = tmp_path / "published"

@@ -167,5 +167,8 @@ def test_what_a_purge_that_died_has_left_is_not_read(settings):
     part = next(path for path in parts if path.parent.name != f"batch_id={EMPTY_BATCH}")
     left = part.with_name("left-" + part.name)
     shutil.copy2(part, left)
-    assert not verify(settings).differing
+    with pytest.raises(VerifyError, match=r"left-.* is not known"):
+        verify(settings)
+    ingest(settings.landing_dir, settings.warehouse_dir, run_id="run-2")
     assert part.exists() and not left.exists()
+    assert not verify(settings).differing

@@ -115,3 +115,17 @@ def test_what_is_no_parquet_file_is_told(base: Path, size: int) -> None:
 def test_a_footer_that_is_written_as_it_was_read_has_the_same_bytes(base: Path, tmp_path: Path) -> None:
     splice(base, checksum(base), [], None, tmp_path / "target.parquet", {"run_id": "first"})
     assert (tmp_path / "target.parquet").read_bytes() == base.read_bytes()
+
+
+def test_a_footer_in_which_bits_rotted_is_read_or_told(base: Path) -> None:
+    rng, whole, begins_at = random.Random(1), base.read_bytes(), Footer.of(base).begins_at
+    told = 0
+    for _ in range(1500):
+        data = bytearray(whole)
+        data[rng.randrange(begins_at, len(data) - 8)] ^= 1 << rng.randrange(8)
+        base.write_bytes(data)
+        try:
+            Footer.of(base)
+        except NotAlike:
+            told += 1
+    assert told > 50
