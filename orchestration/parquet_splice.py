@@ -9,16 +9,17 @@ as it is, fields of later versions among it.
 """
 
 import os
+import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.checked_copies import copied
+from log_ingest.landed_places import digest
 
 _MAGIC = b"PAR1"
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
 
 Struct = dict[int, tuple[int, Any]]
@@ -61,10 +62,10 @@ class Footer:
     def _read(cls, name: str, data: bytes, begins_at: int) -> "Footer":
         try:
             found = cls(_Reader(data).struct(), begins_at)
-            sound = min(found.rows_of_groups, default=0) >= 0 and found.live_share >= 0 and found.columns
+            is_sound = bool(found.columns) and found.live_share >= 0 and all(rows >= 0 for rows in found.rows_of_groups)
         except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:  # bits that rotted say anything
             raise NotAlike(f"the footer of {name} says nothing that a footer says") from error
-        if not sound:
+        if not is_sound:
             raise NotAlike(f"the footer of {name} cannot be true")
         return found
 
@@ -91,26 +92,36 @@ class Footer:
 
 
 def splice(
-    base: Path, checksum: str, left_out: Iterable[int], more: Path | None, target: Path, metadata: Mapping[str, str]
+    base: Path,
+    digest_of_base: str,
+    left_out: Iterable[int],
+    more: Path | None,
+    target: Path,
+    metadata: Mapping[str, str],
 ) -> None:
     """Write `target`: base without some of its row groups, and with those of `more` after them.
 
-    checksum: of base. left_out: numbers of row groups, from 0; their bytes stay in the file, where nothing leads to
-    them. metadata: in place of base's key-value metadata. Raises NotAlike where the columns of the two differ or base
-    is not what it was, OSError.
+    digest_of_base: when it was written. left_out: numbers of row groups, from 0; their bytes stay in the file, where
+    nothing leads to them. metadata: in place of base's key-value metadata. Raises NotAlike where the columns of the two
+    differ or base is not what it was, OSError.
     """
     footer, out = Footer.of(base), set(left_out)
     added = Footer.of(more) if more else None
     if added and added.columns != footer.columns:
         raise NotAlike(f"{base.name} has other columns than the rows to be added")
     groups = [group for number, group in enumerate(footer.row_groups) if number not in out]
-    if copied(base, target, footer.begins_at) != checksum:
+    shutil.copyfile(base, target)
+    if digest(target) != digest_of_base:
         raise NotAlike(f"{base.name} is not what was written")
-    with target.open("ab") as stream:
+    with target.open("r+b") as stream:
+        stream.seek(footer.begins_at)
+        stream.truncate()
         if more and added:
             with more.open("rb") as rows:
                 rows.seek(len(_MAGIC))
-                _copy(rows, stream, added.begins_at - len(_MAGIC))
+                shutil.copyfileobj(rows, stream)
+            stream.seek(footer.begins_at + added.begins_at - len(_MAGIC))
+            stream.truncate()
             groups += [_moved(group, footer.begins_at - len(_MAGIC)) for group in added.row_groups]
         # An empty one says nothing, and shares its first row with the next.
         groups = [group for group in groups if group[_GROUP_ROWS][1]]
@@ -126,15 +137,6 @@ def splice(
         }
         written = b"".join(_written(_STRUCT, fields))
         stream.write(written + struct.pack("<I4s", len(written), _MAGIC))
-
-
-def _copy(origin: Any, target: Any, count: int) -> None:
-    while count:
-        data = origin.read(min(count, 1 << 22))
-        if not data:
-            raise NotAlike("the rows to be added end before their footer says so")
-        target.write(data)
-        count -= len(data)
 
 
 def _moved(group: Struct, by: int) -> Struct:

@@ -36,7 +36,7 @@ class Publication:
 
     run_number, invocation_id: the working database's run that it was made of; empty where that keeps no record.
     pseudonym_check: tells whether pseudonyms were made with a key. added: versions since one that was copied whole.
-    checksums: CRC-32 by file, for whoever copies one to know that it is what was written.
+    digests: SHA-256 by file, for whoever copies one to know that it is what was written.
     """
 
     version: int
@@ -51,7 +51,7 @@ class Publication:
     invocation_id: str = ""
     pseudonym_check: str = ""
     added: int = 0
-    checksums: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

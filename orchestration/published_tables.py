@@ -153,17 +153,17 @@ class PublishedTables:
         self._db.execute(f"drop table {_place(table)}")
 
     def write_parquet(
-        self, table: Table, folder: Path, run_id: str, former: Path | None = None, checksum: str = ""
+        self, table: Table, folder: Path, run_id: str, former: Path | None = None, digest: str = ""
     ) -> None:
         """The same rows as <folder>/<schema>/<table>.parquet, which names the run.
 
-        former: such a file of the version before, with its checksum. Where rows were replaced, only the row groups that
+        former: such a file of the version before, with its digest. Where rows were replaced, only the row groups that
         held some of them are written anew: they come last.
         """
         target = folder / parquet_of(table)
         target.parent.mkdir(exist_ok=True)
         replaced = self._replaced.get(table)
-        if former and replaced and self._splice(replaced, former, checksum, target, run_id):
+        if former and replaced and self._splice(replaced, former, digest, target, run_id):
             return
         self._write_rows(f"from {_place(table)}", target, run_id)
 
@@ -172,7 +172,7 @@ class PublishedTables:
             f"copy ({query}) to {literal(str(target))} ({_PARQUET}, kv_metadata {{run_id: {literal(run_id)}}})"
         )
 
-    def _splice(self, replaced: _Replaced, former: Path, checksum: str, target: Path, run_id: str) -> bool:
+    def _splice(self, replaced: _Replaced, former: Path, digest: str, target: Path, run_id: str) -> bool:
         """Make the file of the former one. False where that saves little, or the two cannot share a file."""
         more = target.with_suffix(".rows")
         try:
@@ -192,7 +192,7 @@ class PublishedTables:
                 f" and ({replaced.key} in (select key from {replaced.changed})) is not true"
             )
             self._write_rows(f"from ({left} union all by name from {replaced.rows}){replaced.order}", more, run_id)
-            splice(former, checksum, touched, more, target, {"run_id": run_id})
+            splice(former, digest, touched, more, target, {"run_id": run_id})
         except (NotAlike, OSError, duckdb.Error):  # what is no fault of the former file comes again
             return False
         finally:

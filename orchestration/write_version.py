@@ -21,12 +21,12 @@ from pathlib import Path
 
 import duckdb
 
+from log_ingest.landed_places import digest
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
 from log_ingest.suppression import Key
 from orchestration import identifiers, restatements, row_changes
 from orchestration.bounded import bound
-from orchestration.checked_copies import checksum, copied
 from orchestration.identifiers import MaskedColumn, Masks
 from orchestration.lineage import Table
 from orchestration.publication import PUBLICATION_COLUMNS, SCHEMAS, Publication, PublishError, relations
@@ -63,9 +63,9 @@ class Former:
     def database(self) -> Path:
         return self.folder / "marts.duckdb"
 
-    def checksum(self, file: Path) -> str:
+    def digest_of(self, file: Path) -> str:
         """What it was when it was written; empty where that is not known."""
-        return self.publication.checksums.get(file.relative_to(self.folder).as_posix(), "")
+        return self.publication.digests.get(file.relative_to(self.folder).as_posix(), "")
 
 
 def write(
@@ -98,7 +98,7 @@ def write(
         )
         for table in relations(connection, "marts"):
             origin = former.folder / "marts" / parquet_of(table) if former and table in changed else None
-            known_as = former.checksum(origin) if former and origin else ""
+            known_as = former.digest_of(origin) if former and origin else ""
             published.write_parquet(table, building / "marts", publication.run_id, origin, known_as)
         connection.execute("checkpoint marts")
         connection.execute("detach marts")
@@ -169,12 +169,12 @@ def _fill(
 
 
 def _recorded(building: Path, publication: Publication) -> Publication:
-    """The record with size and checksums of all files, written beside them."""
+    """The record with size and digests of all files, written beside them."""
     files = [path for path in building.rglob("*") if path.is_file()]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        checksums = threads.map(lambda path: (path.relative_to(building).as_posix(), checksum(path)), files)
+        digests = threads.map(lambda path: (path.relative_to(building).as_posix(), digest(path)), files)
         size = sum(path.stat().st_size for path in files)
-        publication = replace(publication, size_bytes=size, checksums=dict(checksums))
+        publication = replace(publication, size_bytes=size, digests=dict(digests))
     written = asdict(publication) | {
         "published_at": publication.published_at.isoformat(),
         "data_through_at": publication.data_through_at.isoformat() if publication.data_through_at else None,
@@ -216,7 +216,8 @@ def _taken_over(former: Former, building: Path) -> bool:
         for origin in filter(Path.exists, (former.database, former.folder / identifiers.FILE)):
             target = building / origin.name
             target.touch(mode=0o600)
-            if copied(origin, target) != former.checksum(origin):
+            shutil.copyfile(origin, target)
+            if digest(target) != former.digest_of(origin):
                 break
         else:
             return True

@@ -131,8 +131,8 @@ from estimated
     {{ extrapolate(count, 'to_deliver_count', '(to_deliver_count - text_to_deliver_count)') }}
 {%- endmacro %}
 
-{# A count of human opens of delivered messages as it would be if the messages that only machines opened were read like the others: those of
-   which it can be told. NULL where there is none of these. #}
+{# A count of human opens of delivered messages as it would be if those that only machines opened were read like the
+   others, of which it can be told. NULL where there is none of these. #}
 {% macro projected(count) -%}
     case when measurable_count > 0 then {{ extrapolate(count, 'success_count', 'measurable_count') }} end
 {%- endmacro %}

@@ -160,8 +160,8 @@ def adding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(published_tables, "LEAST_LIVE", 0)
     made, splice = [], published_tables.splice
 
-    def noted(base: Path, checksum: str, *others: object) -> None:
-        splice(base, checksum, *others)
+    def noted(base: Path, *others: object) -> None:
+        splice(base, *others)
         made.append(base.stem)
 
     monkeypatch.setattr(published_tables, "splice", noted)
@@ -233,6 +233,18 @@ def test_all_is_copied(
     assert_whole(published, "run-2")
     publish_one(working, tmp_path / "whole")
     assert held_by(published) == held_by(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_WRITTEN_ANEW", 0.5), ("LEAST_LIVE", 0.6)])
+def test_where_little_of_a_file_would_stay_all_rows_are_written(working, tmp_path, adding, monkeypatch, limit, value):
+    """The one row group of each holds changed rows."""
+    monkeypatch.setattr(published_tables, limit, value)
+    published = tmp_path / "published"
+    publish_one(working, published, row_wise=FOLLOWED)
+    change_rows(working)
+    assert publish_one(working, published, "run-2", row_wise=FOLLOWED).added == 1
+    assert_whole(published, "run-2")
+    assert adding == []
 
 
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.97, 0.99])

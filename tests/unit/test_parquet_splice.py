@@ -7,7 +7,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from orchestration.checked_copies import checksum
+from log_ingest.landed_places import digest
 from orchestration.parquet_splice import Footer, NotAlike, splice
 
 ROWS_OF_A_GROUP = 2048
@@ -60,7 +60,7 @@ def test_row_groups_go_and_others_come_time_and_again(
         if more:
             connection.execute("insert into expected from read_parquet(?)", [str(more)])
         target = tmp_path / f"{step}.parquet"
-        splice(base, checksum(base), out, more, target, {"run_id": f"Läufe {step}"})
+        splice(base, digest(base), out, more, target, {"run_id": f"Läufe {step}"})
         expected = connection.execute("from expected order by id").fetchall()
         assert connection.execute("from read_parquet(?) order by id", [str(target)]).fetchall() == expected
         read_by_arrow = pq.read_table(target)  # noqa: F841 (DuckDB finds it)
@@ -93,11 +93,11 @@ def test_rows_with_other_columns_share_no_file(
     connection.execute(f"create view base as from read_parquet('{base}')")
     more = write(connection, query, tmp_path / "more.parquet")
     with pytest.raises(NotAlike):
-        splice(base, checksum(base), [], more, tmp_path / "target.parquet", {})
+        splice(base, digest(base), [], more, tmp_path / "target.parquet", {})
 
 
 def test_what_rotted_is_not_handed_on(connection: duckdb.DuckDBPyConnection, base: Path, tmp_path: Path) -> None:
-    was = checksum(base)
+    was = digest(base)
     with base.open("r+b") as file:
         file.seek(base.stat().st_size // 2)
         file.write(bytes([file.read(1)[0] ^ 1]))
@@ -113,7 +113,7 @@ def test_what_is_no_parquet_file_is_told(base: Path, size: int) -> None:
 
 
 def test_a_footer_that_is_written_as_it_was_read_has_the_same_bytes(base: Path, tmp_path: Path) -> None:
-    splice(base, checksum(base), [], None, tmp_path / "target.parquet", {"run_id": "first"})
+    splice(base, digest(base), [], None, tmp_path / "target.parquet", {"run_id": "first"})
     assert (tmp_path / "target.parquet").read_bytes() == base.read_bytes()
 
 
