@@ -88,6 +88,7 @@ def test_what_a_candidate_changes_is_shown_and_nothing_is_changed(
         (SPRING, "human_total_click_count"): (4, 1),
         (SPRING, "human_recipient_click_count"): (2, 1),
         (SPRING, "human_recipient_open_count"): (2, 1),
+        (SPRING, "human_delivered_recipient_open_count"): (2, 1),
         (SPRING, "human_estimated_recipient_open_count"): (2, 1),
         (SPRING, "machine_only_open_count"): (0, 1),
         # The lines carry one cookie: one person, who still has a human click, less the recipients who clicked. The
