@@ -1,7 +1,8 @@
 """How columns that tell a person are published: masked, with the clear values in a file of their own beside the marts.
 
-Belongs here: the masks, what a masked table is selected by, the identities file, the key of pseudonyms. Does not:
-which columns are personal (the catalogue of landed fields, and the lineage), copying tables (publish).
+Belongs here: the masks, what a masked table and the tables of the identities file are selected by, the key of
+pseudonyms. Does not: which columns are personal (the catalogue of landed fields, and the lineage), copying tables
+(publish), writing the identities file (identities_file).
 
 A column says in its meta how it is published:
 
@@ -24,6 +25,7 @@ The working database is the pipeline's own and stays clear.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -243,9 +245,9 @@ class Masks:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, source: str, columns: Iterable[MaskedColumn], key: Key | None
     ) -> None:
-        """source: the database's name. Columns that it does not have are left out. Makes a temp table."""
+        """source: the database's name. Columns that it does not have are left out."""
         self._db, self._source, self.key = connection, source, key
-        self._known, self._parts = f"pseudonyms_of_{source}", 1
+        self._known = f"pseudonyms_of_{source}"
         there = set(
             connection.execute(
                 "select schema_name, table_name, column_name from duckdb_columns() where database_name = ?", [source]
@@ -259,12 +261,30 @@ class Masks:
             if key is None:
                 raise MaskError("pseudonyms need a key")
             key.define_in(connection)
-            count = f"select approx_count_distinct(clear_value) from ({self._names()})"  # noqa: S608 (quoted)
-            self._parts = max(1, -(-int(connection.execute(count).fetchall()[0][0]) // KNOWN_AT_ONCE))
-            # Once for each value, not for each row that has it. Of very many persons the table is no help: a join with
-            # it holds more than fits into memory.
-            known = self._persons("true" if self._parts == 1 else "false")
-            connection.execute(f"create or replace temp table {identifier(self._known)} as {known}")
+
+    @cached_property
+    def _parts(self) -> int:
+        """Of all persons, so that each fits into memory."""
+        count = f"select approx_count_distinct(clear_value) from ({self.names()})"  # noqa: S608 (quoted)
+        return max(1, -(-int(self._db.execute(count).fetchall()[0][0]) // KNOWN_AT_ONCE))
+
+    @cached_property
+    def _has_known(self) -> bool:
+        """Whether there is a temp table of all pseudonyms; makes it. They are computed once for each value then, not
+        for each row that has it. Of very many persons it is no help: a join with it holds more than fits into memory.
+        """
+        if self._parts == 1:
+            self._db.execute(f"create or replace temp table {identifier(self._known)} as {self.persons()}")
+        return self._parts == 1
+
+    @property
+    def are_in_parts(self) -> bool:
+        """Whether all persons at once are more than fits into memory."""
+        return self._parts > 1
+
+    def digest_where_they_occur(self) -> None:
+        """No pseudonym is computed beforehand: few rows will be selected, of all that there are."""
+        self._has_known = False
 
     def mask_of(self, table: Table, column: str) -> str | None:
         return next((each.mask for each in self._by_table.get(table, ()) if each.column == column), None)
@@ -298,64 +318,46 @@ class Masks:
                 )
                 joined = self._joined(table, columns, (within or {}).get(table, "true"))
                 found[table] = f"select {names} from {joined} where {differs}"  # noqa: S608
-        if any(column.mask == PSEUDONYM for column in self.columns):
+        if self.pseudonyms:
             known = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608 (quoted)
-            found[PSEUDONYMS] = known if self._parts == 1 else self._persons()
+            found[PSEUDONYMS] = known if self._has_known else self.persons()
         return found
+
+    @property
+    def pseudonyms(self) -> list[MaskedColumn]:
+        """The columns that between them have the clear value of every pseudonym."""
+        return [column for column in self.columns if column.mask == PSEUDONYM and column.kept_by]
 
     def key_of(self, table: Table) -> tuple[str, ...]:
         """Of a table of the identities file: the columns that name a row without saying whom it tells."""
         kept = (each.kept_by for each in self._by_table.get(table, ()) if each.kept_by and each.mask != PSEUDONYM)
         return next(kept, ("pseudonym",))
 
-    def write(self, path: Path, run_id: str, changed: Mapping[Table, str] | None = None) -> None:
-        """The identities file; or what is other in it, where path is a copy of the former version's.
+    def names(self, within: Mapping[Table, str] | None = None) -> str:
+        """A query of all values that stand for persons (clear_value), as often as they occur.
 
-        changed: by table whose rows are told apart by its key alone, the temp table with the keys (column `key`) of
-        rows that changed. Other tables are written as a whole.
+        within: by table, predicate of the wanted rows.
         """
-        self._db.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
-        path.chmod(0o600)  # before anything is in it
-        within = {
-            table: f"{identifier(self.key_of(table)[0])} in (select key from temp.{rows})"  # noqa: S608 (quoted)
-            for table, rows in (changed or {}).items()
-            if len(self.key_of(table)) == 1
-        }
-        for table, query in self.identities(within).items():
-            self._db.execute(f"create schema if not exists identities.{identifier(table[0])}")
-            place = f"identities.{'.'.join(map(identifier, table))}"
-            if table in within:
-                self._db.execute(f"delete from {place} where {within[table]}")  # noqa: S608 (quoted)
-                self._db.execute(f"insert into {place} by name {query}")
-                continue
-            is_in_parts = table == PSEUDONYMS and self._parts > 1
-            first, *others = self._persons_in_parts() if is_in_parts else [query]
-            self._db.execute(f"create or replace table {place} as {first}")
-            for other in others:
-                self._db.execute(f"insert into {place} {other}")
-            self._db.execute(f"comment on table {place} is {literal(_told(*table))}")
-        self._db.execute(f"create or replace table identities.main.version as select {literal(run_id)} as run_id")
-        self._db.execute("checkpoint identities")
-        self._db.execute("detach identities")
-
-    def _names(self) -> str:
-        """A query of all values that stand for persons, as often as they occur."""
         read = " union all ".join(
             f"select {identifier(column.column)} as clear_value from {self._place(column.table)}"  # noqa: S608 (quoted)
-            for column in self.columns
-            if column.mask == PSEUDONYM and column.kept_by
+            f" where {(within or {}).get(column.table, 'true')}"
+            for column in self.pseudonyms
         )
         return read or "select null::varchar as clear_value"
 
-    def _persons(self, within: str = "true") -> str:
-        """A query of pseudonyms and what they stand for. within: predicate on clear_value."""
+    def persons(self, within: str = "true", of: str | None = None) -> str:
+        """A query of pseudonyms and what they stand for (pseudonym, clear_value), once each.
+
+        within: predicate on clear_value. of: query of the values; all names where there is none.
+        """
         return (
             f"select {_digest('clear_value')} as pseudonym, clear_value from (select distinct clear_value"  # noqa: S608
-            f" from ({self._names()}) where {_is_told('clear_value')} and {within})"
+            f" from ({of or self.names()}) where {_is_told('clear_value')} and {within})"
         )
 
-    def _persons_in_parts(self) -> list[str]:
-        return [self._persons(f"hash(clear_value) % {self._parts} = {part}") for part in range(self._parts)]
+    def persons_in_parts(self) -> list[str]:
+        """Queries that together give all of persons(), none of them more than fits into memory."""
+        return [self.persons(f"hash(clear_value) % {self._parts} = {part}") for part in range(self._parts)]
 
     def _place(self, table: Table) -> str:
         return ".".join(map(identifier, (self._source, *table)))
@@ -363,7 +365,7 @@ class Masks:
     def _joined(self, table: Table, columns: Iterable[MaskedColumn], within: str = "true") -> str:
         joined = f"(select * from {self._place(table)} where {within}) as original"  # noqa: S608 (quoted)
         for at, column in _each(columns):
-            if column.mask == PSEUDONYM:
+            if column.mask == PSEUDONYM and self._has_known:
                 joined += (
                     f" left join temp.{identifier(self._known)} as known_{at} on original.{identifier(column.column)}"
                 )
@@ -375,7 +377,8 @@ class Masks:
     def _value(self, at: int, column: MaskedColumn) -> str:
         clear = f"original.{identifier(column.column)}"
         if column.mask == PSEUDONYM:
-            pseudonym = f"coalesce(known_{at}.pseudonym, {_digest(clear)})"
+            digest = _digest(clear)
+            pseudonym = f"coalesce(known_{at}.pseudonym, {digest})" if self._has_known else digest
             return f"case when {_is_told(clear)} then {pseudonym} else {clear} end"
         if column.mask == LINK:
             return f"link_{at}.source_url"
@@ -398,9 +401,3 @@ def _digest(clear: str) -> str:
 def _is_told(clear: str) -> str:
     """Whether a value tells a person: what is left of those of purged deliveries is a digest already."""
     return f"{clear} <> '' and not starts_with({clear}, {literal(PREFIX)})"
-
-
-def _told(schema: str, name: str) -> str:
-    if schema == "main":
-        return "Grain: one row per pseudonym. What it stands for."
-    return f"Clear values of masked columns of {schema}.{name}, by its key; rows whose mask says all are left out."

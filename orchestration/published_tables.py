@@ -20,6 +20,7 @@ from orchestration import identifiers
 from orchestration.identifiers import Masks
 from orchestration.lineage import Table
 from orchestration.parquet_splice import Footer, NotAlike, splice
+from orchestration.row_changes import ChangedKeys
 
 SORT_KEYS = {
     ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
@@ -46,11 +47,10 @@ UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
 
 @dataclass(frozen=True)
 class _Replaced:
-    """Rows of a table that other ones have taken the place of. key: the column that tells rows apart; changed: the temp
-    table with the keys of all that went or came; rows: the one with those that came; order: in which rows lie."""
+    """Rows of a table that other ones have taken the place of. changed: names all that went or came; rows: the temp
+    table with those that came; order: in which rows lie."""
 
-    key: str
-    changed: str
+    changed: ChangedKeys
     rows: str
     order: str
 
@@ -114,13 +114,13 @@ class PublishedTables:
             self._db.execute(f"comment on column {target}.{identifier(column)} is {literal(text)}")
         return count
 
-    def replace_rows(self, table: Table, key: str, changed: str) -> int:
-        """Take out the rows of some keys and put in those that the working database has. Returns the table's rows.
+    def replace_rows(self, table: Table, changed: ChangedKeys) -> int:
+        """Take out the rows that are named and put in those that the working database has. Returns the table's rows.
 
-        key: the column that tells rows apart; changed: a temp table with a column `key`. Where the table then has
-        another number of rows than the working database, something escaped the record of changes: all are copied.
+        Where the table then has another number of rows than the working database, something escaped the record of
+        changes: all are copied.
         """
-        target, within = _place(table), f"{identifier(key)} in (select key from temp.{changed})"  # noqa: S608
+        target, within = _place(table), changed.within
         names = {column for column, *_ in self._db.execute(f"describe {target}").fetchall()}
         rows = f"temp.{identifier('rows_of_' + '_'.join(table))}"
         order = _order(table, names)
@@ -131,7 +131,7 @@ class PublishedTables:
         original = ".".join(map(identifier, (self._source, *table)))
         if count != self._count(f"select count(*) from {original}"):  # noqa: S608 (quoted)
             return self.copy(table)
-        self._replaced[table] = _Replaced(identifier(key), f"temp.{changed}", rows, order)
+        self._replaced[table] = _Replaced(changed, rows, order)
         return count
 
     def write(self, table: MetaTable) -> int:
@@ -189,7 +189,7 @@ class PublishedTables:
             left = (
                 f"select * exclude (file_row_number) from {_numbered(former)}"  # noqa: S608 (quoted)
                 f" where ({' or '.join(ranges) or 'file_row_number < 0'})"
-                f" and ({replaced.key} in (select key from {replaced.changed})) is not true"
+                f" and ({replaced.changed.within}) is not true"
             )
             self._write_rows(f"from ({left} union all by name from {replaced.rows}){replaced.order}", more, run_id)
             splice(former, digest, touched, more, target, {"run_id": run_id})
@@ -206,7 +206,7 @@ class PublishedTables:
         found = self._db.execute(
             "select distinct row_groups.number from"  # noqa: S608 (quoted)
             f" (select file_row_number from {_numbered(former)}"
-            f" where {replaced.key} in (select key from {replaced.changed})) as gone"
+            f" where {replaced.changed.within}) as gone"
             " asof join row_groups on gone.file_row_number >= row_groups.start order by all"
         ).fetchall()
         self._db.unregister("row_groups")

@@ -18,6 +18,7 @@ import duckdb
 from log_ingest.sqltext import identifier, literal
 from log_ingest.subject import PSEUDONYM_FROM
 from orchestration.lineage import Table
+from orchestration.row_changes import ChangedKeys
 
 NEW_EVENTS, LATE_DATA, REFERENCE, RULESET, MODELS, REMOVED, ERASURE, RETENTION, OTHER = (
     *("new events", "late data", "reference change", "ruleset", "models", "removed data", "erasure", "retention"),
@@ -74,10 +75,13 @@ class Versions:
 class RowChanges:
     """The rows of the facts that differ, of the deliveries in the temp table restated_scope."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, versions: Versions, changed: Mapping[Table, str]) -> None:
-        """changed: of facts of which that is known, the temp table with the keys (column `key`) of rows that differ."""
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, versions: Versions, changed: Mapping[Table, ChangedKeys]
+    ) -> None:
+        """changed: of facts of which that is known, what names the rows that differ."""
         self._db, self._versions, self._changed = connection, versions, changed
         self._columns: dict[str, list[str]] = {}
+        self._collected = ("", "")
         self.are_known = self._collect_events() and self._collect_messages()
         """False where the facts do not have what it takes."""
 
@@ -88,23 +92,24 @@ class RowChanges:
         looks_elsewhere = "select" in count.where.lower()
         rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
         machine = "is_machine" if is_event else "false as is_machine"
+        is_human = "not coalesce(is_machine, true)" if count.is_human else "true"
         if looks_elsewhere:
-            self._collect_counted(count, key)
+            self._collect_counted(count, key, rows)
         for side, database in (("old", "former"), ("new", "marts")):
-            read = f"{side}_{rows}"
+            read, is_base = f"{side}_{rows}", f"coalesce({count.where}, false)"
             if looks_elsewhere:
-                read = f"core.{count.fact} where {_IN_SCOPE} and {key} in (select {key} from temp.counted_rows)"
-            # Tables that the predicate names are those of its side.
-            self._db.execute(f"use {database}")
+                read = f"{database}.core.{count.fact} where {_IN_SCOPE} and {key} in (select {key} from looked_at)"
+                is_base = f"{key} in (select {key} from counted_in_{database})"
             self._db.execute(f"""
                 create or replace temp table {side}_matches as
-                select
-                    {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
-                    {f"coalesce({count.summed}, 0)" if count.summed else "1"} as weight,
-                    coalesce({count.where}, false) as is_base, coalesce({count.full}, false) as is_full
-                from {read}
+                select *, is_base and {is_human} as is_full
+                from (
+                    select
+                        {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
+                        {f"coalesce({count.summed}, 0)" if count.summed else "1"} as weight, {is_base} as is_base
+                    from {read}
+                )
             """)
-        self._db.execute("use memory")
         judged = "old.is_machine is distinct from new.is_machine" if count.is_human else "false"
         self._db.execute(f"""
             create or replace temp table steps as
@@ -150,15 +155,25 @@ class RowChanges:
             found[delivery_id][1][cause] = row_count
         return found
 
-    def _collect_counted(self, count: Count, key: str) -> None:
-        """counted_rows: the keys of all rows that are counted in either version."""
-        fact = f"core.{count.fact}"
-        self._db.execute(f"create or replace temp table counted_rows as select {key} from former.{fact} limit 0")
-        counted = f"select {key} from {fact} where {_IN_SCOPE} and ({count.where})"
+    def _collect_counted(self, count: Count, key: str, rows: str) -> None:
+        """counted_in_former, counted_in_marts: the keys of rows for which the predicate holds. looked_at: of those that
+        one version alone counts, and of rows that differ.
+        """
+        if self._collected == (count.fact, count.where):
+            return
         for database in ("former", "marts"):
             self._db.execute(f"use {database}")
-            self._db.execute(f"insert into temp.counted_rows {counted}")
+            self._db.execute(
+                f"create or replace temp table counted_in_{database} as"
+                f" select {key} from core.{count.fact} where {_IN_SCOPE} and ({count.where})"
+            )
         self._db.execute("use memory")
+        self._db.execute(
+            f"create or replace temp table looked_at as select {key} from old_{rows} union select {key} from new_{rows}"
+            f" union (from counted_in_former anti join counted_in_marts using ({key}))"
+            f" union (from counted_in_marts anti join counted_in_former using ({key}))"
+        )
+        self._collected = count.fact, count.where
 
     def _keep_what_changes_a_distinct_count(self, count: Count) -> None:
         """Of the steps, those of values that the delivery counts in one version only."""
@@ -334,8 +349,8 @@ class RowChanges:
         self._columns[name] = columns
         compared = sorted(attributes & set(columns))
         read = ", ".join([key, "ingested_at", *compared])
-        keys = self._changed.get(("core", fact))
-        within = f"{_IN_SCOPE} and {key} in (select key from temp.{keys})" if keys else _IN_SCOPE
+        changed = self._changed.get(("core", fact))
+        within = f"{_IN_SCOPE} and {changed.within}" if changed else _IN_SCOPE
         differs = " or ".join(f"old.{column} is distinct from new.{column}" for column in compared)
         self._db.execute(f"""
             create or replace temp table differing as

@@ -46,6 +46,7 @@ from orchestration.restatement_causes import (
 
 if TYPE_CHECKING:
     from orchestration.publication import Publication
+    from orchestration.row_changes import ChangedKeys
 
 MART = "rpt_tracking_indicators"
 KEPT = timedelta(days=731)
@@ -100,13 +101,13 @@ def record(
     former: Path | None,
     publication: "Publication",
     masks: Masks,
-    changed: Mapping[Table, str],
+    changed: "Mapping[Table, ChangedKeys]",
 ) -> int:
     """Fill meta.restatements of the attached database `marts`, which is the version being written.
 
     source: name of the attached working database that it is made from; former: the database of the version published
-    before; masks: of the version being written; changed: of relations of which that is known, the temp table with the
-    keys (column `key`) of all rows that differ. Returns the rows of the table.
+    before; masks: of the version being written; changed: of relations of which that is known, what names all rows that
+    differ. Returns the rows of the table.
     """
     target = "marts.meta.restatements"
     if former is None:
@@ -139,7 +140,7 @@ class _Comparison:
         connection: duckdb.DuckDBPyConnection,
         source: str,
         publication: "Publication",
-        changed: Mapping[Table, str],
+        changed: "Mapping[Table, ChangedKeys]",
     ) -> None:
         self._db, self._source, self._publication, self._changed = connection, source, publication, changed
 
@@ -278,7 +279,8 @@ class _Comparison:
         """By delivery and count: why it changed."""
         causes: dict[tuple[int, str], Causes] = {}
         wanted = {indicator for _, indicator in changed}
-        for count in counts.values() if rows.are_known else ():
+        # Those with the same predicate one after the other: it is evaluated once.
+        for count in sorted(counts.values(), key=lambda each: each.where) if rows.are_known else ():
             if count.name not in wanted:
                 continue
             for delivery_id, (delta, found) in rows.causes_of(count).items():

@@ -13,8 +13,10 @@ the one column with its key. Of a published table, what to compare with the one 
 table whose rows change only with others that are named. changed_with: all that is said of another view, which has the
 same key.
 
-Seeds need not be named: with others, all is copied. A relation that declares nothing is always copied as a whole, as is
-one that reads something it does not name.
+Seeds need not be named: with others, all is copied.
+
+An incremental model that replaces whole deliveries needs to say nothing: state.touched_deliveries names them. Any other
+relation that declares nothing is always copied as a whole, as is one that reads something it does not name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,27 +33,45 @@ CHANGED_BY, CHANGED_WITH = "changed_by", "changed_with"
 LOGGED_KEY = "logged_key"
 """Entry of an incremental model's meta: the column by which state.rewritten_rows names its rows."""
 
+DELIVERY = "delivery_id"
+
 MOST = 0.3
 """Of the rows of the largest relation that declares the same. Where more changed, copying all of them costs less."""
 
 
 @dataclass(frozen=True)
-class RowWise:
-    """A relation that declares what its rows are made of.
+class ChangedKeys:
+    """Names the rows of a relation that came, went or changed. column: of the relation; several rows may share a value.
+    keys: the temp table whose column `key` has the values."""
 
-    key: the column that tells its rows apart. logged: by incremental model, its column with that model's logged key.
-    compared: by published table, its columns that name a row of that.
+    column: str
+    keys: str
+
+    @property
+    def within(self) -> str:
+        """Predicate: a row that they name."""
+        return f"{identifier(self.column)} in (select key from temp.{identifier(self.keys)})"  # noqa: S608 (quoted)
+
+
+@dataclass(frozen=True)
+class RowWise:
+    """A relation of which it is known what its rows are made of.
+
+    key: the column that names what changes together: one row, or the rows of a delivery. logged: by incremental model,
+    its column with that model's logged key. compared: by published table, its columns that name a row of that.
+    replaces: the incremental model that it is, where that replaces whole deliveries.
     """
 
     table: Table
     key: str
-    logged: Mapping[str, str]
+    logged: Mapping[str, str] = field(default_factory=dict)
     compared: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
+    replaces: str = ""
 
     @property
     def made_of(self) -> tuple[object, ...]:
         """The same for relations whose rows change together."""
-        return self.key, *sorted(self.logged.items()), *sorted(self.compared.items())
+        return self.key, self.replaces, *sorted(self.logged.items()), *sorted(self.compared.items())
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ def row_wise(
     schemas: Iterable[str],
     masked: Iterable[MaskedColumn],
 ) -> tuple[list[RowWise], list[str]]:
-    """The relations of some schemas that declare it, and what is wrong with declarations that cannot be used.
+    """The relations of some schemas of which it is known, and what is wrong with declarations that cannot be used.
 
     keys: by table, what tells its rows apart.
     """
@@ -80,10 +100,14 @@ def row_wise(
     found, wrong = [], []
     for node in nodes.values():
         declared = _declared(node, nodes)
-        if declared is None or node["schema"] not in published:
-            continue
         table, place = (node["schema"], node["name"]), f"{node['schema']}.{node['name']}"
-        if len(keys.get(table, ())) != 1:
+        links = {LINKS: LINKS_KEY} if table in linked else {}
+        if node["schema"] not in published:
+            continue
+        if declared is None:
+            if _replaces_deliveries(node):
+                found.append(RowWise(table, DELIVERY, compared=links, replaces=node["name"]))
+        elif len(keys.get(table, ())) != 1:
             wrong.append(f"{place}: no one column tells its rows apart")
         elif missing := sorted(_read_by(node, manifest) - set(declared)):
             wrong.append(f"{place}: it reads {', '.join(missing)} and does not name it")
@@ -102,9 +126,7 @@ def row_wise(
                 for name, columns in declared.items()
                 if columns and name not in logged
             }
-            if table in linked:
-                compared[LINKS] = LINKS_KEY
-            found.append(RowWise(table, keys[table][0], logged, compared))
+            found.append(RowWise(table, keys[table][0], logged, compared | links))
     return found, wrong
 
 
@@ -114,6 +136,16 @@ def _declared(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> dict[str, li
     if CHANGED_WITH in meta and meta[CHANGED_WITH] in nodes:
         declared = (_declared(nodes[meta[CHANGED_WITH]], nodes) or {}) | (declared or {})
     return declared
+
+
+def _replaces_deliveries(node: Mapping[str, Any]) -> bool:
+    """See dbt_project/macros/state/replace_scope.sql."""
+    config = node["config"]
+    return bool(
+        (config["materialized"], config.get("incremental_strategy")) == ("incremental", "replace_scope")
+        and not config.get("unique_key")
+        and DELIVERY in node["columns"]
+    )
 
 
 def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,9 +183,8 @@ def made(connection: duckdb.DuckDBPyConnection, source: str) -> Made | None:
 
 def changed_rows(
     connection: duckdb.DuckDBPyConnection, source: str, since: Made, masks: Masks, views: Iterable[RowWise]
-) -> dict[Table, str]:
-    """By relation: the temp table with the keys (column `key`) of rows that came, went or changed, where that is known
-    and they are few.
+) -> dict[Table, ChangedKeys]:
+    """By relation: what names the rows that came, went or changed, where that is known and they are few.
 
     source: the attached working database, as it is masked; what was published of it is attached as `marts`, unchanged
     yet: it was made of the run `since`.
@@ -163,7 +194,7 @@ def changed_rows(
     for view in views:
         if changes.has(view.table, *view.compared):
             alike.setdefault(view.made_of, []).append(view)
-    found: dict[Table, str] = {}
+    found: dict[Table, ChangedKeys] = {}
     for group in alike.values():
         if keys := changes.keys_of(max(group, key=changes.rows_of)):
             found |= dict.fromkeys((view.table for view in group), keys)
@@ -178,13 +209,13 @@ class _Changes:
         self._compared: dict[tuple[Table, tuple[str, ...]], str] = {}
         self._names = self._numbered()
 
-    def keys_of(self, view: RowWise) -> str | None:
-        """The temp table with the keys (column `key`) of rows that came, went or changed. None: it is not known."""
-        if not self._are_logged(view.logged):
+    def keys_of(self, view: RowWise) -> ChangedKeys | None:
+        """What names the rows that came, went or changed. None: it is not known, or they are many."""
+        if not self._are_logged([*view.logged, *filter(None, [view.replaces])]):
             return None
         column, place = identifier(view.key), ".".join(map(identifier, view.table))
         kind = self._kind(view.table, view.key)
-        parts = []
+        parts = [self._touched(view.replaces)] if view.replaces else []
         for model, named_by in view.logged.items():
             rows = self._rewritten(model, self._kind(view.table, named_by))
             if named_by == view.key:
@@ -200,7 +231,9 @@ class _Changes:
             f"create temp table {name} as"  # noqa: S608 (quoted)
             f" select distinct cast(key as {kind}) as key from ({' union all '.join(parts)})"
         )
-        return name if self._count(name) <= MOST * self.rows_of(view) else None
+        changed = ChangedKeys(view.key, name)
+        changed_rows = self._count(f"marts.{place} where {changed.within}" if view.replaces else name)
+        return changed if changed_rows <= MOST * self.rows_of(view) else None
 
     def rows_of(self, view: RowWise) -> int:
         """Of the version before."""
@@ -221,6 +254,13 @@ class _Changes:
             self._db.execute(f"select model, rebuilt_run from {self._state}.model_marks").fetchall()  # noqa: S608
         )
         return all(name in found and found[name] <= self._since.run_number for name in models)
+
+    def _touched(self, model: str) -> str:
+        # A change of rows that serve all deliveries (NULL) makes all of them anew, which is on record too.
+        return (
+            f"select delivery_id as key from {self._state}.touched_deliveries"  # noqa: S608 (quoted)
+            f" where model = {literal(model)} and run_number > {self._since.run_number}"
+        )
 
     def _rewritten(self, model: str, kind: str) -> str:
         return (

@@ -25,13 +25,13 @@ from log_ingest.landed_places import digest
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
 from log_ingest.suppression import Key
-from orchestration import identifiers, restatements, row_changes
+from orchestration import identifiers, identities_file, restatements, row_changes
 from orchestration.bounded import bound
 from orchestration.identifiers import MaskedColumn, Masks
 from orchestration.lineage import Table
 from orchestration.publication import PUBLICATION_COLUMNS, SCHEMAS, Publication, PublishError, relations
 from orchestration.published_tables import MetaTable, PublishedTables, parquet_of
-from orchestration.row_changes import Made, RowWise
+from orchestration.row_changes import ChangedKeys, Made, RowWise
 
 FORMAT_VERSION = 5
 """Part of the build digest: a change of what publishing writes makes the next run publish again."""
@@ -90,12 +90,10 @@ def write(
             changed = {}
         if former and changed:
             facts = replace(facts, added=former.publication.added + 1)
+            masks.digest_where_they_occur()
         connection.execute(f"attach {literal(str(database))} as marts (storage_version 'v1.0.0')")
-        keys = {each.table: each.key for each in row_wise}
         published = PublishedTables(connection, source, masks)
-        publication = _fill(
-            connection, source, masks, published, facts, extra, former, {t: keys[t] for t in changed}, changed
-        )
+        publication = _fill(connection, source, masks, published, facts, extra, former, changed)
         for table in relations(connection, "marts"):
             origin = former.folder / "marts" / parquet_of(table) if former and table in changed else None
             known_as = former.digest_of(origin) if former and origin else ""
@@ -103,7 +101,8 @@ def write(
         connection.execute("checkpoint marts")
         connection.execute("detach marts")
         if masks.columns:
-            masks.write(known, publication.run_id, changed)
+            before = former.database if former else None
+            identities_file.write(connection, masks, known, publication.run_id, before, changed)
     shutil.rmtree(spill, ignore_errors=True)
     return _recorded(building, publication)
 
@@ -135,11 +134,9 @@ def _fill(
     facts: Publication,
     extra: Sequence[MetaTable],
     former: Former | None,
-    keys: Mapping[Table, str],
-    changed: Mapping[Table, str],
+    changed: Mapping[Table, ChangedKeys],
 ) -> Publication:
-    """All tables of the attached database `marts`. keys, changed: where changed rows alone are written, the column that
-    tells rows apart and the temp table that names them."""
+    """All tables of the attached database `marts`. changed: by table of which changed rows alone are written."""
     comments = [column.row for column in masks.columns]
     extra = [*extra, MetaTable(identifiers.TABLE, identifiers.COMMENT, identifiers.COLUMNS, comments)]
     made_here = {("meta", "publication"), ("meta", "restatements"), *(("meta", table.name) for table in extra)}
@@ -149,9 +146,7 @@ def _fill(
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists marts.{identifier(schema)}")
     tables = {
-        ".".join(table): published.replace_rows(table, keys[table], changed[table])
-        if table in changed
-        else published.copy(table)
+        ".".join(table): published.replace_rows(table, changed[table]) if table in changed else published.copy(table)
         for table in found
     }
     for meta in extra:
@@ -190,7 +185,7 @@ def _changed_since(
     facts: Publication,
     masks: Masks,
     row_wise: Sequence[RowWise],
-) -> dict[Table, str]:
+) -> dict[Table, ChangedKeys]:
     """See changed_rows. Nothing where what the working database wrote is not all that this version differs by."""
     was = former.publication
     since = Made(was.run_number, was.invocation_id)

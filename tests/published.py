@@ -14,6 +14,7 @@ from orchestration.model_sql import masks_of, meta_tables, prepare_sql, row_wise
 from orchestration.publication import Publication
 from orchestration.publish import publish
 from orchestration.published_tables import PublishedTables
+from orchestration.row_changes import ChangedKeys
 from orchestration.settings import Settings
 
 OWN_TO_A_VERSION = {("meta", "publication"), ("meta", "restatements"), ("main", "version")}
@@ -28,10 +29,10 @@ def publish_marts(warehouse: Path, published: Path, *, is_whole: bool = False, d
 _replace_rows = PublishedTables.replace_rows
 
 
-def _replace_rows_alone(self: PublishedTables, table: Table, key: str, changed: str) -> int:
+def _replace_rows_alone(self: PublishedTables, table: Table, changed: ChangedKeys) -> int:
     """Rows that escaped the record of changes would be mended by copying all, which would hide it."""
     with patch.object(PublishedTables, "copy", None):
-        return _replace_rows(self, table, key, changed)
+        return _replace_rows(self, table, changed)
 
 
 def _publish(warehouse: Path, published: Path, *, is_whole: bool, digest: str) -> Publication:
