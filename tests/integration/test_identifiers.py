@@ -4,7 +4,7 @@ import contextlib
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -12,6 +12,7 @@ import pytest
 
 from log_ingest.sqltext import identifier, literal
 from log_ingest.suppression import Key
+from orchestration import row_changes
 from orchestration.build_state import build_digest, hidden_digest
 from orchestration.identifiers import (
     HIDDEN,
@@ -30,6 +31,7 @@ from orchestration.identifiers import (
 from orchestration.lineage import VALUE, Edge
 from orchestration.publication import Publication
 from orchestration.publish import publish
+from orchestration.row_changes import RowWise
 from orchestration.settings import Settings, SettingsError
 from orchestration.verify import IDENTITIES
 from tests.conftest import Demo, mtw
@@ -225,11 +227,14 @@ def working(tmp_path: Path) -> Path:
     return path
 
 
-def published(working: Path, *, masked: bool = True, group: bool = False) -> Publication:
+def published(
+    working: Path, *, masked: bool = True, group: bool = False, row_wise: Sequence[RowWise] = ()
+) -> Publication:
     folder = working.parents[1] / "published"
     return publish(
-        working, folder, run_id="run", batch_id=1, build_digest="digest",
-        masked=MASKED if masked else (), key=KEY if masked else None, mode=0o444, group_reads_identities=group,
+        working, folder, run_id="run", batch_id=1, build_digest="digest", row_wise=row_wise,
+        masked=sorted(MASKED, key=lambda each: each.row) if masked else (), key=KEY if masked else None,
+        mode=0o444, group_reads_identities=group,
     )  # fmt: skip
 
 
@@ -259,6 +264,44 @@ def test_what_a_mask_makes_of_values(working: Path) -> None:
     assert len(rows(marts, "from meta.masked_columns")) == 5
     groups = version.parent / published(working, group=True).label / "identities.duckdb"
     assert stat.S_IMODE(groups.stat().st_mode) == 0o440
+
+
+def test_who_came_and_who_went_is_told_by_the_rows_that_changed(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_changes, "MOST", 2)
+    followed = [RowWise(FACT, "event_key", {"events": "event_key"})]
+    with contextlib.closing(duckdb.connect(str(working))) as con:
+        for statement in (
+            "create schema state",
+            "create table state.run_window as select 1 as run_number, 'i1' as invocation_id",
+            "create table state.runs as from state.run_window",
+            "create table state.model_marks as select 'events' as model, 1 as rebuilt_run",
+            "create table state.rewritten_rows (model varchar, row_key varchar, run_number bigint)",
+        ):
+            con.execute(statement)
+    published(working, row_wise=followed)
+    with contextlib.closing(duckdb.connect(str(working))) as con:
+        for statement in (
+            "update state.run_window set run_number = 2, invocation_id = 'i2'",
+            "insert into state.runs from state.run_window",
+            # Of Ann one row is left, of Bob none.
+            "update core.fct_tracking_events set visitor_id = 'carl', params = 'p1=Carl' where event_key = 'b'",
+            "delete from core.fct_tracking_events where event_key = 'c'",
+            "insert into core.fct_tracking_events (event_key, visitor_id) values ('f', 'carl'), ('g', '')",
+            "insert into state.rewritten_rows select 'events', key, 2 from unnest(['b', 'c', 'f', 'g']) as t (key)",
+        ):
+            con.execute(statement)
+    made = published(working, row_wise=followed)
+    assert made.added == 1
+    version = working.parents[1] / "published" / "versions" / made.label
+    ann, carl = (KEY.mark("person", name)[1] for name in ("ann", "carl"))
+    assert sorted(rows(version / "identities.duckdb", "from pseudonyms")) == sorted([(ann, "ann"), (carl, "carl")])
+    assert rows(version / "identities.duckdb", "from core.fct_tracking_events order by all") == [
+        ("a", "p1=Ann"), ("b", "p1=Carl"),
+    ]  # fmt: skip
+    events = rows(version / "marts.duckdb", "select event_key, visitor_id from core.fct_tracking_events")
+    assert sorted(events, key=str) == [
+        ("a", ann), ("b", carl), ("d", ""), ("e", None), ("f", carl), ("g", ""),
+    ]  # fmt: skip
 
 
 def test_clear_values_are_published_where_they_are_wanted(working: Path) -> None:
