@@ -22,12 +22,19 @@ from orchestration.lineage import Table
 from orchestration.parquet_splice import Footer, NotAlike, splice
 from orchestration.row_changes import ChangedKeys
 
+_BY_DELIVERY = ("delivery_id", "occurred_at")
 SORT_KEYS = {
-    ("core", "fct_tracking_events"): ("delivery_id", "occurred_at"),
+    ("core", "fct_tracking_events"): _BY_DELIVERY,
+    ("core", "fct_opens"): _BY_DELIVERY,
+    ("core", "fct_clicks"): _BY_DELIVERY,
+    ("core", "fct_opt_outs"): _BY_DELIVERY,
+    ("core", "fct_mirror_page_views"): _BY_DELIVERY,
+    ("core", "fct_web_visits"): _BY_DELIVERY,
+    ("reports", "delivery_tracking"): _BY_DELIVERY,
     ("reports", "profile_tracking"): ("recipient_id", "occurred_at"),
-    ("reports", "delivery_tracking"): ("delivery_id", "occurred_at"),
 }
-"""Row order of the tables that are looked up by key: readers then skip most row groups. First a whole number."""
+"""Row order of the tables that are looked up by key: readers then skip most row groups, and what changed lies in few of
+them. First a whole number."""
 
 SORTED_AT_ONCE = 20_000_000
 """Rows. Of more, ranges of the first key are sorted one after the other: a sort of all would hold several times the

@@ -13,7 +13,8 @@
     {%- set stored = arg_dict['target_relation'] -%}
     {%- set fresh = arg_dict['temp_relation'] -%}
     {%- set key = arg_dict['unique_key'] -%}
-    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set dest_columns = arg_dict['dest_columns'] -%}
+    {%- set columns = dest_columns | map(attribute='quoted') | join(', ') -%}
     {%- set log = state_relation('touched_deliveries') -%}
     {%- set run = current_run() %}
 
@@ -49,7 +50,7 @@
         delivery_id in (select delivery_id from touched_now)
         {%- endif %}
     {%- endset %}
-    {{ log_rewritten_rows(stored, fresh, columns, goes) }}
+    {{ log_rewritten_rows(stored, fresh, dest_columns, goes) }}
 
     delete from {{ stored }} where {{ goes }};
 
