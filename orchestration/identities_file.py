@@ -62,11 +62,10 @@ def _replace_persons(
 ) -> None:
     """Add whoever occurs in rows that came, take out whoever occurs in no row any more."""
     within = {table: keys.within for table, keys in changed.items()}
-    connection.execute(
-        "create or replace temp table persons_come as"
-        f" {masks.persons(of=f'from ({masks.names(within)}) anti join {_PSEUDONYMS} using (clear_value)')}"
-    )
-    connection.execute(f"insert into {_PSEUDONYMS} by name from persons_come")
+    connection.execute(f"create or replace temp table persons_now as {masks.persons(of=masks.names(within))}")
+    # Those that are known already first, which are few: of the whole table nothing is held in memory.
+    known = f"from {_PSEUDONYMS} semi join persons_now using (pseudonym)"
+    connection.execute(f"insert into {_PSEUDONYMS} by name from persons_now anti join ({known}) using (pseudonym)")
     connection.execute(f"attach {literal(str(former))} as former_marts (read_only)")
     was = " union all ".join(
         f"select {identifier(column.column)} as pseudonym from former_marts.{'.'.join(map(identifier, column.table))}"  # noqa: S608
@@ -75,8 +74,8 @@ def _replace_persons(
     )
     connection.execute(
         "create or replace temp table persons_gone as"  # noqa: S608 (quoted)
-        f" select pseudonym, clear_value from {_PSEUDONYMS} semi join ({was}) using (pseudonym)"
-        f" where clear_value not in (select clear_value from ({masks.names(within)}) where clear_value is not null)"
+        f" select pseudonym, clear_value from {_PSEUDONYMS} where pseudonym in ({was})"
+        " and pseudonym not in (select pseudonym from persons_now)"
     )
     connection.execute("detach former_marts")
     if connection.execute("select 1 from persons_gone limit 1").fetchall():

@@ -18,18 +18,31 @@
     {%- set log = state_relation('touched_deliveries') -%}
     {%- set run = current_run() %}
 
-    create or replace temporary table touched_now as
     {% if key -%}
     {%- set key = [key] if key is string else key -%}
     {%- set delivery = config.get('meta', {})['touches'] -%}
+    {#- Looked for once. By its place a row is found without reading the others'; places hold until rows are deleted. -#}
+    {%- set goes = 'rowid in (select place from going)' -%}
+    create or replace temporary table going as
+    select rowid as place
+    from {{ stored }}
+    where {{ row_in(key, 'from ' ~ fresh) }}
+        {%- if config.get('meta', {}).get('makes_again') %}
+        or {{ is_asked_for(config.get('meta', {})['touches']) }}
+        {%- endif %};
+
+    create or replace temporary table touched_now as
     select {{ delivery }} as delivery_id
     from {{ fresh }}
     where changed_in_run = {{ run }}
     union
     select {{ delivery }} as delivery_id
     from {{ stored }}
-    where {{ row_in(key, 'from ' ~ fresh ~ ' where changed_in_run = ' ~ run) }};
+    where {{ goes }}
+        and {{ row_in(key, 'from ' ~ fresh ~ ' where changed_in_run = ' ~ run) }};
     {% else -%}
+    {%- set goes = 'delivery_id in (select delivery_id from touched_now)' -%}
+    create or replace temporary table touched_now as
     {{ touched_since_mark() }};
     {% endif %}
 
@@ -40,16 +53,6 @@
     insert into {{ log }}
     select '{{ stored.identifier }}', delivery_id, {{ run }} from touched_now;
 
-    {% set goes -%}
-        {% if key -%}
-        {{ row_in(key, 'from ' ~ fresh) }}
-            {%- if config.get('meta', {}).get('makes_again') %}
-            or {{ is_asked_for(config.get('meta', {})['touches']) }}
-            {%- endif %}
-        {%- else -%}
-        delivery_id in (select delivery_id from touched_now)
-        {%- endif %}
-    {%- endset %}
     {{ log_rewritten_rows(stored, fresh, dest_columns, goes) }}
 
     delete from {{ stored }} where {{ goes }};
@@ -58,6 +61,7 @@
     select {{ columns }} from {{ fresh }};
 
     drop table touched_now;
+    drop table if exists going;
 {%- endmacro %}
 
 {# Deliveries whose rows an upstream changed since this model last looked. #}

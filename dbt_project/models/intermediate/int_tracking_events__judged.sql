@@ -145,7 +145,7 @@ touched as (
         event_key,
         message_id
     from {{ this }}
-    where pointer is not null
+    where pointer in (select pointer from arrived)
         and {{ row_in(['server', 'pointer'], 'from arrived') }}
     union all
     -- It is about another message now: the former one is judged without it.
@@ -271,13 +271,21 @@ base as (
     select {{ base_columns }} from arrived
     union all
     select {{ base_columns }} from {{ this }}
-    where (
-        message_id in (select message_id from touched_messages)
-        or event_key in (select event_key from touched)
-    )
-    and event_key not in (select event_key from arrived)
-    -- What no landed row gives again goes.
-    and not {{ is_asked_for('delivery_id') }}
+    where message_id in (select message_id from touched_messages)
+        and event_key not in (select event_key from arrived)
+        -- What no landed row gives again goes.
+        and not {{ is_asked_for('delivery_id') }}
+    -- All others that were touched are of these messages. Apart: where numbers alone are compared, few rows are
+    -- read.
+    union all
+    select {{ base_columns }} from {{ this }}
+    where message_id = 0
+        and event_key in (
+            select event_key from touched
+            where message_id = 0
+        )
+        and event_key not in (select event_key from arrived)
+        and not {{ is_asked_for('delivery_id') }}
 ),
 
 contested as (
@@ -296,7 +304,8 @@ contested as (
             server,
             pointer
         from {{ this }}
-        where {{ row_in(['server', 'pointer'], 'from base') }}
+        where pointer in (select pointer from base)
+            and {{ row_in(['server', 'pointer'], 'from base') }}
             -- What goes contests nothing.
             and not {{ is_asked_for('delivery_id') }}
     )
