@@ -22,7 +22,7 @@ fields reach and that says nothing is hidden.
 The working database is the pipeline's own and stays clear.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +71,9 @@ NOTES = {
 
 PSEUDONYMS: Table = ("main", "pseudonyms")
 """The table of the identities file that says what pseudonyms stand for."""
+
+FEW_ROWS = 2_000_000
+"""Rows whose pseudonyms are computed where they occur, rather than those of all persons beforehand."""
 
 KNOWN_AT_ONCE = 20_000_000
 """Persons, approximately. Of more, pseudonyms are computed where they occur, and written in parts."""
@@ -265,8 +268,12 @@ class Masks:
     @cached_property
     def _parts(self) -> int:
         """Of all persons, so that each fits into memory."""
-        count = f"select approx_count_distinct(clear_value) from ({self.names()})"  # noqa: S608 (quoted)
-        return max(1, -(-int(self._db.execute(count).fetchall()[0][0]) // KNOWN_AT_ONCE))
+        return max(1, -(-self.count_of(self.names()) // KNOWN_AT_ONCE))
+
+    def count_of(self, names: str) -> int:
+        """How many persons a query of names tells of, approximately."""
+        count = f"select approx_count_distinct(clear_value) from ({names})"  # noqa: S608 (quoted)
+        return int(self._db.execute(count).fetchall()[0][0])
 
     @cached_property
     def _has_known(self) -> bool:
@@ -282,9 +289,12 @@ class Masks:
         """Whether all persons at once are more than fits into memory."""
         return self._parts > 1
 
-    def digest_where_they_occur(self) -> None:
-        """No pseudonym is computed beforehand: few rows will be selected, of all that there are."""
-        self._has_known = False
+    def expect_few_rows_of(self, followed: Container[Table]) -> None:
+        """Of some tables few rows will be selected. Where the others have few, no pseudonym is computed beforehand."""
+        others = {each.table for each in self.columns if each.mask == PSEUDONYM and each.table not in followed}
+        counts = " + ".join(f"(select count(*) from {self._place(table)})" for table in sorted(others))  # noqa: S608
+        if not others or self._db.execute(f"select {counts}").fetchall()[0][0] <= FEW_ROWS:
+            self._has_known = False
 
     def mask_of(self, table: Table, column: str) -> str | None:
         return next((each.mask for each in self._by_table.get(table, ()) if each.column == column), None)
@@ -318,7 +328,7 @@ class Masks:
                 )
                 joined = self._joined(table, columns, (within or {}).get(table, "true"))
                 found[table] = f"select {names} from {joined} where {differs}"  # noqa: S608
-        if self.pseudonyms:
+        if any(column.mask == PSEUDONYM for column in self.columns):
             known = f"select pseudonym, clear_value from temp.{identifier(self._known)}"  # noqa: S608 (quoted)
             found[PSEUDONYMS] = known if self._has_known else self.persons()
         return found

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
+from orchestration import identifiers
 from orchestration.identifiers import PSEUDONYMS, Masks
 from orchestration.lineage import Table
 from orchestration.row_changes import ChangedKeys
@@ -32,12 +33,12 @@ def write(
     """
     connection.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
     path.chmod(0o600)  # before anything is in it
-    # A kept row goes with the row whose clear values it has, where both can be named alike.
+    # A kept row goes with the row whose clear values it has, where its key contains what names changed rows.
     within = {table: keys.within for table, keys in changed.items() if keys.column in masks.key_of(table)}
     for table, query in masks.identities(within).items():
         place = f"identities.{'.'.join(map(identifier, table))}"
         if table == PSEUDONYMS:
-            if former and changed:
+            if former and changed and _are_few(masks, changed):
                 _replace_persons(connection, masks, former, changed)
                 continue
             first, *others = masks.persons_in_parts() if masks.are_in_parts else [query]
@@ -55,6 +56,12 @@ def write(
     connection.execute(f"create or replace table identities.main.version as select {literal(run_id)} as run_id")
     connection.execute("checkpoint identities")
     connection.execute("detach identities")
+
+
+def _are_few(masks: Masks, changed: Mapping[Table, ChangedKeys]) -> bool:
+    """Whether the persons of rows that changed, and of tables of which all rows may have, fit into memory."""
+    names = masks.names({table: keys.within for table, keys in changed.items()})
+    return bool(masks.pseudonyms) and masks.count_of(names) <= identifiers.KNOWN_AT_ONCE
 
 
 def _replace_persons(

@@ -6,7 +6,7 @@ or what a Parquet file looks like inside (parquet_splice).
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -140,6 +140,10 @@ class PublishedTables:
             return self.copy(table)
         self._replaced[table] = _Replaced(changed, rows, order)
         return count
+
+    def replaced(self, changed: Mapping[Table, ChangedKeys]) -> dict[Table, ChangedKeys]:
+        """Of tables of which changed rows were to be written: those of which they were. The others were copied."""
+        return {table: keys for table, keys in changed.items() if table in self._replaced}
 
     def write(self, table: MetaTable) -> int:
         """Create a table of the schema meta, with comments. Returns its rows."""

@@ -34,9 +34,11 @@ LOGGED_KEY = "logged_key"
 """Entry of an incremental model's meta: the column by which state.rewritten_rows names its rows."""
 
 DELIVERY = "delivery_id"
+LOOKED_AT = "changed_in_run"
+"""Column of incremental models that the log of rewritten rows leaves out."""
 
 MOST = 0.3
-"""Of the rows of the largest relation that declares the same. Where more changed, copying all of them costs less."""
+"""Of the rows of the largest relation whose rows change together. Where more did, copying all of them costs less."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def row_wise(
             wrong.append(f"{place}: no one column tells its rows apart")
         elif missing := sorted(_read_by(node, manifest) - set(declared)):
             wrong.append(f"{place}: it reads {', '.join(missing)} and does not name it")
+        elif LOOKED_AT in node["columns"]:
+            wrong.append(f"{place}: {LOOKED_AT} changes without being logged")
         elif unknown := sorted(name for name, columns in declared.items() if not _is_known(nodes.get(name), columns)):
             wrong.append(f"{place}: {', '.join(unknown)} can be neither followed nor compared")
         elif veiled := sorted(
@@ -232,8 +236,8 @@ class _Changes:
             f" select distinct cast(key as {kind}) as key from ({' union all '.join(parts)})"
         )
         changed = ChangedKeys(view.key, name)
-        changed_rows = self._count(f"marts.{place} where {changed.within}" if view.replaces else name)
-        return changed if changed_rows <= MOST * self.rows_of(view) else None
+        count = self._count(f"marts.{place} where {changed.within}" if view.replaces else name)
+        return changed if count <= MOST * self.rows_of(view) else None
 
     def rows_of(self, view: RowWise) -> int:
         """Of the version before."""

@@ -90,7 +90,7 @@ def write(
             changed = {}
         if former and changed:
             facts = replace(facts, added=former.publication.added + 1)
-            masks.digest_where_they_occur()
+            masks.expect_few_rows_of(changed)
         connection.execute(f"attach {literal(str(database))} as marts (storage_version 'v1.0.0')")
         published = PublishedTables(connection, source, masks)
         publication = _fill(connection, source, masks, published, facts, extra, former, changed)
@@ -102,7 +102,8 @@ def write(
         connection.execute("detach marts")
         if masks.columns:
             before = former.database if former else None
-            identities_file.write(connection, masks, known, publication.run_id, before, changed)
+            replaced = published.replaced(changed)
+            identities_file.write(connection, masks, known, publication.run_id, before, replaced)
     shutil.rmtree(spill, ignore_errors=True)
     return _recorded(building, publication)
 
@@ -157,7 +158,8 @@ def _fill(
     tables["meta.publication"] = published.write(MetaTable("publication", comment, PUBLICATION_COLUMNS, [row]))
     published.write(MetaTable("restatements", restatements.COMMENT, restatements.COLUMNS, []))
     compared_with = former.database if former else None
-    tables["meta.restatements"] = restatements.record(connection, source, compared_with, publication, masks, changed)
+    replaced = published.replaced(changed)
+    tables["meta.restatements"] = restatements.record(connection, source, compared_with, publication, masks, replaced)
     for table in set(relations(connection, "marts")) - {*found, *made_here}:
         published.drop(table)
     return publication
@@ -208,7 +210,7 @@ def _taken_over(former: Former, building: Path) -> bool:
     """Copy the files to which changed rows are written; nobody else reads them meanwhile. False, and nothing is there,
     where one of them is not what was written.
 
-    It is looked at while it is copied: DuckDB itself finds a block that was not written as it was read.
+    What is copied is looked at, not the copy: DuckDB checks the blocks that it reads of that.
     """
     try:
         for origin in filter(Path.exists, (former.database, former.folder / identifiers.FILE)):

@@ -12,7 +12,7 @@ import pytest
 
 from log_ingest.sqltext import identifier, literal
 from log_ingest.suppression import Key
-from orchestration import row_changes
+from orchestration import identifiers, row_changes
 from orchestration.build_state import build_digest, hidden_digest
 from orchestration.identifiers import (
     HIDDEN,
@@ -266,8 +266,12 @@ def test_what_a_mask_makes_of_values(working: Path) -> None:
     assert stat.S_IMODE(groups.stat().st_mode) == 0o440
 
 
-def test_who_came_and_who_went_is_told_by_the_rows_that_changed(working: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known_at_once", [identifiers.KNOWN_AT_ONCE, 1])
+def test_who_came_and_who_went_is_told_by_the_rows_that_changed(
+    working: Path, monkeypatch: pytest.MonkeyPatch, known_at_once: int
+) -> None:
     monkeypatch.setattr(row_changes, "MOST", 2)
+    monkeypatch.setattr(identifiers, "KNOWN_AT_ONCE", known_at_once)
     followed = [RowWise(FACT, "event_key", {"events": "event_key"})]
     with contextlib.closing(duckdb.connect(str(working))) as con:
         for statement in (
@@ -302,6 +306,23 @@ def test_who_came_and_who_went_is_told_by_the_rows_that_changed(working: Path, m
     assert sorted(events, key=str) == [
         ("a", ann), ("b", carl), ("d", ""), ("e", None), ("f", carl), ("g", ""),
     ]  # fmt: skip
+    # Rows that escaped the record: the table is copied as a whole, and so is what the file keeps of it.
+    with contextlib.closing(duckdb.connect(str(working))) as con:
+        for statement in (
+            "update state.run_window set run_number = 3, invocation_id = 'i3'",
+            "insert into state.runs from state.run_window",
+            "delete from core.fct_tracking_events where event_key = 'a'",
+            "insert into core.fct_tracking_events (event_key, visitor_id) values ('h', 'dora'), ('i', 'dora')",
+            "insert into state.rewritten_rows values ('events', 'g', 3)",
+        ):
+            con.execute(statement)
+    made = published(working, row_wise=followed)
+    assert made.added == 2
+    version = working.parents[1] / "published" / "versions" / made.label
+    dora = KEY.mark("person", "dora")[1]
+    assert sorted(rows(version / "identities.duckdb", "from pseudonyms")) == sorted([(carl, "carl"), (dora, "dora")])
+    assert rows(version / "identities.duckdb", "from core.fct_tracking_events") == [("b", "p1=Carl")]
+    assert rows(version / "marts.duckdb", "select count(*) from core.fct_tracking_events") == [(7,)]
 
 
 def test_clear_values_are_published_where_they_are_wanted(working: Path) -> None:

@@ -61,7 +61,9 @@
     select {{ columns }} from {{ fresh }};
 
     drop table touched_now;
-    drop table if exists going;
+    {% if key -%}
+    drop table going;
+    {%- endif %}
 {%- endmacro %}
 
 {# Deliveries whose rows an upstream changed since this model last looked. #}

@@ -275,8 +275,8 @@ base as (
         and event_key not in (select event_key from arrived)
         -- What no landed row gives again goes.
         and not {{ is_asked_for('delivery_id') }}
-    -- All others that were touched are of these messages. Apart: where only numbers are compared, few rows
-    -- are read.
+    -- All others that were touched are of these messages, which touched names. Apart: where only numbers are
+    -- compared, few rows are read.
     union all
     select {{ base_columns }} from {{ this }}
     where message_id = 0

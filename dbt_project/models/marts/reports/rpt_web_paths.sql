@@ -8,10 +8,8 @@ steps as (
         url_id,
         row_number() over (partition by path_label order by step_number asc nulls last) as position,
         count(*) over (partition by path_label) as step_count,
-        -- A step without a page (NULL) is none that anybody sees.
-        coalesce(
-            min(url_id) over (partition by path_label) <> max(url_id) over (partition by path_label), false
-        ) as has_other_pages,
+        min(coalesce(url_id, -1)) over (partition by path_label)
+        <> max(coalesce(url_id, -1)) over (partition by path_label) as has_other_pages,
         -- Seen a second time, later: one visit is not two steps.
         row_number() over (partition by path_label, url_id order by step_number asc nulls last) > 1
             as is_seen_before,
