@@ -11,7 +11,7 @@
    touched_deliveries  per incremental model and delivery: the last run that changed rows of that delivery.
                        NULL as delivery: rows that serve every delivery changed.
                        Model `(asked for)`: deliveries to be made again by that run, written before it begins.
-   rewritten_rows      rows that a run took out or put in (rewritten_rows.sql)
+   rewritten_rows      rows that a run took out or put in, but for those that came out the same (rewritten_rows.sql)
    runs                the last runs, by number and dbt invocation: by them a version knows whether this database is the one it
                        was made from, or a copy that went another way
 
