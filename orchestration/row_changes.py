@@ -61,19 +61,21 @@ class RowWise:
 
     key: the column that names what changes together: one row, or the rows of a delivery. logged: by incremental model,
     its column with that model's logged key. compared: by published table, its columns that name a row of that.
-    replaces: the incremental model that it is, where that replaces whole deliveries.
+    replaces_deliveries: it is an incremental model of whole deliveries.
     """
 
     table: Table
     key: str
     logged: Mapping[str, str] = field(default_factory=dict)
     compared: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
-    replaces: str = ""
+    replaces_deliveries: bool = False
 
     @property
     def made_of(self) -> tuple[object, ...]:
         """The same for relations whose rows change together."""
-        return self.key, self.replaces, *sorted(self.logged.items()), *sorted(self.compared.items())
+        # Each model of deliveries has a log of its own.
+        log = self.table if self.replaces_deliveries else ()
+        return self.key, log, *sorted(self.logged.items()), *sorted(self.compared.items())
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def row_wise(
             continue
         if declared is None:
             if _replaces_deliveries(node):
-                found.append(RowWise(table, DELIVERY, compared=links, replaces=node["name"]))
+                found.append(RowWise(table, DELIVERY, compared=links, replaces_deliveries=True))
         elif len(keys.get(table, ())) != 1:
             wrong.append(f"{place}: no one column tells its rows apart")
         elif missing := sorted(_read_by(node, manifest) - set(declared)):
@@ -215,13 +217,14 @@ class _Changes:
 
     def keys_of(self, view: RowWise) -> ChangedKeys | None:
         """What names the rows that came, went or changed. None: it is not known, or they are many."""
-        if not self._are_logged([*view.logged, *filter(None, [view.replaces])]):
+        model = view.table[1]
+        if not self._are_logged([*view.logged, model] if view.replaces_deliveries else view.logged):
             return None
         column, place = identifier(view.key), ".".join(map(identifier, view.table))
         kind = self._kind(view.table, view.key)
-        parts = [self._touched(view.replaces)] if view.replaces else []
-        for model, named_by in view.logged.items():
-            rows = self._rewritten(model, self._kind(view.table, named_by))
+        parts = [self._touched(model)] if view.replaces_deliveries else []
+        for logged, named_by in view.logged.items():
+            rows = self._rewritten(logged, self._kind(view.table, named_by))
             if named_by == view.key:
                 parts.append(rows)
             elif self._count(f"({rows})"):
@@ -236,7 +239,7 @@ class _Changes:
             f" select distinct cast(key as {kind}) as key from ({' union all '.join(parts)})"
         )
         changed = ChangedKeys(view.key, name)
-        count = self._count(f"marts.{place} where {changed.within}" if view.replaces else name)
+        count = self._count(f"marts.{place} where {changed.within}" if view.replaces_deliveries else name)
         return changed if count <= MOST * self.rows_of(view) else None
 
     def rows_of(self, view: RowWise) -> int:

@@ -266,6 +266,15 @@ def test_what_a_mask_makes_of_values(working: Path) -> None:
     assert stat.S_IMODE(groups.stat().st_mode) == 0o440
 
 
+def build_again(working: Path, run_number: int, *statements: str) -> None:
+    """A further run of the models, which these statements are."""
+    with contextlib.closing(duckdb.connect(str(working))) as con:
+        con.execute(f"update state.run_window set run_number = {run_number}, invocation_id = 'i{run_number}'")
+        con.execute("insert into state.runs from state.run_window")
+        for statement in statements:
+            con.execute(statement)
+
+
 @pytest.mark.parametrize("known_at_once", [identifiers.KNOWN_AT_ONCE, 1])
 def test_who_came_and_who_went_is_told_by_the_rows_that_changed(
     working: Path, monkeypatch: pytest.MonkeyPatch, known_at_once: int
@@ -283,17 +292,15 @@ def test_who_came_and_who_went_is_told_by_the_rows_that_changed(
         ):
             con.execute(statement)
     published(working, row_wise=followed)
-    with contextlib.closing(duckdb.connect(str(working))) as con:
-        for statement in (
-            "update state.run_window set run_number = 2, invocation_id = 'i2'",
-            "insert into state.runs from state.run_window",
-            # Of Ann one row is left, of Bob none.
-            "update core.fct_tracking_events set visitor_id = 'carl', params = 'p1=Carl' where event_key = 'b'",
-            "delete from core.fct_tracking_events where event_key = 'c'",
-            "insert into core.fct_tracking_events (event_key, visitor_id) values ('f', 'carl'), ('g', '')",
-            "insert into state.rewritten_rows select 'events', key, 2 from unnest(['b', 'c', 'f', 'g']) as t (key)",
-        ):
-            con.execute(statement)
+    build_again(
+        working,
+        2,
+        # Of Ann one row is left, of Bob none.
+        "update core.fct_tracking_events set visitor_id = 'carl', params = 'p1=Carl' where event_key = 'b'",
+        "delete from core.fct_tracking_events where event_key = 'c'",
+        "insert into core.fct_tracking_events (event_key, visitor_id) values ('f', 'carl'), ('g', '')",
+        "insert into state.rewritten_rows select 'events', key, 2 from unnest(['b', 'c', 'f', 'g']) as t (key)",
+    )
     made = published(working, row_wise=followed)
     assert made.added == 1
     version = working.parents[1] / "published" / "versions" / made.label
@@ -307,15 +314,13 @@ def test_who_came_and_who_went_is_told_by_the_rows_that_changed(
         ("a", ann), ("b", carl), ("d", ""), ("e", None), ("f", carl), ("g", ""),
     ]  # fmt: skip
     # Rows that escaped the record: the table is copied as a whole, and so is what the file keeps of it.
-    with contextlib.closing(duckdb.connect(str(working))) as con:
-        for statement in (
-            "update state.run_window set run_number = 3, invocation_id = 'i3'",
-            "insert into state.runs from state.run_window",
-            "delete from core.fct_tracking_events where event_key = 'a'",
-            "insert into core.fct_tracking_events (event_key, visitor_id) values ('h', 'dora'), ('i', 'dora')",
-            "insert into state.rewritten_rows values ('events', 'g', 3)",
-        ):
-            con.execute(statement)
+    build_again(
+        working,
+        3,
+        "delete from core.fct_tracking_events where event_key = 'a'",
+        "insert into core.fct_tracking_events (event_key, visitor_id) values ('h', 'dora'), ('i', 'dora')",
+        "insert into state.rewritten_rows values ('events', 'g', 3)",
+    )
     made = published(working, row_wise=followed)
     assert made.added == 2
     version = working.parents[1] / "published" / "versions" / made.label

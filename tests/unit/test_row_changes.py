@@ -81,7 +81,7 @@ def test_models_that_replace_whole_deliveries_are_followed(
     counts = node("agg_counts", "incremental", ("events_logged",), columns)
     counts["config"] = {"materialized": "incremental", "incremental_strategy": "replace_scope", "meta": {}} | config
     followed, wrong = row_wise({"nodes": {"n.agg_counts": counts}}, {}, ["core"], [])
-    assert followed == [RowWise(("core", "agg_counts"), "delivery_id", replaces="agg_counts")] * is_followed
+    assert followed == [RowWise(("core", "agg_counts"), "delivery_id", replaces_deliveries=True)] * is_followed
     assert wrong == []
 
 
