@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -374,7 +374,8 @@ class _Explainer:
         """By key of a mart's row: how a counted row of a fact finds it. A key that differs by fact is fact.key."""
         said = self._models[table][2] if table in self._models else {}
         own = {name.partition(".")[2]: sql for name, sql in said.items() if name.startswith(f"{fact}.")}
-        return {name: sql for name, sql in said.items() if "." not in name} | own
+        keys = {name: sql for name, sql in said.items() if "." not in name} | own
+        return {name: _with_common(sql, keys, self._columns[table]) for name, sql in keys.items()}
 
     def _why_without_lines(self, home: tuple[str, str, bool], row: Mapping[str, object]) -> str:
         said = str((self._counts.get(home[:2]) or {}).get("without_lines") or "")
@@ -389,10 +390,7 @@ class _Explainer:
             return None
         fact, is_human = str(said["counted_from"]), home[2]
         row_keys = self._row_keys(table, fact)
-        # SQL that several counts have in common is a row key that is no column.
-        where = _NAMED.sub(
-            lambda found: found[0] if found[1] in row else row_keys.get(found[1], found[0]), str(said["counted_where"])
-        )
+        where = _with_common(str(said["counted_where"]), row_keys, row)
         named = {**row, _IS_HUMAN: is_human}
         looked_for = set(_NAMED.findall(where))
         # Of the grain only: other columns that chose the row follow from it.
@@ -607,6 +605,11 @@ def _equal(keys: Mapping[str, object], *, quoted: bool = True) -> tuple[str, lis
     places = {name: identifier(name) if quoted else f"({name})" for name in keys}
     conditions = [f"{places[name]} is null" if value is None else f"{places[name]} = ?" for name, value in keys.items()]
     return " and ".join(conditions) or "true", [value for value in keys.values() if value is not None]
+
+
+def _with_common(sql: str, row_keys: Mapping[str, str], columns: Container[str]) -> str:
+    """The project's SQL with that which several predicates and keys have in common: a row key that is no column."""
+    return _NAMED.sub(lambda found: found[0] if found[1] in columns else row_keys.get(found[1], found[0]), sql)
 
 
 def _filled(sql: str, row: Mapping[str, object]) -> str:

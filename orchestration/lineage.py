@@ -13,6 +13,7 @@ An edge leads from a column of a model to a column that it reads directly, and s
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import cast
 
 import sqlglot
@@ -298,44 +299,56 @@ class _Reader:
     # -- formulas
 
     def _siblings(self, column: str) -> set[str]:
-        """Other outputs that the column is computed from, row by row."""
-        places: dict[tuple[int, str], str] = {}
+        """Other outputs that the column is computed from, row by row.
+
+        A relation that is joined twice hands on two outputs from one place: meant is the one under the same aliases.
+        """
+        places: dict[tuple[int, str], dict[str, tuple[str, ...]]] = {}
         for output in self.outputs:
             if output != column:
-                for place in self._chain(output):
-                    places.setdefault(place, output)
-        own = set(self._chain(column))
+                for source_id, name, way in self._chain(output):
+                    places.setdefault((source_id, name), {}).setdefault(output, way)
+        own = {(source_id, name) for source_id, name, _ in self._chain(column)}
         found: set[str] = set()
-        queue = [(self._root, column)]
+        queue: list[tuple[Scope, str, tuple[str, ...]]] = [(self._root, column, ())]
         seen: set[tuple[int, str]] = set()
         while queue:
-            scope, name = queue.pop()
+            scope, name, here = queue.pop()
             for branch, projection in _projections(scope, name):
                 if projection.find(exp.AggFunc, exp.Window, exp.Subquery):
                     continue
                 for part in projection.find_all(exp.Column):
                     source = _source_of(branch, part.table)
                     place = (id(source), part.name)
+                    further = (*here, part.table)
                     if place in places and place not in own:
-                        found.add(places[place])
+                        alike = {output: _in_common(way, further) for output, way in places[place].items()}
+                        found.add(max(alike, key=alike.__getitem__))
                     elif isinstance(source, Scope) and place not in seen:
                         seen.add(place)
-                        queue.append((source, part.name))
+                        queue.append((source, part.name, further))
         return found
 
-    def _chain(self, column: str) -> Iterator[tuple[int, str]]:
-        """The places from which an output is handed on unchanged."""
+    def _chain(self, column: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+        """The places from which an output is handed on unchanged, with the aliases that lead there."""
         scope, name = self._root, column
+        way: tuple[str, ...] = ()
         while True:
             parts = _projections(scope, name)
             inner = parts[0][1].unalias() if len(parts) == 1 else None
             if not isinstance(inner, exp.Column):
                 return
             source = _source_of(parts[0][0], inner.table)
-            yield id(source), inner.name
+            way = (*way, inner.table)
+            yield id(source), inner.name, way
             if not isinstance(source, Scope):
                 return
             scope, name = source, inner.name
+
+
+def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many of their first elements are the same."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _projections(scope: Scope, column: str) -> list[tuple[Scope, exp.Expr]]:

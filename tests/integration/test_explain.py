@@ -479,9 +479,8 @@ def test_lines_that_are_dropped_are_said_to_be(bare: Path) -> None:
     assert part["without_lines"] == said and part["lines"] == [] and part["value"] > 0
 
 
-def test_where_nothing_says_what_is_counted_that_is_said(bare: Path, demo: Demo) -> None:
-    ((label,),) = demo.query("select min(path_label) from reports.rpt_web_paths")
-    done = mtw(bare, "rpt_web_paths.bounce_rate", "--key", f"path_label={label}", "--key", "step_number=1")
+def test_where_nothing_says_what_is_counted_that_is_said(bare: Path, logged: int) -> None:
+    done = mtw(bare, "rpt_delivery_rates.platform_delivery_count", "--delivery", str(logged))
     assert done.returncode == 0, done.stderr
     assert "Raw fields it is made of" in done.stdout
     assert "No raw lines: nothing says which rows this number counts." in done.stdout

@@ -788,6 +788,9 @@ def test_web_paths(built: Built) -> None:
                     f"{form}delivery_visitor_count": from_delivery[position],
                     f"{form}path_source_visitor_count": rest if source else 0,
                     f"{form}no_source_visitor_count": 0 if source else rest,
+                    f"{form}entered_visitor_count": reached[0],
+                    f"{form}converted_visitor_count": reached[len(declared) - 1],
+                    f"{form}bounced_visitor_count": bounced if len(set(pages)) > 1 else None,
                     f"{form}lost_visitor_count": None if is_last else here - reached[position + 1],
                     f"{form}lost_visitor_rate": None if is_last or not here else (here - reached[position + 1]) / here,
                     f"{form}conversion_rate": reached[len(declared) - 1] / reached[0] if reached[0] else None,
@@ -819,6 +822,7 @@ def test_the_lines_of_web_paths(explained: tuple[Built, Explain]) -> None:
         (row["path_label"], row["step_number"]): int(row["url_id"] or 0) for row in built.world.reference["web_paths"]
     }
     first_steps = 0
+    ways: dict[tuple, dict[int, tuple[list[str], dict]]] = defaultdict(dict)
     for label, number, position in built.query("select path_label, step_number, position from reports.rpt_web_paths"):
         for form in ("", "human_"):
             found = {}
@@ -829,6 +833,7 @@ def test_the_lines_of_web_paths(explained: tuple[Built, Explain]) -> None:
                 found[name] = sorted(str(line.line) for line in part.lines)
                 assert len(found[name]) == part.line_count >= part.value
             assert found["path"] == sorted(found["delivery"] + found["path_source"] + found["no_source"])
+            ways[label, form][position] = found["path"], explain_way(explain, label, number, form)
             if position > 1:
                 continue
             visits: dict[str, list[Hit]] = defaultdict(list)
@@ -849,6 +854,39 @@ def test_the_lines_of_web_paths(explained: tuple[Built, Explain]) -> None:
             )
             first_steps += len(reached)
     assert first_steps > 50
+    who = {
+        hit.event.text.decode().rstrip("\n"): hit.event.visitor or f"recipient {hit.recipient}" for hit in built.kept
+    }
+    lines_of_rates = 0
+    for (label, form), steps in ways.items():
+        for position, (_, own) in steps.items():
+            lost = own["lost_visitor_rate"].get(f"{form}lost_visitor_count", [])
+            lines_of_rates += len(lost)
+            # Who does not go on to the next step is lost.
+            here, further = ({who[text] for text in steps.get(n, [()])[0]} for n in (position, position + 1))
+            assert {who[text] for text in lost} == (here - further if position < max(steps) else set())
+            converted = own["conversion_rate"][f"{form}converted_visitor_count"]
+            bounced = own["bounce_rate"][f"{form}bounced_visitor_count"]
+            assert own["conversion_rate"][f"{form}entered_visitor_count"] == steps[1][0]
+            assert own["bounce_rate"][f"{form}entered_visitor_count"] == steps[1][0]
+            assert converted == steps[max(steps)][0], (label, position)
+            assert set(bounced) <= set(steps[1][0])
+            lines_of_rates += len(converted) + len(bounced)
+    assert lines_of_rates > 50
+
+
+def explain_way(explain: Explain, label: str, number: int, form: str) -> dict[str, dict[str, list[str]]]:
+    """By rate of a step: the lines of the counts that it is computed from. Each is counted again, and the same."""
+    ways: dict[str, dict[str, list[str]]] = {}
+    for rate in ("lost_visitor_rate", "conversion_rate", "bounce_rate"):
+        parts = explain(f"rpt_web_paths.{form}{rate}", {"path_label": label, "step_number": number}).parts
+        ways[rate] = {}
+        for part in (part for part in parts if part.column.endswith("_count")):
+            ways[rate][part.column] = sorted(str(line.line) for line in part.lines)
+            assert part.value == part.recount, (label, number, part.column)
+            assert part.count or part.value is None
+        assert len(ways[rate]) == 2
+    return ways
 
 
 def test_the_lines_of_web_hits(explained: tuple[Built, Explain]) -> None:

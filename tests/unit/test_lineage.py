@@ -99,6 +99,23 @@ def test_a_rate_is_a_formula_of_the_other_columns_of_its_row():
     assert formula == {"amount_sum": set(), "line_count": set(), "rate": {"amount_sum", "line_count"}}
 
 
+def test_a_relation_that_is_joined_twice_has_a_formula_for_each_of_its_two_rows():
+    sql = """
+        with counted as (
+            select kind, sum(amount) as amount_sum, count(*) as line_count from landed.lines group by kind
+        ),
+        measured as (select *, amount_sum / line_count as rate from counted)
+        select one.amount_sum, one.line_count, one.rate,
+            next.amount_sum as next_amount_sum, next.line_count as next_line_count, next.rate as next_rate
+        from measured as one inner join measured as next on one.kind = next.kind + 1
+    """
+    found = column_lineage([Relation("m", "model", sql), RAW])
+    for form in ("", "next_"):
+        edges = found.edges[("m", "model"), f"{form}rate"]
+        formula = {edge.source_column for edge in edges if edge.use == FORMULA}
+        assert formula == {f"{form}amount_sum", f"{form}line_count"}
+
+
 def test_a_share_of_the_whole_is_no_formula_of_the_whole():
     sql = """
         with counts as (select kind, count(*) as line_count from landed.lines group by kind),

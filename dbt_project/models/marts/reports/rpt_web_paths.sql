@@ -103,16 +103,18 @@ laid_out as (
         steps.step_number,
         steps.position,
         steps.step_count,
-        steps.has_other_pages,
         steps.url_id,
         steps.traffic_source,
         forms.is_human,
         coalesce(counted.visitor_count, 0) as visitor_count,
         coalesce(counted.delivery_visitor_count, 0) as delivery_visitor_count,
         coalesce(counted.visitor_count - counted.delivery_visitor_count, 0) as other_visitor_count,
-        coalesce(first_steps.visitor_count, 0) as first_visitor_count,
-        coalesce(first_steps.first_page_visitor_count, 0) as first_page_visitor_count,
-        coalesce(last_steps.visitor_count, 0) as last_visitor_count,
+        coalesce(first_steps.visitor_count, 0) as entered_visitor_count,
+        -- Nobody can see another page where there is none.
+        case when steps.has_other_pages
+                then coalesce(first_steps.first_page_visitor_count, 0)
+        end as bounced_visitor_count,
+        coalesce(last_steps.visitor_count, 0) as converted_visitor_count,
         case when steps.position < steps.step_count
                 then coalesce(counted.visitor_count, 0) - coalesce(next_steps.visitor_count, 0)
         end as lost_visitor_count
@@ -142,11 +144,8 @@ measured as (
         case when traffic_source is null then 0 else other_visitor_count end as path_source_visitor_count,
         case when traffic_source is null then other_visitor_count else 0 end as no_source_visitor_count,
         {{ ratio('lost_visitor_count', 'visitor_count') }} as lost_visitor_rate,
-        {{ ratio('last_visitor_count', 'first_visitor_count') }} as conversion_rate,
-        -- Nobody can see another page where there is none.
-        case when has_other_pages
-                then {{ ratio('first_page_visitor_count', 'first_visitor_count') }}
-        end as bounce_rate
+        {{ ratio('converted_visitor_count', 'entered_visitor_count') }} as conversion_rate,
+        {{ ratio('bounced_visitor_count', 'entered_visitor_count') }} as bounce_rate
     from laid_out
 )
 
@@ -163,6 +162,9 @@ select
     measured.no_source_visitor_count,
     measured.lost_visitor_count,
     measured.lost_visitor_rate,
+    measured.entered_visitor_count,
+    measured.converted_visitor_count,
+    measured.bounced_visitor_count,
     measured.conversion_rate,
     measured.bounce_rate,
     human.visitor_count as human_path_visitor_count,
@@ -171,6 +173,9 @@ select
     human.no_source_visitor_count as human_no_source_visitor_count,
     human.lost_visitor_count as human_lost_visitor_count,
     human.lost_visitor_rate as human_lost_visitor_rate,
+    human.entered_visitor_count as human_entered_visitor_count,
+    human.converted_visitor_count as human_converted_visitor_count,
+    human.bounced_visitor_count as human_bounced_visitor_count,
     human.conversion_rate as human_conversion_rate,
     human.bounce_rate as human_bounce_rate
 from measured
