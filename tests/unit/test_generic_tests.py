@@ -1,6 +1,9 @@
 """The project's own dbt tests find what they are for, and nothing else."""
 
 import re
+from importlib.resources import files
+from pathlib import Path
+from random import Random
 
 import duckdb
 import jinja2
@@ -77,3 +80,25 @@ def test_where_everything_may_be_null_repetition_alone_is_wrong() -> None:
 def test_never_null_looks_at_all_columns() -> None:
     assert found("never_null", ROWS, ["x", "y", "z"]) == 0
     assert found("never_null", ROWS.replace("(2, 'a'", "(2, null"), ["x", "y", "z"]) == 1
+
+
+def test_a_row_without_its_partner_is_found_as_dbt_finds_it() -> None:
+    """dbt's own SQL is the peer, over any mixture of values, repetitions and NULL on both sides."""
+    theirs = Path(str(files("dbt.include.global_project"))) / "macros" / "generic_test_sql" / "relationships.sql"
+    ours = PROJECT / "macros" / "dialect" / "test_relationships.sql"
+    random = Random(7)
+    failures = 0
+    for _ in range(60):
+        sides = [[random.choice([*range(6), None]) for _ in range(random.randrange(8))] for _ in range(2)]
+        child, parent = (f"(select unnest({values}::integer[]) as n)" for values in map(_as_list, sides))
+        found = []
+        for path, name in ((theirs, "default__test_relationships"), (ours, "duckdb__test_relationships")):
+            macro = getattr(jinja2.Environment().from_string(path.read_text(encoding="utf-8")).module, name)
+            found.append(sorted(duckdb.execute(str(macro(child, "n", parent, "n"))).fetchall()))
+        assert found[0] == found[1], sides
+        failures += len(found[0])
+    assert failures > 50
+
+
+def _as_list(values: list[int | None]) -> str:
+    return f"[{', '.join('null' if value is None else str(value) for value in values)}]"
