@@ -34,6 +34,10 @@
         {{ 'period_on' if is_period else 'cast(null as date)' }} as period_on
         {%- for sum in activity_sums() %},
         cast(sum({{ sum }}) as bigint) as {{ sum }}
+        {%- endfor %}
+        {%- for sum in event_sums() if is_period %},
+        -- What was frozen by a purge may be older than the column: see below.
+        case when count({{ sum }}) = count(*) then {{ summed(sum) }} end as {{ sum }}
         {%- endfor %},
         -- Each delivery has one row in a period.
         cast(count(*) as bigint) as delivery_count
@@ -67,8 +71,8 @@
         activity.period_on,
         coalesce(activity.delivery_count, 0) as delivery_count,
         {% for sum in rollup_sums() -%}
-        {%- set kind = 'decimal(38, 4)' if sum.endswith('amount') else 'bigint' -%}
-        {{ 'cast(null as ' ~ kind ~ ')' if is_period else 'messages.' ~ sum }} as {{ sum }},
+        {%- set in_period = 'activity.' ~ sum if sum in event_sums() else 'cast(null as bigint)' -%}
+        {{ in_period if is_period else 'messages.' ~ sum }} as {{ sum }},
         {% endfor -%}
         {% for sum in activity_sums() -%}
         coalesce(activity.{{ sum }}, 0) as {{ sum }},
@@ -89,12 +93,12 @@
 )
 {%- endmacro %}
 
-{# What adds up over deliveries and is of no period: summed from their indicators. #}
+{# What adds up over deliveries and is summed from their indicators; but for event_sums, it is of no period. #}
 {% macro rollup_sums() -%}
     {{ return(tracking_sums() | reject('in', activity_sums()) | list) }}
 {%- endmacro %}
 
-{# What is counted for periods too. #}
+{# What of a message's tracking is counted for periods too. #}
 {% macro activity_sums() -%}
     {%- set names = [] -%}
     {%- for form in ['', 'human_'] -%}

@@ -106,15 +106,22 @@ from estimated
 {# What adds up over sets of messages that have none in common; persons do not. #}
 {% macro tracking_sums() -%}
     {%- set names = ['to_deliver_count', 'text_to_deliver_count', 'success_count', 'error_count', 'complaint_count'] -%}
-    {%- set counted = [
+    {%- for name in [
         'recipient_open_count', 'recipient_click_count', 'total_open_count', 'total_click_count', 'opt_out_click_count',
-        'delivered_recipient_open_count', 'delivered_total_open_count',
-        'mirror_page_click_count', 'page_visit_count', 'transaction_count', 'transaction_amount', 'article_count',
-        'share_count',
+        'delivered_recipient_open_count', 'delivered_total_open_count', 'mirror_page_click_count',
     ] -%}
+        {%- do names.extend([name, 'human_' ~ name]) -%}
+    {%- endfor -%}
+    {{ return(names + event_sums()) }}
+{%- endmacro %}
+
+{# Those of them that add up over events, whatever their message: pages, purchases, shares. #}
+{% macro event_sums() -%}
+    {%- set counted = ['page_visit_count', 'transaction_count', 'transaction_amount', 'article_count', 'share_count'] -%}
     {%- for network in networks() -%}
         {%- do counted.append(network ~ '_share_count') -%}
     {%- endfor -%}
+    {%- set names = [] -%}
     {%- for name in counted -%}
         {%- do names.extend([name, 'human_' ~ name]) -%}
     {%- endfor -%}

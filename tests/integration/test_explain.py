@@ -282,7 +282,7 @@ def test_counts_of_finer_grains(demo: Demo, mart: str, column: str, keys: tuple[
         assert len(counted) == value
 
 
-@pytest.mark.parametrize("column", ["success_count", "share_count", "estimated_reactivity"])
+@pytest.mark.parametrize("column", ["success_count", "complaint_count", "estimated_reactivity"])
 def test_a_period_has_no_messages_and_says_so(demo: Demo, column: str) -> None:
     (month,) = demo.query("select max(rollup_key) from reports.rpt_tracking_rollups where rollup = 'month'")[0]
     with explain(demo, f"rpt_tracking_rollups.{column}", rollup="month", rollup_key=month) as found:
@@ -290,6 +290,21 @@ def test_a_period_has_no_messages_and_says_so(demo: Demo, column: str) -> None:
         assert first.value is None
         assert all(part.recount == part.value for part in found.parts if part.count is not None)
         assert column == "estimated_reactivity" or first.without_lines == "this row has no such number."
+
+
+@pytest.mark.parametrize("column", ["share_count", "page_visit_count", "transaction_amount", "human_transaction_count"])
+def test_pages_purchases_and_shares_of_a_period_have_lines(demo: Demo, column: str) -> None:
+    rows = demo.query(
+        f"select rollup, rollup_key, {column} from reports.rpt_tracking_rollups"
+        f" where rollup in ('day', 'week', 'month')"
+        f" qualify row_number() over (partition by rollup order by {column} desc) = 1"
+    )
+    assert len(rows) == 3
+    for rollup, key, value in rows:
+        with explain(demo, f"rpt_tracking_rollups.{column}", limit=0, rollup=rollup, rollup_key=key) as found:
+            part, *_ = found.parts
+            assert part.recount == part.value == value > 0
+            assert part.line_count > 0
 
 
 def test_every_count_gives_the_number_of_its_mart(demo: Demo) -> None:

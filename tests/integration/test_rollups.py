@@ -149,7 +149,7 @@ def count(events: list[Event]) -> dict[str, float | None]:
 
 
 def count_with_messages(events: list[Event], messages: list[dict]) -> dict[str, object]:
-    """What a set of deliveries has and a period has not."""
+    """What a set of deliveries has; a period has those of count_pages alone."""
     to_deliver = [m for m in messages if m["status"] != 0]
     html = sum(m["content_format"] == "html" for m in to_deliver)
     sent = sum(m["status"] in (1, 3, 4) for m in messages)
@@ -167,23 +167,36 @@ def count_with_messages(events: list[Event], messages: list[dict]) -> dict[str, 
             math.floor((2 * int(counts[name] or 0) * len(to_deliver) + html) / (2 * html))
             for name in ("recipient_open_count", "total_open_count")
         )
-        bought = sum(KINDS[e.url] == 5 for e in some)
         found |= {
             f"{form}estimated_recipient_open_count": opens,
             f"{form}estimated_total_open_count": total,
             f"{form}estimated_reactivity": int(counts["recipient_click_count"] or 0) / opens if opens else None,
             f"{form}distinct_click_rate": int(counts["person_click_count"] or 0) / sent,
             f"{form}cumulated_click_rate": int(counts["total_click_count"] or 0) / sent,
+            f"{form}average_amount_per_message": float(PURCHASE["amount"] * bought(some)) / len(to_deliver),
+        }
+    return found
+
+
+def bought(events: list[Event]) -> int:
+    return sum(KINDS[event.url] == 5 for event in events)
+
+
+def count_pages(events: list[Event]) -> dict[str, object]:
+    """Pages, purchases and shares of any set of events."""
+    found: dict[str, object] = {}
+    for form in ("", "human_"):
+        some = [e for e in events if not form or not e.is_machine]
+        found |= {
             f"{form}share_count": sum(e.url == SHARED for e in some),
             f"{form}facebook_share_count": sum(e.url == SHARED for e in some),
             f"{form}email_share_count": 0,
-            f"{form}page_visit_count": bought,
-            f"{form}transaction_count": bought,
-            f"{form}transaction_amount": PURCHASE["amount"] * bought,
-            f"{form}article_count": PURCHASE["article"] * bought,
-            f"{form}average_transaction_amount": float(PURCHASE["amount"]) if bought else None,
-            f"{form}average_articles_per_transaction": PURCHASE["article"] if bought else None,
-            f"{form}average_amount_per_message": float(PURCHASE["amount"] * bought) / len(to_deliver),
+            f"{form}page_visit_count": bought(some),
+            f"{form}transaction_count": bought(some),
+            f"{form}transaction_amount": PURCHASE["amount"] * bought(some),
+            f"{form}article_count": PURCHASE["article"] * bought(some),
+            f"{form}average_transaction_amount": float(PURCHASE["amount"]) if bought(some) else None,
+            f"{form}average_articles_per_transaction": PURCHASE["article"] if bought(some) else None,
         }
     return found
 
@@ -219,7 +232,7 @@ def test_a_rollup_is_the_distinct_count_of_its_events(rollups: dict, rollup: str
 
 
 @pytest.mark.parametrize("rollup", KEYS)
-def test_a_set_of_deliveries_has_messages_and_a_period_has_none(rollups: dict, rollup: str) -> None:
+def test_a_set_of_deliveries_has_messages_and_a_period_has_pages_alone(rollups: dict, rollup: str) -> None:
     for (kind, key), row in rollups.items():
         if kind != rollup:
             continue
@@ -230,6 +243,7 @@ def test_a_set_of_deliveries_has_messages_and_a_period_has_none(rollups: dict, r
         )
         if rollup not in SETS:
             expected = dict.fromkeys(expected)
+        expected |= count_pages(events)
         assert {name: row[name] for name in expected} == pytest.approx(expected), key
 
 

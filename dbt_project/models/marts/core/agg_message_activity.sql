@@ -22,9 +22,31 @@ events as (
         message_id,
         url_id,
         url_type,
-        is_machine
+        is_machine,
+        amount,
+        article_count
     from {{ ref('fct_tracking_events') }}
     where {{ in_scope() }}
+),
+
+network_links as (
+    select
+        delivery_id,
+        url_id,
+        {{ network_of('category') }} as network
+    from {{ ref('dim_tracked_urls') }}
+    where {{ in_scope() }}
+        and {{ network_of('category') }} is not null
+),
+
+linked_events as (
+    select
+        events.*,
+        network_links.network
+    from events
+    left join network_links
+        on events.delivery_id = network_links.delivery_id
+            and events.url_id = network_links.url_id
 ),
 
 day_totals as (
@@ -38,8 +60,11 @@ day_totals as (
         count(*) filter (where url_type = 3) as opt_out_count,
         count(*) filter (where url_type = 3 and not is_machine) as human_opt_out_count,
         count(*) filter (where url_type = 6) as mirror_page_count,
-        count(*) filter (where url_type = 6 and not is_machine) as human_mirror_page_count
-    from events
+        count(*) filter (where url_type = 6 and not is_machine) as human_mirror_page_count,
+        {{ web_counts('') }},
+        {{ web_counts('human_', 'and not is_machine') }},
+        {{ share_counts() }}
+    from linked_events
     group by delivery_id, event_on
 ),
 
@@ -73,6 +98,9 @@ totals as (
         cast(sum(human_click_count) as bigint) as human_total_click_count,
         cast(sum(human_opt_out_count) as bigint) as human_opt_out_click_count,
         cast(sum(human_mirror_page_count) as bigint) as human_mirror_page_click_count
+        {%- for name in event_sums() %},
+        coalesce({{ summed(name) }}, 0) as {{ name }}
+        {%- endfor %}
     from day_totals
     {{ 'where event_on is not null' if period != 'total' }}
     group by delivery_id{{ ', ' ~ period_on if period != 'total' }}
@@ -134,6 +162,9 @@ select
     totals.human_total_click_count,
     totals.human_opt_out_click_count,
     totals.human_mirror_page_click_count
+    {%- for name in event_sums() %},
+    totals.{{ name }}
+    {%- endfor %}
 from totals
 left join distinct_counts
     on totals.delivery_id = distinct_counts.delivery_id
