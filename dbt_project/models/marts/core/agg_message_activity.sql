@@ -97,10 +97,10 @@ totals as (
         cast(sum(human_open_count) as bigint) as human_total_open_count,
         cast(sum(human_click_count) as bigint) as human_total_click_count,
         cast(sum(human_opt_out_count) as bigint) as human_opt_out_click_count,
+        {% for name in event_sums() -%}
+        coalesce({{ summed(name) }}, 0) as {{ name }},
+        {% endfor -%}
         cast(sum(human_mirror_page_count) as bigint) as human_mirror_page_click_count
-        {%- for name in event_sums() %},
-        coalesce({{ summed(name) }}, 0) as {{ name }}
-        {%- endfor %}
     from day_totals
     {{ 'where event_on is not null' if period != 'total' }}
     group by delivery_id{{ ', ' ~ period_on if period != 'total' }}
@@ -161,10 +161,10 @@ select
     totals.human_total_open_count,
     totals.human_total_click_count,
     totals.human_opt_out_click_count,
+    {% for name in event_sums() -%}
+    totals.{{ name }},
+    {% endfor -%}
     totals.human_mirror_page_click_count
-    {%- for name in event_sums() %},
-    totals.{{ name }}
-    {%- endfor %}
 from totals
 left join distinct_counts
     on totals.delivery_id = distinct_counts.delivery_id
