@@ -301,7 +301,8 @@ class _Reader:
     def _siblings(self, column: str) -> set[str]:
         """Other outputs that the column is computed from, row by row.
 
-        A relation that is joined twice hands on two outputs from one place: meant is the one under the same aliases.
+        A relation that is joined twice hands on two outputs from one place: meant is the one under the same aliases, or
+        else the only one there is.
         """
         places: dict[tuple[int, str], dict[str, tuple[str, ...]]] = {}
         for output in self.outputs:
@@ -311,7 +312,7 @@ class _Reader:
         own = {(source_id, name) for source_id, name, _ in self._chain(column)}
         found: set[str] = set()
         queue: list[tuple[Scope, str, tuple[str, ...]]] = [(self._root, column, ())]
-        seen: set[tuple[int, str]] = set()
+        seen: set[tuple[str, int, str]] = set()
         while queue:
             scope, name, here = queue.pop()
             for branch, projection in _projections(scope, name):
@@ -324,8 +325,8 @@ class _Reader:
                     if place in places and place not in own:
                         alike = {output: _in_common(way, further) for output, way in places[place].items()}
                         found.add(max(alike, key=alike.__getitem__))
-                    elif isinstance(source, Scope) and place not in seen:
-                        seen.add(place)
+                    elif isinstance(source, Scope) and (further[0], *place) not in seen:
+                        seen.add((further[0], *place))
                         queue.append((source, part.name, further))
         return found
 

@@ -100,5 +100,13 @@ def test_a_row_without_its_partner_is_found_as_dbt_finds_it() -> None:
     assert failures > 50
 
 
+def test_a_partner_without_the_column_is_an_error() -> None:
+    """Not the row's own column of that name, with which every row would have its partner."""
+    ours = (PROJECT / "macros" / "dialect" / "test_relationships.sql").read_text(encoding="utf-8")
+    macro = jinja2.Environment().from_string(ours).module.duckdb__test_relationships
+    with pytest.raises(duckdb.BinderException):
+        duckdb.execute(str(macro("(select 1 as n)", "n", "(select 2 as other)", "n")))
+
+
 def _as_list(values: list[int | None]) -> str:
     return f"[{', '.join('null' if value is None else str(value) for value in values)}]"

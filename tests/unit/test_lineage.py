@@ -99,21 +99,44 @@ def test_a_rate_is_a_formula_of_the_other_columns_of_its_row():
     assert formula == {"amount_sum": set(), "line_count": set(), "rate": {"amount_sum", "line_count"}}
 
 
-def test_a_relation_that_is_joined_twice_has_a_formula_for_each_of_its_two_rows():
-    sql = """
-        with counted as (
-            select kind, sum(amount) as amount_sum, count(*) as line_count from landed.lines group by kind
+TWICE = """
+    with counted as (select kind, sum(amount) as amount_sum, count(*) as line_count from landed.lines group by kind),
+    measured as (select *, amount_sum / line_count as rate from counted)
+    select one.amount_sum, one.line_count, next.amount_sum as next_amount_sum,
+        next.line_count as next_line_count, {rates}
+    from measured as one inner join measured as next on one.kind = next.kind + 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("rates", "column", "expected"),
+    [
+        ("one.rate, next.rate as next_rate", "rate", {"amount_sum", "line_count"}),
+        ("one.rate, next.rate as next_rate", "next_rate", {"next_amount_sum", "next_line_count"}),
+        (
+            "next.rate - one.rate as difference",
+            "difference",
+            {"amount_sum", "line_count", "next_amount_sum", "next_line_count"},
         ),
-        measured as (select *, amount_sum / line_count as rate from counted)
-        select one.amount_sum, one.line_count, one.rate,
-            next.amount_sum as next_amount_sum, next.line_count as next_line_count, next.rate as next_rate
-        from measured as one inner join measured as next on one.kind = next.kind + 1
+    ],
+)
+def test_a_relation_that_is_joined_twice_has_a_formula_for_each_of_its_two_rows(rates, column, expected):
+    found = column_lineage([Relation("m", "model", TWICE.format(rates=rates)), RAW])
+    assert {edge.source_column for edge in found.edges[("m", "model"), column] if edge.use == FORMULA} == expected
+
+
+def test_a_relation_that_reads_itself_comes_to_an_end():
+    sql = """
+        with recursive step as (
+            select id, id as first_id, id + 1 as after from landed.lines
+            union all
+            select step.id + 1, step.first_id, step.after + step.id from step where step.id < 9
+        )
+        select id, first_id, after, after - id as distance from step
     """
     found = column_lineage([Relation("m", "model", sql), RAW])
-    for form in ("", "next_"):
-        edges = found.edges[("m", "model"), f"{form}rate"]
-        formula = {edge.source_column for edge in edges if edge.use == FORMULA}
-        assert formula == {f"{form}amount_sum", f"{form}line_count"}
+    formula = {edge.source_column for edge in found.edges[("m", "model"), "distance"] if edge.use == FORMULA}
+    assert formula == {"after", "id"}
 
 
 def test_a_share_of_the_whole_is_no_formula_of_the_whole():

@@ -6,8 +6,8 @@ select {{ column_name }} as from_field
 from {{ model }}
 where {{ column_name }} is not null
     and {{ column_name }} not in (
-        select {{ field }}
-        from {{ to }}
-        where {{ field }} is not null
+        select partner.{{ field }}
+        from {{ to }} as partner
+        where partner.{{ field }} is not null
     )
 {% endmacro %}
