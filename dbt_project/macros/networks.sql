@@ -11,6 +11,19 @@
     end
 {%- endmacro %}
 
+{# The links in scope on which an event is a share, with their network: delivery_id, url_id, network. within: a further
+   predicate of their deliveries. #}
+{% macro network_links(tracked_urls, within='true') -%}
+    select
+        delivery_id,
+        url_id,
+        {{ network_of('category') }} as network
+    from {{ tracked_urls }}
+    where {{ in_scope() }}
+        and {{ within }}
+        and {{ network_of('category') }} is not null
+{%- endmacro %}
+
 {# The network in the parameters of a hit by somebody the message was shared with, else NULL. Logged parameters are cut,
    by default at 64 characters, where the first parameter leaves two letters of the network: a beginning of one network's
    name is that network, where it is the last that was logged. #}

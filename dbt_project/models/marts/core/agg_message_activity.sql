@@ -30,13 +30,7 @@ events as (
 ),
 
 network_links as (
-    select
-        delivery_id,
-        url_id,
-        {{ network_of('category') }} as network
-    from {{ ref('dim_tracked_urls') }}
-    where {{ in_scope() }}
-        and {{ network_of('category') }} is not null
+    {{ network_links(ref('dim_tracked_urls')) }}
 ),
 
 linked_events as (

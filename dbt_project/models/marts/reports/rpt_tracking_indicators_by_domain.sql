@@ -37,14 +37,7 @@ tracked as (
 ),
 
 network_links as (
-    select
-        delivery_id,
-        url_id,
-        {{ network_of('category') }} as network
-    from {{ ref('dim_tracked_urls') }}
-    where {{ in_scope() }}
-        and {{ in_part('delivery_id', ref('fct_tracking_events')) }}
-        and {{ network_of('category') }} is not null
+    {{ network_links(ref('dim_tracked_urls'), in_part('delivery_id', ref('fct_tracking_events'))) }}
 ),
 
 -- Not the dimension: it changes with every recipient, and each change would rebuild all deliveries.
