@@ -73,6 +73,8 @@ tracked_urls as (
         source_url,
         {{ link_base('source_url') }} as page,
         {{ has_personal_path('source_url') }} as has_personal_path,
+        -- A provider rewrites the links of a mail, and no web pages.
+        coalesce(url_type not in (4, 5), true) as is_in_mail,
         changed_in_run
     from {{ ref('int_tracked_urls__current') }}
     where url_id not in (0, 1)
@@ -114,6 +116,13 @@ touched as (
             where messages.event_at is null
                 and messages.address is not null
                 and deliveries.changed_in_run > {{ mark_run() }}
+        )
+    union
+    select event_key from {{ this }}
+    where said_message_id = 0
+        and said_delivery_id in (
+            select delivery_id from deliveries
+            where changed_in_run > {{ mark_run() }}
         )
     union
     select event_key from {{ this }}
@@ -258,6 +267,7 @@ matches as (
     inner join tracked_urls
         on clicked.page = tracked_urls.page
             and clicked.delivery_id = tracked_urls.delivery_id
+            and tracked_urls.is_in_mail
     union all
     select
         clicked.delivery_id,
@@ -270,6 +280,7 @@ matches as (
     inner join tracked_urls
         on clicked.page = tracked_urls.page
             and tracked_urls.delivery_id = 0
+            and tracked_urls.is_in_mail
     where clicked.delivery_id <> 0
     union all
     select
@@ -282,6 +293,7 @@ matches as (
     -- Fans out: candidates, of which the least doubtful is taken.
     inner join tracked_urls
         on tracked_urls.has_personal_path
+            and tracked_urls.is_in_mail
             and tracked_urls.delivery_id in (clicked.delivery_id, 0)
             and substr(clicked.page, 1, length(tracked_urls.page)) = tracked_urls.page
 ),

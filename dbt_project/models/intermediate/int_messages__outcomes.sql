@@ -23,6 +23,12 @@ events as (
         and message_id <> 0
         -- A clock that is off decides nothing.
         and time_flag is null
+        -- Of a message that no extract names, each event may say another delivery, and nobody asks what
+        -- became of it.
+        and message_id in (
+            select message_id from {{ ref('int_messages__current') }}
+            where {{ in_scope() }}
+        )
 ),
 
 numbered as (

@@ -183,7 +183,8 @@ named as (
     group by identified.event_key
 ),
 
--- A time that cannot be right tells neither what came before nor what came after.
+-- A time that cannot be right tells neither what came before nor what came after; nor does a provider, who
+-- sees no cookie.
 timeline as (
     select
         event_key,
@@ -193,9 +194,13 @@ timeline as (
         delivery_id,
         recipient_id,
         is_web_hit,
-        is_in_time_range and delivery_id <> 0 and not is_anonymous as is_contact,
+        is_in_time_range
+        and delivery_id <> 0
+        and not is_anonymous
+        and coalesce(source <> 'esp_event', true) as is_contact,
         is_in_time_range
         and not is_web_hit
+        and coalesce(source <> 'esp_event', true)
         and url_id <> 1
         and {{ is_message_tracking() }}
         and recipient_id <> 0 as is_identification,
