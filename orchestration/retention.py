@@ -55,6 +55,13 @@ _OUTCOMES = f"""
     where event_kind not in ({", ".join(map(literal, TRACKING_KINDS))})
 """  # noqa: S608 (constants)
 
+# As the macro time_of_sending says it, for of a purged delivery the purge alone knows it.
+_TIME_OF_SENDING = """
+    case when reference_event_at is null then event_at
+        when reference_event_at >= timestamp '2000-01-01'
+            and coalesce(reference_event_at <= ingested_at + interval 1 day, true) then reference_event_at end
+"""
+
 # What is held of each delivery, and since when the days of all settings count.
 _HELD = f"""
     with events as ({_EVENTS}),
@@ -66,9 +73,8 @@ _HELD = f"""
     ),
     logged as (
         select delivery_id, count(*) as message_count,
-            -- When it was sent, not when the provider told what became of it.
-            min(coalesce(reference_event_at, event_at)) as first_message_at,
-            max(coalesce(reference_event_at, event_at)) as last_message_at
+            min({_TIME_OF_SENDING}) as first_message_at,
+            max({_TIME_OF_SENDING}) as last_message_at
         from {PUBLISHED}.core.fct_messages group by delivery_id
     ),
     told as (select delivery_id, count(*) as outcome_count from ({_OUTCOMES}) group by delivery_id)

@@ -2,9 +2,10 @@
 
    Newest = greatest (file_modified_at, source_file, line_number). A stored row that meets a newer version with
    the same content takes its place in time but does not count as changed: a daily full extract of unchanged
-   rows sets off no recomputation above. in_parts_by: the number in the key by which the model is made in parts (in_part),
+   rows sets off no recomputation above. told_by_arrival: of `columns`, what depends on when the row arrived, not on what it
+   says. in_parts_by: the number in the key by which the model is made in parts (in_part),
    if it is. #}
-{% macro newest_version(staging, key, columns, in_parts_by=none) -%}
+{% macro newest_version(staging, key, columns, told_by_arrival=[], in_parts_by=none) -%}
 {%- set version = ['file_modified_at', 'source_file', 'line_number', 'row_hash'] -%}
 {%- set asked_for = is_asked_for('delivery_id') if 'delivery_id' in key + columns else 'false' -%}
 with
@@ -29,7 +30,7 @@ newest as (
 ){% if is_incremental() %},
 
 stored as (
-    select {{ (key + version + ['changed_in_run']) | join(', ') }} from {{ this }}
+    select {{ (key + version + told_by_arrival + ['changed_in_run']) | join(', ') }} from {{ this }}
 ){% endif %}
 
 select
@@ -38,7 +39,11 @@ select
     {% endfor -%}
     {% if is_incremental() -%}
     case
-        when stored.row_hash = newest.row_hash then stored.changed_in_run
+        when stored.row_hash = newest.row_hash
+            {%- for column in told_by_arrival %}
+            and stored.{{ column }} is not distinct from newest.{{ column }}
+            {%- endfor %}
+            then stored.changed_in_run
         else cast({{ current_run() }} as bigint)
     end as changed_in_run
 from newest

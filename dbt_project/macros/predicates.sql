@@ -6,9 +6,12 @@
 {%- endmacro %}
 
 {# When a message left, as far as anybody says: the platform's time of its status, not that of an outcome which the provider
-   told days later. #}
+   told days later. NULL where nobody says one, or one that cannot be right. #}
 {% macro time_of_sending() -%}
-    coalesce(reference_event_at, event_at)
+    case
+        when reference_event_at is null then event_at
+        when time_flag is null then reference_event_at
+    end
 {%- endmacro %}
 
 {# Ready, sent or failed. 5 (handed to the provider, no answer yet) and 7 (cancelled) are neither. #}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -38,6 +39,8 @@ LINKS = {
     15: ("", 1),
 }
 SHARED = {20: ("https://shared.example/#top", 6), 11: (f"{SHOP}/b", 6)}
+# Web pages, at the very addresses that clicks lead to, and one to which no link leads: no provider tells of a page.
+PAGES = {21: (f"{SHOP}/b/", 4), 22: (f"{SHOP}/thanks", 5), 23: (f"{SHOP}/a?x=77", 4)}
 CLICKED = {
     10: f"{SHOP}/a?x=77",
     11: f"{SHOP}/b/",
@@ -46,6 +49,7 @@ CLICKED = {
     14: f"{SHOP}/p/77/offer",
     15: "https://nowhere.example/",
     20: "https://shared.example",
+    22: f"{SHOP}/thanks",
 }
 
 
@@ -151,8 +155,8 @@ def add_world(world: World, seed: int) -> None:
     for message in rng.choices(messages, k=120):
         at = (message.event_at or world.sent_at[message.delivery]) + timedelta(hours=1, seconds=rng.randrange(90))
         kind = rng.choice(["open", "open", "click", "click", "unsubscribe"])
-        url = 1 if kind == "open" else 13 if kind == "unsubscribe" else rng.choice([*LINKS, 20])
-        recorded = rng.random()
+        url = 1 if kind == "open" else 13 if kind == "unsubscribe" else rng.choice([*LINKS, 20, 22])
+        recorded = 1 if url == 22 else rng.random()
         if recorded < 0.75:
             logged = rng.choice([message.delivery, message.delivery, 0])
             text = line(len(world.own) + 1, at=at.isoformat(), message=message.message, delivery=logged, url=url)
@@ -346,7 +350,7 @@ def write_deliveries(landing: Path, world: World) -> None:
 def write_urls(landing: Path, world: World, version: int) -> None:
     """The first version knows nothing of one link, another address of a second, another type of a third."""
     links = [(d, url, link, kind) for d in world.sent_at for url, (link, kind) in LINKS.items()]
-    links += [(0, url, link, kind) for url, (link, kind) in SHARED.items()]
+    links += [(0, url, link, kind) for url, (link, kind) in (SHARED | PAGES).items()]
     if version == 0:
         old = {12: ("https://old.example/", 1), 13: (LINKS[13][0], 1), 20: (f"{SHOP}/a", 6)}
         links = [(d, url, *old.get(url, (link, kind))) for d, url, link, kind in links if url != 14]
@@ -632,3 +636,70 @@ def test_a_full_refresh_changes_nothing(grown: tuple[Path, Path]) -> None:
     before = tables(grown[1])
     build_marts(*grown, full_refresh=True, select=MODELS)
     assert_same_tables(tables(grown[1]), before)
+
+
+def test_news_of_messages_and_deliveries_reach_events_that_came_before(tmp_path: Path) -> None:
+    """999 is in no extract at first, and its events say two deliveries. 41 and 42 are of one recipient: the event is
+    about the one that was sent last, and 42 was sent when its delivery was."""
+    landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
+    models = ["+fct_messages", "+fct_esp_events"]
+    heading = "message_id,delivery_id,recipient_id,address,status,event_at"
+    write(
+        landing / "reference/messages/1.csv",
+        [heading, "41,106,7,,1,2024-05-01T10:00:00", "42,106,7,,1,"],
+        1_700_000_000,
+    )
+    write(
+        landing / "reference/deliveries/1.csv",
+        ["delivery_id,label,sent_at", "106,One,2024-05-01T09:00:00"],
+        1_700_000_000,
+    )
+    jsonl(
+        landing,
+        "sendgrid/1.jsonl",
+        sendgrid("delivered", 1_714_561_200, "n@x.example", message_id="999", delivery_id="201", sg_message_id="n1"),
+        sendgrid("open", 1_714_564_800, "z@x.example", delivery_id="106", recipient_id="7", sg_message_id="o"),
+    )
+    build_marts(landing, warehouse, tests=True, select=models)
+    about = "select message_id from core.fct_esp_events where event_kind = 'open'"
+    assert query(warehouse, about) == [(41,)]
+    write(
+        landing / "reference/deliveries/2.csv",
+        ["delivery_id,label,sent_at", "106,One,2024-05-01T11:00:00"],
+        1_700_000_001,
+    )
+    bounce = sendgrid("bounce", 1_714_564_800, "n@x.example", message_id="999", type="bounce", sg_message_id="n2")
+    jsonl(landing, "sendgrid/2.jsonl", bounce)
+    build_marts(landing, warehouse, tests=True, select=models)
+    assert query(warehouse, about) == [(42,)]
+    write(landing / "reference/messages/2.csv", [heading, "999,201,9,n@x.example,6,"], 1_700_000_001)
+    build_marts(landing, warehouse, tests=True, select=models)
+    assert query(warehouse, "select status, status_source from core.fct_messages where message_id = 999") == [
+        (2, "esp_event")
+    ]
+    alone = tmp_path / "alone"
+    build_marts(landing, alone, tests=True, select=models)
+    assert_same_tables(tables(warehouse), tables(alone))
+
+
+def test_a_time_that_cannot_be_is_of_no_hour_until_it_can(tmp_path: Path) -> None:
+    """Sent again a day later, the same row is believed: what was not known of one arrival is of the next."""
+    landing, warehouse = tmp_path / "landing", tmp_path / "warehouse"
+    models = ["+rpt_delivery_throughput", "+dim_deliveries"]
+    soon = (datetime.now(UTC) + timedelta(days=2)).replace(tzinfo=None, microsecond=0)
+    rows = [
+        *("message_id,delivery_id,recipient_id,status,event_at", "1,5,1,1,2024-05-01T10:20:00"),
+        *("2,5,2,3,2999-01-01T00:00:00", "3,5,3,8,1899-12-30T00:00:00", f"4,6,4,1,{soon.isoformat()}"),
+    ]
+    write(landing / "reference/messages/1.csv", rows, 1_700_000_000)
+    build_marts(landing, warehouse, select=models)
+    hours = "select bucket_at, message_count from reports.rpt_delivery_throughput order by 1"
+    sent = "select delivery_id, sent_at from core.dim_deliveries order by 1"
+    assert query(warehouse, hours) == [(datetime(2024, 5, 1, 10), 1)]
+    assert query(warehouse, sent) == [(5, datetime(2024, 5, 1, 10, 20)), (6, None)]
+    write(landing / "reference/messages/2.csv", [*rows, "9,6,9,0,"], 1_700_000_001)
+    with patch("log_ingest.ingest.datetime", wraps=datetime) as clock:
+        clock.now.return_value = datetime.now(UTC) + timedelta(days=3)
+        build_marts(landing, warehouse, select=models)
+    assert query(warehouse, hours) == [(datetime(2024, 5, 1, 10), 1), (soon.replace(minute=0, second=0), 1)]
+    assert query(warehouse, sent)[1] == (6, soon)

@@ -40,6 +40,7 @@ select
     case when is_told_by_provider then outcome_reason else failure_reason end as failure_reason,
     case when is_told_by_provider then outcome_at else event_at end as event_at,
     event_at as reference_event_at,
+    time_flag,
     case when is_told_by_provider then 'esp_event' else 'reference' end as status_source,
     content_format,
     is_seed,

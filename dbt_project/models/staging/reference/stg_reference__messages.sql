@@ -7,7 +7,12 @@ select
     status,
     failure_reason,
     event_at,
-    {{ lowered('content_format') }} as content_format,
+    -- As of events (log_ingest/formats/line_format.py).
+    case
+        when event_at < timestamp '2000-01-01' then 'far_past'
+        when event_at > ingested_at + interval 1 day then 'far_future'
+    end as time_flag,
+    {{ lowered(trimmed('content_format')) }} as content_format,
     coalesce(is_seed, false) as is_seed,
     coalesce(is_control, false) as is_control,
     extra,
