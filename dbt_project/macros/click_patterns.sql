@@ -1,7 +1,8 @@
 {# The machine rules that look at all clicks of a message together: burst, all_links, honeypot.
 
    Goes on after the CTEs `clicks` (event_key, message_id, delivery_id, url_id, resolved_url_id, url_type,
-   is_honeypot, occurred_at_us, occurred_in_second), `rules` and `delivery_links` of int_tracking_events__judged, and ends with the CTE
+   is_honeypot, occurred_at_us, occurred_in_second), `rules`, `content_links` and `delivery_links` of
+   int_tracking_events__judged, and ends with the CTE
    `patterns`: one row per click that some pattern holds for, with the rule that wins.
    A rule of this kind that joins gets its CTEs here and a branch of pattern_hits. #}
 {% macro click_patterns() -%}
@@ -135,13 +136,14 @@ thorough_messages as (
         max(delivery_links.link_count) as link_count,
         max(rules.window_seconds) * 1000000 as window_us
     from clicks
+    inner join content_links
+        on clicks.delivery_id = content_links.delivery_id
+            and clicks.resolved_url_id = content_links.url_id
     inner join delivery_links
         on clicks.delivery_id = delivery_links.delivery_id
     inner join rules
         on rules.kind = 'every_link'
             and delivery_links.link_count >= rules.min_count
-    where clicks.url_type = 1
-        and not clicks.is_honeypot
     group by clicks.message_id, clicks.delivery_id
     having count(distinct clicks.resolved_url_id) >= max(delivery_links.link_count)
 ),
@@ -154,11 +156,14 @@ thorough_clicks as (
         clicks.occurred_at_us,
         thorough.link_count,
         thorough.window_us,
-        case when clicks.url_type = 1 and not clicks.is_honeypot then clicks.resolved_url_id end as link
+        content_links.url_id as link
     from clicks
     inner join thorough_messages as thorough
         on clicks.message_id = thorough.message_id
             and clicks.delivery_id = thorough.delivery_id
+    left join content_links
+        on clicks.delivery_id = content_links.delivery_id
+            and clicks.resolved_url_id = content_links.url_id
 ),
 
 {{ watched_links() }}

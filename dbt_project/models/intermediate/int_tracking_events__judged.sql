@@ -58,6 +58,7 @@ tracked_urls as (
         links.url_id,
         links.url_type,
         links.changed_in_run,
+        coalesce(links.tracking_mode not in ('never', 'not_tracked'), true) as is_tracked,
         honeypots.rule is not null as is_honeypot
     from {{ ref('int_tracked_urls__current') }} as links
     left join rules as honeypots
@@ -66,15 +67,24 @@ tracked_urls as (
     where links.url_id <> 1
 ),
 
--- What a person can click in the content of a delivery; links that serve every delivery tell nothing of it.
+-- What a person can click in the content of a delivery, and logs can tell of; links that serve every delivery
+-- tell nothing of it.
+content_links as (
+    select
+        delivery_id,
+        url_id
+    from tracked_urls
+    where delivery_id <> 0
+        and url_type = 1
+        and is_tracked
+        and not is_honeypot
+),
+
 delivery_links as (
     select
         delivery_id,
         count(*) as link_count
-    from tracked_urls
-    where delivery_id <> 0
-        and url_type = 1
-        and not is_honeypot
+    from content_links
     group by delivery_id
 ),
 
