@@ -160,6 +160,43 @@ def test_a_period_and_a_top_of_links(demo: Demo, snapshot: Snapshot) -> None:
     assert expected < snapshot.rows("delivery/links", **asked, hours=None, top=3)["click_count"].sum()
 
 
+@pytest.mark.parametrize("human", [False, True])
+def test_a_sparkline_begins_with_the_moment_of_sending(demo: Demo, snapshot: Snapshot, human: bool) -> None:
+    expected: dict[int, list[int]] = {
+        number: [0] * 24
+        for (number,) in demo.query("select delivery_id from core.dim_deliveries where sent_at is not null")
+    }
+    for number, step, count in demo.query(
+        "select delivery_id, epoch_us(occurred_at - sent_at) // 7_200_000_000, count(*)"
+        " from core.fct_tracking_events join core.dim_deliveries using (delivery_id)"
+        " where occurred_at >= sent_at and (url_id = 1 or url_type = 1) and is_in_time_range"
+        f" and not ({human} and is_machine)"
+        " group by all"
+    ):
+        if step < 24:
+            expected[number][step] = count
+    lines = snapshot.rows("dashboard/sparklines", ids=list(expected), human=human)
+    assert {
+        number: list(line) for number, line in zip(lines["delivery_id"], lines["sparkline"], strict=True)
+    } == expected
+    assert any(line[0] for line in expected.values())
+    assert demo.query("select count(*) from core.dim_deliveries where extract(minute from sent_at) not in (0, 30)") > [
+        (0,)
+    ]
+
+
+def test_opens_of_nobody_known_have_a_device_too(demo: Demo, snapshot: Snapshot) -> None:
+    rest = demo.query(
+        "select delivery_id, sum(open_count) from reports.rpt_opens_by_device where delivery_id in"
+        " (select delivery_id from reports.rpt_opens_by_device where recipient_open_count = 0 and open_count > 0)"
+        " group by delivery_id"
+    )
+    assert rest
+    for delivery_id, opens in rest:
+        rows = snapshot.rows("delivery/devices", delivery_id=delivery_id, human=False, mobile=False)
+        assert rows["open_count"].sum() == opens
+
+
 def test_days_are_those_of_the_reporting_zone(demo: Demo, snapshot: Snapshot) -> None:
     delivery_id = busiest(demo)
     asked: dict[str, Any] = {"delivery_id": delivery_id, "by": "category", "hours": None, "human": False, "top": 50}

@@ -10,5 +10,6 @@ select
 from reports.rpt_opens_by_device
 where delivery_id = $delivery_id
     and (not $mobile or is_mobile)
-    and if($human, human_recipient_open_count, recipient_open_count) > 0
+    -- Of an open without consent nobody knows the recipient.
+    and if($human, human_open_count, open_count) > 0
 order by open_count desc, recipient_open_count desc, device_class, os_name, browser_name
