@@ -8,10 +8,16 @@ events as (
     select user_agent_key from {{ ref('fct_tracking_events') }}
 ),
 
+esp_events as (
+    select user_agent_key from {{ ref('fct_esp_events') }}
+),
+
 members as (
     select user_agent_key from parsed
     union
     select user_agent_key from events
+    union
+    select user_agent_key from esp_events
 )
 
 select
