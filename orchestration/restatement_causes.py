@@ -116,20 +116,27 @@ class RowChanges:
             with sides as (
                 select
                     row_key, new.delivery_id as new_delivery, old.delivery_id as old_delivery,
-                    coalesce(new.counted, old.counted) as counted,
-                    coalesce(new.weight, old.weight) as weight,
+                    new.counted as new_counted, old.counted as old_counted,
+                    new.weight as new_weight, old.weight as old_weight,
                     coalesce(new.is_full, false) as new_full, coalesce(old.is_full, false) as old_full,
+                    -- It counts the same for the same delivery, where it counts on both sides.
+                    old.delivery_id is not distinct from new.delivery_id
+                    and old.counted is not distinct from new.counted
+                    and old.weight is not distinct from new.weight as is_same,
                     old.row_key is null or new.row_key is null as is_one_sided,
-                    not (old.is_base and new.is_base and old.delivery_id = new.delivery_id) as has_moved,
-                    {judged} as is_judged_anew
+                    {judged} as is_judged_anew,
+                    not (old.is_base and new.is_base and is_same) as has_moved
                 from old_matches as old full join new_matches as new using (row_key)
             ),
+            -- What leaves is what was counted, what enters what is.
             stepped as (
-                select *, new_delivery as delivery_id, 1 as direction from sides
-                where new_full and not (old_full and old_delivery = new_delivery)
+                select *, new_delivery as delivery_id, new_counted as counted, new_weight as weight, 1 as direction
+                from sides
+                where new_full and not (old_full and is_same)
                 union all
-                select *, old_delivery as delivery_id, -1 as direction from sides
-                where old_full and not (new_full and old_delivery = new_delivery)
+                select *, old_delivery as delivery_id, old_counted as counted, old_weight as weight, -1 as direction
+                from sides
+                where old_full and not (new_full and is_same)
             )
             select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, stepped.weight,
                 coalesce(causes.cause, '{self._fallback}') as cause

@@ -1,0 +1,109 @@
+"""Causes of restatements that no row of the fact itself shows: what a provider tells, a consent, a refusal. One world of
+two runs; what is expected is said by hand, for each delivery."""
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.accesslines import access_log, request
+from tests.espevents import jsonl, sendgrid
+from tests.integration.test_restatements import Warehouse, at, message
+
+CONSENT, MERGED, REFUSED, JUDGED, TOLD, LATER = range(301, 307)
+SHOP = 201
+GOOGLEBOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
+PERSON = "00000000-0000-4000-8000-000000000071"
+THROUGH = 6
+"""Hours after noon: how far the data of the first version goes."""
+
+Restated = dict[tuple[int, str], tuple[float, float | None, str]]
+"""By delivery and indicator: old value, new value and reason."""
+
+
+def seconds(hours: float) -> int:
+    return int(at(hours).replace(tzinfo=UTC).timestamp())
+
+
+def reference(landing: Path, entity: str, *rows: dict) -> None:
+    path = landing / "reference" / entity / "causes.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def page(when: datetime, cookies: str = "") -> str:
+    """A hit of a page in the session of the refused delivery's message."""
+    return request(
+        "/r/12?tagid=page|w|f",
+        at=f"{when:%d/%b/%Y:%H:%M:%S} +0000",
+        appended=f' "-" "uuid230={PERSON}; nlid={REFUSED * 10:x}|{REFUSED:x}{cookies}"',
+    )
+
+
+@pytest.fixture(scope="module")
+def restated(tmp_path_factory: pytest.TempPathFactory) -> Restated:
+    """What the second run restated."""
+    house = Warehouse(tmp_path_factory.mktemp("causes"))
+    world, landing = house.world, house.world.landing
+    world.tell_deliveries(
+        *(
+            {"delivery_id": d, "label": f"D{d}", "sent_at": "2024-05-01 08:00:00"}
+            for d in (CONSENT, MERGED, REFUSED, JUDGED, TOLD, LATER)
+        )
+    )
+    world.tell_messages(
+        *(message(CONSENT * 10 + n, CONSENT) for n in range(3)),
+        *(message(d * 10, d) for d in (MERGED, REFUSED, JUDGED, LATER)),
+        *(message(TOLD * 10 + n, TOLD, status=6 if n == 3 else 1) for n in range(4)),
+    )
+    link = {"label": "shop", "source_url": "http://shop.example/", "category": "", "url_type": 1}
+    reference(landing, "tracked_urls", link | {"delivery_id": MERGED, "url_id": SHOP})
+    world.happen(
+        *((CONSENT * 10 + n, CONSENT, 1, at(-1)) for n in range(3)),
+        (JUDGED * 10, JUDGED, 1, at(-1)),
+        *((TOLD * 10 + n, TOLD, 1, at(-1)) for n in range(4)),
+        (LATER * 10, LATER, 1, at(THROUGH)),
+    )
+    click = {"message_id": str(MERGED * 10), "url": "http://shop.example/"}
+    jsonl(landing, "sendgrid/1.jsonl", sendgrid("click", seconds(-1), f"{MERGED * 10}@mail.example", **click))
+    access_log(landing, "site/1.log", page(at(0)))
+    assert house.run().restated == {}
+
+    reference(
+        landing, "consents",
+        {"recipient_id": CONSENT * 10 + 1001, "purpose": "open_tracking", "granted_at": "",
+         "withdrawn_at": "2024-04-01 00:00:00"},
+    )  # fmt: skip
+    # The line of the click that the provider told of first; a machine, as only our own log shows.
+    world.happen((MERGED * 10, MERGED, SHOP, at(-1)), agent=GOOGLEBOT)
+    # Earlier than the page that counted.
+    access_log(landing, "site/2.log", page(at(-0.5), "; acoptout=1"))
+
+    def told(event: str, hours: float, message_id: int, **more: object) -> dict:
+        return sendgrid(event, seconds(hours), f"{message_id}@mail.example", message_id=str(message_id), **more)
+
+    jsonl(
+        landing, "sendgrid/2.jsonl",
+        told("open", -1, JUDGED * 10, sg_machine_open=True),
+        told("bounce", 1, TOLD * 10 + 1, type="bounce"),
+        told("spamreport", THROUGH + 1, TOLD * 10 + 2),
+        told("delivered", THROUGH + 1, TOLD * 10 + 3),
+    )  # fmt: skip
+    return house.run().restated
+
+
+def of(restated: Restated, delivery: int) -> Restated:
+    return {key: row for key, row in restated.items() if key[0] == delivery}
+
+
+def test_a_withdrawn_consent_takes_a_counted_recipient_away(restated: Restated) -> None:
+    found = of(restated, CONSENT)
+    # The open itself stays a counted one: only who opened is not known any more.
+    assert (CONSENT, "total_open_count") not in found
+    assert found[CONSENT, "recipient_open_count"] == (3, 2, "reference change")
+    assert found[CONSENT, "human_delivered_total_open_count"] == (3, 2, "reference change")
+    assert {reason for *_, reason in found.values()} == {"reference change"}
