@@ -34,6 +34,7 @@ _EVENT_ATTRIBUTES = {
 _MESSAGE_ATTRIBUTES = {
     *("delivery_id", "recipient_id", "status", "failure_reason", "content_format", "is_seed", "mail_domain"),
 }
+_PROVIDER_EVENTS = ("marts", "core", "fct_esp_events")
 _IS_ERASED = f"new.message_id >= {PSEUDONYM_FROM}"
 _IN_SCOPE = "delivery_id in (select delivery_id from restated_scope)"
 
@@ -217,26 +218,15 @@ class RowChanges:
         columns = self._columns["events"]
         if not set(columns) >= _TRACED:
             return False  # a fact of the analyst's own making: its numbers are compared, their causes are not known
-        removed = self._cause_of_removal("events", "event_key")
-        through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
         self._db.execute(f"""
             create or replace temp table events_causes as
-            select new.event_key, 'arrived' as kind,
-                case
-                    when {_IS_ERASED} then '{ERASURE}'
-                    when new.occurred_at <= {through} then '{LATE_DATA}'
-                    else '{NEW_EVENTS}'
-                end as cause
+            select new.event_key, 'arrived' as kind, {self._cause_of_arrival} as cause
             from new_events as new anti join old_events as old using (event_key)
-            union all
-            select old.event_key, 'removed' as kind, '{removed}' as cause
-            from old_events as old anti join new_events as new using (event_key)
         """)
         self._db.execute("""
             create or replace temp table arrivals as
             select distinct new.message_id, new.visitor_id, causes.cause
             from events_causes as causes inner join new_events as new using (event_key)
-            where causes.kind = 'arrived'
         """)
         self._collect_reference_arrivals()
         moved = " or ".join(
@@ -266,8 +256,89 @@ class RowChanges:
             from moved_events inner join arrivals using (visitor_id)
             where not moved_events.is_by_reference and not {self._models_changed}
         """)
+        self._collect_gone()
         self._collect_verdicts("coalesce(new.machine_rule, old.machine_rule)" if "machine_rule" in columns else "null")
         return True
+
+    def _collect_gone(self) -> None:
+        """Add to events_causes why the fact has events no more."""
+        removed = self._cause_of_removal("events", "event_key")
+        self._db.execute("""
+            create or replace temp table gone_events as
+            select old.event_key, old.visitor_id from old_events as old anti join new_events as new using (event_key)
+        """)
+        self._db.execute("create or replace temp table left_out_events (event_key varchar, cause varchar)")
+        if one(self._db, "select count(*) from gone_events"):
+            # Nothing of them is removed: they are left out for the sake of others.
+            self._collect_left_out(removed)
+        self._db.execute(f"""
+            insert into events_causes
+            select distinct event_key, 'removed', cause from left_out_events
+            union all
+            select event_key, 'removed', '{removed}' from gone_events anti join left_out_events using (event_key)
+        """)
+
+    def _collect_left_out(self, removed: str) -> None:
+        """left_out_events: those of gone_events that the warehouse still has, and why it does not count them."""
+        hits, needed = self._web_hits, {"event_key", "visitor_id", "outcome", "attribution", "occurred_at"}
+        has_hits = needed | {"message_id", "ingested_at"} <= set(columns_of(self._db, *hits))
+        place = ".".join(map(identifier, hits))
+        read = (
+            f"select hits.event_key, hits.visitor_id as clear_visitor_id, hits.outcome, hits.occurred_at from {place} as hits"
+            " where hits.event_key in (select event_key from gone_events)"
+            " and hits.attribution is null and hits.outcome <> 'no_web_hit'"
+            if has_hits
+            else "select '' as event_key, '' as clear_visitor_id, '' as outcome, null as occurred_at where false"
+        )
+        self._db.execute(f"""
+            create or replace temp table dropped_hits as
+            select * from ({read}) inner join gone_events using (event_key)
+        """)
+        if one(self._db, "select count(*) from dropped_hits"):
+            # A refusal drops what its visitor did after it. It is in no fact itself. Visitors of the working database
+            # have other names there.
+            self._db.execute(f"""
+                insert into left_out_events
+                select distinct dropped_hits.event_key, {self._cause_of_arrival}
+                from {place} as new inner join dropped_hits on new.visitor_id = dropped_hits.clear_visitor_id
+                where new.visitor_id in (select clear_visitor_id from dropped_hits)
+                    and new.ingested_at > {_time(self._versions.published_at)}
+                    and new.occurred_at <= dropped_hits.occurred_at
+                    and new.outcome = 'opted_out' and dropped_hits.outcome = 'opted_out'
+            """)
+            self._db.execute(f"""
+                insert into left_out_events
+                select distinct dropped_hits.event_key, arrivals.cause
+                from dropped_hits inner join arrivals using (visitor_id)
+                where not {self._models_changed}
+                    and dropped_hits.event_key not in (select event_key from left_out_events)
+            """)
+        if {"event_key", "matched_event_key"} <= set(columns_of(self._db, *_PROVIDER_EVENTS)):
+            # What the provider tells gives way to our own line of the same act.
+            self._db.execute(f"""
+                insert into left_out_events
+                select told.event_key, coalesce(causes.cause, '{self._fallback}')
+                from {".".join(_PROVIDER_EVENTS)} as told
+                left join events_causes as causes on told.matched_event_key = causes.event_key
+                where told.event_key in (select event_key from gone_events)
+                    and told.event_key not in (select event_key from dropped_hits)
+            """)
+        # A page is without its delivery where the click that led to it was removed.
+        self._db.execute(f"""
+            insert into left_out_events
+            select event_key,
+                case
+                    when visitor_id in (
+                        select visitor_id from gone_events
+                        where visitor_id is not null
+                            and event_key not in (select event_key from dropped_hits)
+                            and event_key not in (select event_key from left_out_events)
+                    ) then '{removed}'
+                    else '{self._fallback}'
+                end
+            from dropped_hits
+            where event_key not in (select event_key from left_out_events)
+        """)
 
     def _collect_verdicts(self, rule: str) -> None:
         """Add to events_causes why the machine verdict of an event changed."""
@@ -383,6 +454,19 @@ class RowChanges:
                     f"insert into {side}_{name} select {selected} from {database}.core.{fact} where {key} in ({astray})"
                 )
         return True
+
+    @property
+    def _web_hits(self) -> tuple[str, str, str]:
+        return self._versions.source, "intermediate", "int_web_hits__attributed"
+
+    @property
+    def _cause_of_arrival(self) -> str:
+        """SQL of what it is that an event `new` arrived since the former version."""
+        through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
+        return (
+            f"case when {_IS_ERASED} then '{ERASURE}'"
+            f" when new.occurred_at <= {through} then '{LATE_DATA}' else '{NEW_EVENTS}' end"
+        )
 
     @property
     def _models_changed(self) -> str:

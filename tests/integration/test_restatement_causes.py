@@ -1,5 +1,5 @@
-"""Causes of restatements that no row of the fact itself shows: what a provider tells, a consent, a refusal. One world of
-two runs; what is expected is said by hand, for each delivery."""
+"""Causes of restatements that no row of the fact itself shows: what a provider tells, a consent, a refusal. One world
+of two runs; what is expected is said by hand, for each delivery."""
 
 import csv
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from tests.accesslines import access_log, request
 from tests.espevents import jsonl, sendgrid
 from tests.integration.test_restatements import Warehouse, at, message
 
-CONSENT, MERGED, REFUSED, JUDGED, TOLD, LATER = range(301, 307)
+CONSENT, MERGED, REFUSED, JUDGED, NOBODY, TOLD, LATER = range(301, 308)
 SHOP = 201
 GOOGLEBOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
 PERSON = "00000000-0000-4000-8000-000000000071"
@@ -26,8 +26,8 @@ def seconds(hours: float) -> int:
     return int(at(hours).replace(tzinfo=UTC).timestamp())
 
 
-def reference(landing: Path, entity: str, *rows: dict) -> None:
-    path = landing / "reference" / entity / "causes.csv"
+def reference(landing: Path, entity: str, name: str, *rows: dict) -> None:
+    path = landing / "reference" / entity / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
@@ -49,35 +49,37 @@ def restated(tmp_path_factory: pytest.TempPathFactory) -> Restated:
     """What the second run restated."""
     house = Warehouse(tmp_path_factory.mktemp("causes"))
     world, landing = house.world, house.world.landing
+
+    def withdrawn(name: str, message_id: int) -> None:
+        consent = {"recipient_id": message_id + 1000, "purpose": "open_tracking", "granted_at": ""}
+        reference(landing, "consents", name, consent | {"withdrawn_at": "2024-04-01 00:00:00"})
+
     world.tell_deliveries(
         *(
             {"delivery_id": d, "label": f"D{d}", "sent_at": "2024-05-01 08:00:00"}
-            for d in (CONSENT, MERGED, REFUSED, JUDGED, TOLD, LATER)
+            for d in (CONSENT, MERGED, REFUSED, JUDGED, NOBODY, TOLD, LATER)
         )
     )
     world.tell_messages(
         *(message(CONSENT * 10 + n, CONSENT) for n in range(3)),
-        *(message(d * 10, d) for d in (MERGED, REFUSED, JUDGED, LATER)),
+        *(message(d * 10, d) for d in (MERGED, REFUSED, JUDGED, NOBODY, LATER)),
         *(message(TOLD * 10 + n, TOLD, status=6 if n == 3 else 1) for n in range(4)),
     )
     link = {"label": "shop", "source_url": "http://shop.example/", "category": "", "url_type": 1}
-    reference(landing, "tracked_urls", link | {"delivery_id": MERGED, "url_id": SHOP})
+    reference(landing, "tracked_urls", "links.csv", link | {"delivery_id": MERGED, "url_id": SHOP})
     world.happen(
         *((CONSENT * 10 + n, CONSENT, 1, at(-1)) for n in range(3)),
-        (JUDGED * 10, JUDGED, 1, at(-1)),
+        *((d * 10, d, 1, at(-1)) for d in (JUDGED, NOBODY)),
         *((TOLD * 10 + n, TOLD, 1, at(-1)) for n in range(4)),
         (LATER * 10, LATER, 1, at(THROUGH)),
     )
     click = {"message_id": str(MERGED * 10), "url": "http://shop.example/"}
     jsonl(landing, "sendgrid/1.jsonl", sendgrid("click", seconds(-1), f"{MERGED * 10}@mail.example", **click))
     access_log(landing, "site/1.log", page(at(0)))
+    withdrawn("1.csv", NOBODY * 10)
     assert house.run().restated == {}
 
-    reference(
-        landing, "consents",
-        {"recipient_id": CONSENT * 10 + 1001, "purpose": "open_tracking", "granted_at": "",
-         "withdrawn_at": "2024-04-01 00:00:00"},
-    )  # fmt: skip
+    withdrawn("2.csv", CONSENT * 10 + 1)
     # The line of the click that the provider told of first; a machine, as only our own log shows.
     world.happen((MERGED * 10, MERGED, SHOP, at(-1)), agent=GOOGLEBOT)
     # Earlier than the page that counted.
@@ -88,7 +90,7 @@ def restated(tmp_path_factory: pytest.TempPathFactory) -> Restated:
 
     jsonl(
         landing, "sendgrid/2.jsonl",
-        told("open", -1, JUDGED * 10, sg_machine_open=True),
+        *(told("open", -1, d * 10, sg_machine_open=True) for d in (JUDGED, NOBODY)),
         told("bounce", 1, TOLD * 10 + 1, type="bounce"),
         told("spamreport", THROUGH + 1, TOLD * 10 + 2),
         told("delivered", THROUGH + 1, TOLD * 10 + 3),
@@ -107,3 +109,16 @@ def test_a_withdrawn_consent_takes_a_counted_recipient_away(restated: Restated) 
     assert found[CONSENT, "recipient_open_count"] == (3, 2, "reference change")
     assert found[CONSENT, "human_delivered_total_open_count"] == (3, 2, "reference change")
     assert {reason for *_, reason in found.values()} == {"reference change"}
+
+
+def test_a_line_of_our_own_takes_the_place_of_what_the_provider_told(restated: Restated) -> None:
+    found = of(restated, MERGED)
+    assert (MERGED, "total_click_count") not in found
+    assert found[MERGED, "human_total_click_count"] == (1, 0, "late data")
+    assert {reason for *_, reason in found.values()} == {"late data"}
+
+
+def test_a_late_refusal_drops_a_page(restated: Restated) -> None:
+    found = of(restated, REFUSED)
+    assert found[REFUSED, "page_visit_count"] == (1, 0, "late data")
+    assert {reason for *_, reason in found.values()} == {"late data"}
