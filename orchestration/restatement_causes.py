@@ -93,6 +93,8 @@ class RowChanges:
         looks_elsewhere = "select" in count.where.lower()
         rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
         machine = "is_machine" if is_event else "false as is_machine"
+        asks_messages = is_event and "fct_messages" in count.where
+        message = "message_id" if asks_messages else "cast(null as bigint) as message_id"
         is_human = "not coalesce(is_machine, true)" if count.is_human else "true"
         if looks_elsewhere:
             self._collect_counted(count, key, rows)
@@ -106,11 +108,14 @@ class RowChanges:
                 select *, is_base and {is_human} as is_full
                 from (
                     select
-                        {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
+                        {key} as row_key, delivery_id, {message}, {machine},
+                        cast({count.distinct or key} as varchar) as counted,
                         {f"coalesce({count.summed}, 0)" if count.summed else "1"} as weight, {is_base} as is_base
                     from {read}
                 )
             """)
+        # An event that stays as it is counts otherwise because its message does.
+        of_message = "left join messages_causes as of_message using (message_id)" if asks_messages else ""
         judged = "old.is_machine is distinct from new.is_machine" if count.is_human else "false"
         self._db.execute(f"""
             create or replace temp table steps as
@@ -125,6 +130,7 @@ class RowChanges:
                     and old.counted is not distinct from new.counted
                     and old.weight is not distinct from new.weight as is_same,
                     old.row_key is null or new.row_key is null as is_one_sided,
+                    coalesce(old.message_id, new.message_id) as message_id,
                     {judged} as is_judged_anew,
                     not (old.is_base and new.is_base and is_same) as has_moved
                 from old_matches as old full join new_matches as new using (row_key)
@@ -140,12 +146,13 @@ class RowChanges:
                 where old_full and not (new_full and is_same)
             )
             select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, stepped.weight,
-                coalesce(causes.cause, '{self._fallback}') as cause
+                coalesce(causes.cause, {"of_message.cause, " if asks_messages else ""}'{self._fallback}') as cause
             from stepped left join {rows}_causes as causes
                 on stepped.row_key = causes.{key}
                     and (stepped.is_one_sided
                         or (causes.kind = 'moved' and stepped.has_moved)
                         or (causes.kind = 'judged' and stepped.is_judged_anew))
+            {of_message}
         """)
         if count.distinct:
             self._keep_what_changes_a_distinct_count(count)
@@ -284,8 +291,8 @@ class RowChanges:
         has_hits = needed | {"message_id", "ingested_at"} <= set(columns_of(self._db, *hits))
         place = ".".join(map(identifier, hits))
         read = (
-            f"select hits.event_key, hits.visitor_id as clear_visitor_id, hits.outcome, hits.occurred_at from {place} as hits"
-            " where hits.event_key in (select event_key from gone_events)"
+            "select hits.event_key, hits.visitor_id as clear_visitor_id, hits.outcome, hits.occurred_at"
+            f" from {place} as hits where hits.event_key in (select event_key from gone_events)"
             " and hits.attribution is null and hits.outcome <> 'no_web_hit'"
             if has_hits
             else "select '' as event_key, '' as clear_visitor_id, '' as outcome, null as occurred_at where false"
@@ -376,8 +383,10 @@ class RowChanges:
             return False
         removed = self._cause_of_removal("messages", "message_id")
         provenance = [n for n in ("ingested_at", "source_file", "source_line") if n in self._columns["messages"]]
-        # The same landed row that says something else now: the models read it differently.
+        # The same landed row that says something else now: the models read it differently, where no provider has told
+        # anything since.
         same_row = " and ".join(f"old.{name} is not distinct from new.{name}" for name in provenance) or "false"
+        self._collect_told(same_row)
         self._db.execute(f"""
             create or replace temp table messages_causes as
             select
@@ -388,12 +397,70 @@ class RowChanges:
                 case
                     when new.delivery_id is null then '{removed}'
                     when {_IS_ERASED} then '{ERASURE}'
-                    when {same_row} then '{MODELS}'
+                    when {same_row} then coalesce(told.cause, '{MODELS}')
                     else '{REFERENCE}'
                 end as cause
             from old_messages as old full join new_messages as new using (message_id)
+            left join told_messages as told using (message_id)
         """)
         return True
+
+    def _collect_told(self, same_row: str) -> None:
+        """told_messages: those whose landed row is the same, and of which a provider tells something else than before;
+        and why it does.
+        """
+        self._db.execute("create or replace temp table told_messages (message_id bigint, cause varchar)")
+        needed = {"event_key", "message_id", "event_kind", "occurred_at", "ingested_at"}
+        if not (
+            {"status_source", "event_at"} <= set(self._columns["messages"])
+            and all(needed <= set(columns_of(self._db, side, *_PROVIDER_EVENTS[1:])) for side in ("former", "marts"))
+        ):
+            return
+        self._db.execute(f"""
+            create or replace temp table retold_messages as
+            select new.message_id,
+                case when new.status_source = 'esp_event' then new.event_at end as told_at,
+                case when old.status_source = 'esp_event' then old.event_at end as formerly_told_at
+            from old_messages as old inner join new_messages as new using (message_id)
+            where {same_row} and 'esp_event' in (old.status_source, new.status_source)
+        """)
+        if not one(self._db, "select count(*) from retold_messages"):
+            return
+        about = (
+            "{side}.message_id in (select message_id from retold_messages)"
+            " and {side}.event_kind in ('delivered', 'bounce', 'complaint')"
+        )
+        self._db.execute(f"""
+            insert into told_messages
+            select distinct message_id, {self._cause_of_arrival}
+            from {".".join(_PROVIDER_EVENTS)} as new inner join retold_messages using (message_id)
+            where {about.format(side="new")} and new.occurred_at = told_at
+                and new.ingested_at > {_time(self._versions.published_at)}
+        """)
+        # Nothing has come: what it told before is about another message now, or is gone.
+        self._db.execute(f"""
+            create or replace temp table formerly_told as
+            select old.event_key, message_id
+            from former.core.fct_esp_events as old inner join retold_messages using (message_id)
+            where {about.format(side="old")} and old.occurred_at = formerly_told_at
+                and message_id not in (select message_id from told_messages)
+        """)
+        self._db.execute(f"""
+            insert into told_messages
+            select message_id,
+                case
+                    when message_id in (
+                        select message_id from formerly_told
+                        where event_key not in (
+                            select event_key from {".".join(_PROVIDER_EVENTS)}
+                            where event_key in (select event_key from formerly_told)
+                        )
+                    ) then '{REMOVED}'
+                    else '{self._fallback}'
+                end
+            from retold_messages
+            where message_id not in (select message_id from told_messages)
+        """)
 
     def _cause_of_removal(self, rows: str, key: str) -> str:
         """Why rows are gone: where some of nobody have come, they took their place."""

@@ -122,3 +122,15 @@ def test_a_late_refusal_drops_a_page(restated: Restated) -> None:
     found = of(restated, REFUSED)
     assert found[REFUSED, "page_visit_count"] == (1, 0, "late data")
     assert {reason for *_, reason in found.values()} == {"late data"}
+
+
+def test_what_a_provider_tells_of_a_message_is_late_or_new(restated: Restated) -> None:
+    found = of(restated, TOLD)
+    # One came back, late; of one came a complaint, and one was delivered, after the former version.
+    assert found[TOLD, "success_count"] == (3, 2, "late data, new events")
+    assert found[TOLD, "error_count"] == (0, 2, "late data, new events")
+    assert (TOLD, "complaint_count") not in found, "growth alone"
+    # Their opens are the same: they count by what became of the message.
+    assert found[TOLD, "delivered_total_open_count"] == (3, 2, "late data, new events")
+    assert found[TOLD, "human_delivered_recipient_open_count"] == (3, 2, "late data, new events")
+    assert {reason for *_, reason in found.values()} == {"late data, new events"}
