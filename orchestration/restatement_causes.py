@@ -235,6 +235,7 @@ class RowChanges:
             select distinct new.message_id, new.visitor_id, causes.cause
             from events_causes as causes inner join new_events as new using (event_key)
         """)
+        self._collect_provider_arrivals()
         self._collect_reference_arrivals()
         moved = " or ".join(
             f"old.{name} is distinct from new.{name}" for name in sorted(_EVENT_ATTRIBUTES & set(columns))
@@ -360,21 +361,29 @@ class RowChanges:
         ruleset_changed = str(self._versions.ruleset_changed).lower()
         self._db.execute(f"""
             create or replace temp table judged_events as
-            select new.event_key, new.message_id,
-                new.message_id <> 0 and coalesce({rule} not in ({rules}), true) as looks_around
+            select new.event_key, new.message_id, coalesce({rule} not in ({rules}), true) as looks_around
             from new_events as new inner join old_events as old using (event_key)
             where old.is_machine is distinct from new.is_machine
+        """)
+        # Of an open without consent nothing says whose it is; what the provider told of it names it.
+        self._db.execute("""
+            create or replace temp table judged_by_others as
+            select judged_events.event_key, arrivals.cause
+            from judged_events inner join arrivals using (message_id)
+            where judged_events.looks_around and judged_events.message_id <> 0
+            union
+            select judged_events.event_key, told_events.cause
+            from judged_events inner join told_events using (event_key)
+            where judged_events.looks_around
         """)
         self._db.execute(f"""
             insert into events_causes
             select event_key, 'judged', '{RULESET}' from judged_events where {ruleset_changed}
             union all
-            select distinct judged_events.event_key, 'judged', arrivals.cause
-            from judged_events inner join arrivals using (message_id)
-            where judged_events.looks_around
+            select event_key, 'judged', cause from judged_by_others
             union all
             select event_key, 'judged', '{self._fallback}' from judged_events
-            where not {ruleset_changed} and not (looks_around and message_id in (select message_id from arrivals))
+            where not {ruleset_changed} and event_key not in (select event_key from judged_by_others)
         """)
 
     def _collect_messages(self) -> bool:
@@ -461,6 +470,22 @@ class RowChanges:
             from retold_messages
             where message_id not in (select message_id from told_messages)
         """)
+
+    def _collect_provider_arrivals(self) -> None:
+        """Add to arrivals what a provider has told since of acts that our own logs hold: no fact counts it, but its
+        verdict holds for ours. told_events: our events of these acts.
+        """
+        needed = {"delivery_id", "message_id", "matched_event_key", "occurred_at", "ingested_at"}
+        known = needed <= set(columns_of(self._db, *_PROVIDER_EVENTS))
+        read = (
+            f"select new.matched_event_key as event_key, new.message_id, {self._cause_of_arrival} as cause"
+            f" from {'.'.join(_PROVIDER_EVENTS)} as new where {_IN_SCOPE}"
+            f" and new.matched_event_key is not null and new.ingested_at > {_time(self._versions.published_at)}"
+            if known
+            else "select '' as event_key, 0 as message_id, '' as cause where false"
+        )
+        self._db.execute(f"create or replace temp table told_events as {read}")
+        self._db.execute("insert into arrivals select distinct message_id, null, cause from told_events")
 
     def _cause_of_removal(self, rows: str, key: str) -> str:
         """Why rows are gone: where some of nobody have come, they took their place."""

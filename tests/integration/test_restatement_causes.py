@@ -124,6 +124,16 @@ def test_a_late_refusal_drops_a_page(restated: Restated) -> None:
     assert {reason for *_, reason in found.values()} == {"late data"}
 
 
+@pytest.mark.parametrize(
+    "delivery", [pytest.param(JUDGED, id="opened"), pytest.param(NOBODY, id="opened without consent")]
+)
+def test_a_verdict_of_the_provider_comes_late(restated: Restated, delivery: int) -> None:
+    found = of(restated, delivery)
+    assert (delivery, "total_open_count") not in found
+    assert found[delivery, "human_total_open_count"] == (1, 0, "late data")
+    assert {reason for *_, reason in found.values()} == {"late data"}
+
+
 def test_what_a_provider_tells_of_a_message_is_late_or_new(restated: Restated) -> None:
     found = of(restated, TOLD)
     # One came back, late; of one came a complaint, and one was delivered, after the former version.
