@@ -1,7 +1,8 @@
 """Why a count differs between two versions: which events and messages entered or left it, and what made them.
 
 Belongs here: tracing counts to rows, and rows to causes. Does not: which numbers differ, or what is recorded of them
-(restatements). Works on two attached databases, `former` and `marts`, and on temp tables of its own.
+(restatements). Works on two attached databases, `former` and `marts`, on the working database for what no fact shows,
+and on temp tables of its own.
 
 A row enters or leaves what a delivery counts because it arrived or is gone, because an attribute that decides about
 it changed (it has moved), or because the machine verdict changed (it is judged anew). Each has causes of its own, so
