@@ -1,7 +1,8 @@
 """Why a count differs between two versions: which events and messages entered or left it, and what made them.
 
 Belongs here: tracing counts to rows, and rows to causes. Does not: which numbers differ, or what is recorded of them
-(restatements). Works on two attached databases, `former` and `marts`, and on temp tables of its own.
+(restatements). Works on two attached databases, `former` and `marts`, on the working database for what no fact shows,
+and on temp tables of its own.
 
 A row enters or leaves what a delivery counts because it arrived or is gone, because an attribute that decides about
 it changed (it has moved), or because the machine verdict changed (it is judged anew). Each has causes of its own, so
@@ -34,6 +35,7 @@ _EVENT_ATTRIBUTES = {
 _MESSAGE_ATTRIBUTES = {
     *("delivery_id", "recipient_id", "status", "failure_reason", "content_format", "is_seed", "mail_domain"),
 }
+_PROVIDER_EVENTS = ("marts", "core", "fct_esp_events")
 _IS_ERASED = f"new.message_id >= {PSEUDONYM_FROM}"
 _IN_SCOPE = "delivery_id in (select delivery_id from restated_scope)"
 
@@ -92,6 +94,8 @@ class RowChanges:
         looks_elsewhere = "select" in count.where.lower()
         rows, key = ("events", "event_key") if is_event else ("messages", "message_id")
         machine = "is_machine" if is_event else "false as is_machine"
+        asks_messages = is_event and "fct_messages" in count.where
+        message = "message_id" if asks_messages else "cast(null as bigint) as message_id"
         is_human = "not coalesce(is_machine, true)" if count.is_human else "true"
         if looks_elsewhere:
             self._collect_counted(count, key, rows)
@@ -105,39 +109,51 @@ class RowChanges:
                 select *, is_base and {is_human} as is_full
                 from (
                     select
-                        {key} as row_key, delivery_id, {machine}, cast({count.distinct or key} as varchar) as counted,
+                        {key} as row_key, delivery_id, {message}, {machine},
+                        cast({count.distinct or key} as varchar) as counted,
                         {f"coalesce({count.summed}, 0)" if count.summed else "1"} as weight, {is_base} as is_base
                     from {read}
                 )
             """)
+        # An event that stays as it is counts otherwise because its message does.
+        of_message = "left join messages_causes as of_message using (message_id)" if asks_messages else ""
         judged = "old.is_machine is distinct from new.is_machine" if count.is_human else "false"
         self._db.execute(f"""
             create or replace temp table steps as
             with sides as (
                 select
                     row_key, new.delivery_id as new_delivery, old.delivery_id as old_delivery,
-                    coalesce(new.counted, old.counted) as counted,
-                    coalesce(new.weight, old.weight) as weight,
+                    new.counted as new_counted, old.counted as old_counted,
+                    new.weight as new_weight, old.weight as old_weight,
                     coalesce(new.is_full, false) as new_full, coalesce(old.is_full, false) as old_full,
+                    -- It counts the same for the same delivery, where it counts on both sides.
+                    old.delivery_id is not distinct from new.delivery_id
+                    and old.counted is not distinct from new.counted
+                    and old.weight is not distinct from new.weight as is_same,
                     old.row_key is null or new.row_key is null as is_one_sided,
-                    not (old.is_base and new.is_base and old.delivery_id = new.delivery_id) as has_moved,
-                    {judged} as is_judged_anew
+                    coalesce(old.message_id, new.message_id) as message_id,
+                    {judged} as is_judged_anew,
+                    not (old.is_base and new.is_base and is_same) as has_moved
                 from old_matches as old full join new_matches as new using (row_key)
             ),
+            -- What leaves is what was counted, what enters what is.
             stepped as (
-                select *, new_delivery as delivery_id, 1 as direction from sides
-                where new_full and not (old_full and old_delivery = new_delivery)
+                select *, new_delivery as delivery_id, new_counted as counted, new_weight as weight, 1 as direction
+                from sides
+                where new_full and not (old_full and is_same)
                 union all
-                select *, old_delivery as delivery_id, -1 as direction from sides
-                where old_full and not (new_full and old_delivery = new_delivery)
+                select *, old_delivery as delivery_id, old_counted as counted, old_weight as weight, -1 as direction
+                from sides
+                where old_full and not (new_full and is_same)
             )
             select stepped.delivery_id, stepped.row_key, stepped.counted, stepped.direction, stepped.weight,
-                coalesce(causes.cause, '{self._fallback}') as cause
+                coalesce(causes.cause, {"of_message.cause, " if asks_messages else ""}'{self._fallback}') as cause
             from stepped left join {rows}_causes as causes
                 on stepped.row_key = causes.{key}
                     and (stepped.is_one_sided
                         or (causes.kind = 'moved' and stepped.has_moved)
                         or (causes.kind = 'judged' and stepped.is_judged_anew))
+            {of_message}
         """)
         if count.distinct:
             self._keep_what_changes_a_distinct_count(count)
@@ -210,27 +226,17 @@ class RowChanges:
         columns = self._columns["events"]
         if not set(columns) >= _TRACED:
             return False  # a fact of the analyst's own making: its numbers are compared, their causes are not known
-        removed = self._cause_of_removal("events", "event_key")
-        through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
         self._db.execute(f"""
             create or replace temp table events_causes as
-            select new.event_key, 'arrived' as kind,
-                case
-                    when {_IS_ERASED} then '{ERASURE}'
-                    when new.occurred_at <= {through} then '{LATE_DATA}'
-                    else '{NEW_EVENTS}'
-                end as cause
+            select new.event_key, 'arrived' as kind, {self._cause_of_arrival} as cause
             from new_events as new anti join old_events as old using (event_key)
-            union all
-            select old.event_key, 'removed' as kind, '{removed}' as cause
-            from old_events as old anti join new_events as new using (event_key)
         """)
         self._db.execute("""
             create or replace temp table arrivals as
             select distinct new.message_id, new.visitor_id, causes.cause
             from events_causes as causes inner join new_events as new using (event_key)
-            where causes.kind = 'arrived'
         """)
+        self._collect_provider_arrivals()
         self._collect_reference_arrivals()
         moved = " or ".join(
             f"old.{name} is distinct from new.{name}" for name in sorted(_EVENT_ATTRIBUTES & set(columns))
@@ -259,8 +265,89 @@ class RowChanges:
             from moved_events inner join arrivals using (visitor_id)
             where not moved_events.is_by_reference and not {self._models_changed}
         """)
+        self._collect_gone()
         self._collect_verdicts("coalesce(new.machine_rule, old.machine_rule)" if "machine_rule" in columns else "null")
         return True
+
+    def _collect_gone(self) -> None:
+        """Add to events_causes why the fact has events no more."""
+        removed = self._cause_of_removal("events", "event_key")
+        self._db.execute("""
+            create or replace temp table gone_events as
+            select old.event_key, old.visitor_id from old_events as old anti join new_events as new using (event_key)
+        """)
+        self._db.execute("create or replace temp table left_out_events (event_key varchar, cause varchar)")
+        if one(self._db, "select count(*) from gone_events"):
+            # Nothing of them is removed: they are left out for the sake of others.
+            self._collect_left_out(removed)
+        self._db.execute(f"""
+            insert into events_causes
+            select distinct event_key, 'removed', cause from left_out_events
+            union all
+            select event_key, 'removed', '{removed}' from gone_events anti join left_out_events using (event_key)
+        """)
+
+    def _collect_left_out(self, removed: str) -> None:
+        """left_out_events: those of gone_events that the warehouse still has, and why it does not count them."""
+        hits, needed = self._web_hits, {"event_key", "visitor_id", "outcome", "attribution", "occurred_at"}
+        has_hits = needed | {"message_id", "ingested_at"} <= set(columns_of(self._db, *hits))
+        place = ".".join(map(identifier, hits))
+        read = (
+            "select hits.event_key, hits.visitor_id as clear_visitor_id, hits.outcome, hits.occurred_at"
+            f" from {place} as hits where hits.event_key in (select event_key from gone_events)"
+            " and hits.attribution is null and hits.outcome <> 'no_web_hit'"
+            if has_hits
+            else "select '' as event_key, '' as clear_visitor_id, '' as outcome, null as occurred_at where false"
+        )
+        self._db.execute(f"""
+            create or replace temp table dropped_hits as
+            select * from ({read}) inner join gone_events using (event_key)
+        """)
+        if one(self._db, "select count(*) from dropped_hits"):
+            # A refusal drops what its visitor did after it. It is in no fact itself. Visitors of the working database
+            # have other names there.
+            self._db.execute(f"""
+                insert into left_out_events
+                select distinct dropped_hits.event_key, {self._cause_of_arrival}
+                from {place} as new inner join dropped_hits on new.visitor_id = dropped_hits.clear_visitor_id
+                where new.visitor_id in (select clear_visitor_id from dropped_hits)
+                    and new.ingested_at > {_time(self._versions.published_at)}
+                    and new.occurred_at <= dropped_hits.occurred_at
+                    and new.outcome = 'opted_out' and dropped_hits.outcome = 'opted_out'
+            """)
+            self._db.execute(f"""
+                insert into left_out_events
+                select distinct dropped_hits.event_key, arrivals.cause
+                from dropped_hits inner join arrivals using (visitor_id)
+                where not {self._models_changed}
+                    and dropped_hits.event_key not in (select event_key from left_out_events)
+            """)
+        if {"event_key", "matched_event_key"} <= set(columns_of(self._db, *_PROVIDER_EVENTS)):
+            # What the provider tells gives way to our own line of the same act.
+            self._db.execute(f"""
+                insert into left_out_events
+                select told.event_key, coalesce(causes.cause, '{self._fallback}')
+                from {".".join(_PROVIDER_EVENTS)} as told
+                left join events_causes as causes on told.matched_event_key = causes.event_key
+                where told.event_key in (select event_key from gone_events)
+                    and told.event_key not in (select event_key from dropped_hits)
+            """)
+        # A page is without its delivery where the click that led to it was removed.
+        self._db.execute(f"""
+            insert into left_out_events
+            select event_key,
+                case
+                    when visitor_id in (
+                        select visitor_id from gone_events
+                        where visitor_id is not null
+                            and event_key not in (select event_key from dropped_hits)
+                            and event_key not in (select event_key from left_out_events)
+                    ) then '{removed}'
+                    else '{self._fallback}'
+                end
+            from dropped_hits
+            where event_key not in (select event_key from left_out_events)
+        """)
 
     def _collect_verdicts(self, rule: str) -> None:
         """Add to events_causes why the machine verdict of an event changed."""
@@ -275,21 +362,29 @@ class RowChanges:
         ruleset_changed = str(self._versions.ruleset_changed).lower()
         self._db.execute(f"""
             create or replace temp table judged_events as
-            select new.event_key, new.message_id,
-                new.message_id <> 0 and coalesce({rule} not in ({rules}), true) as looks_around
+            select new.event_key, new.message_id, coalesce({rule} not in ({rules}), true) as looks_around
             from new_events as new inner join old_events as old using (event_key)
             where old.is_machine is distinct from new.is_machine
+        """)
+        # Of an open without consent nothing says whose it is; what the provider told of it names it.
+        self._db.execute("""
+            create or replace temp table judged_by_others as
+            select judged_events.event_key, arrivals.cause
+            from judged_events inner join arrivals using (message_id)
+            where judged_events.looks_around and judged_events.message_id <> 0
+            union
+            select judged_events.event_key, told_events.cause
+            from judged_events inner join told_events using (event_key)
+            where judged_events.looks_around
         """)
         self._db.execute(f"""
             insert into events_causes
             select event_key, 'judged', '{RULESET}' from judged_events where {ruleset_changed}
             union all
-            select distinct judged_events.event_key, 'judged', arrivals.cause
-            from judged_events inner join arrivals using (message_id)
-            where judged_events.looks_around
+            select event_key, 'judged', cause from judged_by_others
             union all
             select event_key, 'judged', '{self._fallback}' from judged_events
-            where not {ruleset_changed} and not (looks_around and message_id in (select message_id from arrivals))
+            where not {ruleset_changed} and event_key not in (select event_key from judged_by_others)
         """)
 
     def _collect_messages(self) -> bool:
@@ -298,8 +393,10 @@ class RowChanges:
             return False
         removed = self._cause_of_removal("messages", "message_id")
         provenance = [n for n in ("ingested_at", "source_file", "source_line") if n in self._columns["messages"]]
-        # The same landed row that says something else now: the models read it differently.
+        # The same landed row that says something else now: the models read it differently, where no provider has told
+        # anything since.
         same_row = " and ".join(f"old.{name} is not distinct from new.{name}" for name in provenance) or "false"
+        self._collect_told(same_row)
         self._db.execute(f"""
             create or replace temp table messages_causes as
             select
@@ -310,12 +407,86 @@ class RowChanges:
                 case
                     when new.delivery_id is null then '{removed}'
                     when {_IS_ERASED} then '{ERASURE}'
-                    when {same_row} then '{MODELS}'
+                    when {same_row} then coalesce(told.cause, '{MODELS}')
                     else '{REFERENCE}'
                 end as cause
             from old_messages as old full join new_messages as new using (message_id)
+            left join told_messages as told using (message_id)
         """)
         return True
+
+    def _collect_told(self, same_row: str) -> None:
+        """told_messages: those whose landed row is the same, and of which a provider tells something else than before;
+        and why it does.
+        """
+        self._db.execute("create or replace temp table told_messages (message_id bigint, cause varchar)")
+        needed = {"event_key", "message_id", "event_kind", "occurred_at", "ingested_at"}
+        if not (
+            {"status_source", "event_at"} <= set(self._columns["messages"])
+            and all(needed <= set(columns_of(self._db, side, *_PROVIDER_EVENTS[1:])) for side in ("former", "marts"))
+        ):
+            return
+        self._db.execute(f"""
+            create or replace temp table retold_messages as
+            select new.message_id,
+                case when new.status_source = 'esp_event' then new.event_at end as told_at,
+                case when old.status_source = 'esp_event' then old.event_at end as formerly_told_at
+            from old_messages as old inner join new_messages as new using (message_id)
+            where {same_row} and 'esp_event' in (old.status_source, new.status_source)
+        """)
+        if not one(self._db, "select count(*) from retold_messages"):
+            return
+        about = (
+            "{side}.message_id in (select message_id from retold_messages)"
+            " and {side}.event_kind in ('delivered', 'bounce', 'complaint')"
+        )
+        self._db.execute(f"""
+            insert into told_messages
+            select distinct message_id, {self._cause_of_arrival}
+            from {".".join(_PROVIDER_EVENTS)} as new inner join retold_messages using (message_id)
+            where {about.format(side="new")} and new.occurred_at = told_at
+                and new.ingested_at > {_time(self._versions.published_at)}
+        """)
+        # Nothing has come: what it told before is about another message now, or is gone.
+        self._db.execute(f"""
+            create or replace temp table formerly_told as
+            select old.event_key, message_id
+            from former.core.fct_esp_events as old inner join retold_messages using (message_id)
+            where {about.format(side="old")} and old.occurred_at = formerly_told_at
+                and message_id not in (select message_id from told_messages)
+        """)
+        self._db.execute(f"""
+            insert into told_messages
+            select message_id,
+                case
+                    when message_id in (
+                        select message_id from formerly_told
+                        where event_key not in (
+                            select event_key from {".".join(_PROVIDER_EVENTS)}
+                            where event_key in (select event_key from formerly_told)
+                        )
+                    ) then '{REMOVED}'
+                    else '{self._fallback}'
+                end
+            from retold_messages
+            where message_id not in (select message_id from told_messages)
+        """)
+
+    def _collect_provider_arrivals(self) -> None:
+        """Add to arrivals what a provider has told since of acts that our own logs hold: no fact counts it, but its
+        verdict holds for ours. told_events: our events of these acts.
+        """
+        needed = {"delivery_id", "message_id", "matched_event_key", "occurred_at", "ingested_at"}
+        known = needed <= set(columns_of(self._db, *_PROVIDER_EVENTS))
+        read = (
+            f"select new.matched_event_key as event_key, new.message_id, {self._cause_of_arrival} as cause"
+            f" from {'.'.join(_PROVIDER_EVENTS)} as new where {_IN_SCOPE}"
+            f" and new.matched_event_key is not null and new.ingested_at > {_time(self._versions.published_at)}"
+            if known
+            else "select '' as event_key, 0 as message_id, '' as cause where false"
+        )
+        self._db.execute(f"create or replace temp table told_events as {read}")
+        self._db.execute("insert into arrivals select distinct message_id, null, cause from told_events")
 
     def _cause_of_removal(self, rows: str, key: str) -> str:
         """Why rows are gone: where some of nobody have come, they took their place."""
@@ -376,6 +547,19 @@ class RowChanges:
                     f"insert into {side}_{name} select {selected} from {database}.core.{fact} where {key} in ({astray})"
                 )
         return True
+
+    @property
+    def _web_hits(self) -> tuple[str, str, str]:
+        return self._versions.source, "intermediate", "int_web_hits__attributed"
+
+    @property
+    def _cause_of_arrival(self) -> str:
+        """SQL of what it is that an event `new` arrived since the former version."""
+        through = "cast(null as timestamp)" if self._versions.through is None else _time(self._versions.through)
+        return (
+            f"case when {_IS_ERASED} then '{ERASURE}'"
+            f" when new.occurred_at <= {through} then '{LATE_DATA}' else '{NEW_EVENTS}' end"
+        )
 
     @property
     def _models_changed(self) -> str:

@@ -27,7 +27,7 @@ DELIVERIES = SPRING, SUMMER, AUTUMN, WINTER, LABEL, FORMAT, GROWTH, SHARE, QUIET
 SHOP, SALE, LEAVE, MIRROR = 201, 202, 203, 204
 NETWORKS = ("email", "facebook", "twitter", "delicious", "digg", "google", "linkedin")
 KINDS = {SHOP: 1, SALE: 1, LEAVE: 3, MIRROR: 6}
-SELECTED = ("+rpt_tracking_indicators", "indicator_counts", "indicator_catalogue")
+SELECTED = ("+rpt_tracking_indicators", "fct_esp_events", "indicator_counts", "indicator_catalogue")
 
 
 @dataclass(frozen=True)
