@@ -183,6 +183,7 @@ def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTE
 
     Raises UnreadableFileError where the file cannot be read whole: truncated, bad checksum, garbage behind the
     last member, or a decompression bomb. A compressed file's error can come as late as its last chunk.
+    UnreachableFileError where the store or the system did not give its bytes, whatever they are.
     """
     try:
         with file.path.open("rb") as stream:
@@ -199,8 +200,16 @@ def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTE
     except StorageError as error:
         raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableFileError(f"{file.name}: {text}; nothing more of it was taken") from error
+        if (said := said_by_the_system(error)) is not None:
+            raise UnreachableFileError(f"{file.name}: {said}; the next run tries again") from error
+        raise UnreadableFileError(f"{file.name}: {error}; nothing more of it was taken") from error
+
+
+def said_by_the_system(error: Exception) -> str | None:
+    """Why the system did not give a file's bytes: no right, a disk or a mount that failed, gone. None where the bytes
+    themselves are at fault, which is an OSError without a number in places (gzip.BadGzipFile).
+    """
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno is not None else None
 
 
 def digest(file: LandingFile, prefixes: set[int]) -> Digests:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from log_ingest.catalog import ReferenceEntity
 from log_ingest.errors import StorageError, UnreachableFileError, UnreadableFileError
-from log_ingest.files import LandingFile, digest, read_chunks
+from log_ingest.files import LandingFile, digest, read_chunks, said_by_the_system
 from log_ingest.formats.csv_records import INPUT, RecordBlock, read_records
 from log_ingest.identify import identify, known_state
 from log_ingest.land_reference import RowLander
@@ -168,6 +168,8 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
     except StorageError as error:
         raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
+        if (said := said_by_the_system(error)) is not None:
+            raise UnreachableFileError(f"{file.name}: {said}; the next run tries again") from error
         raise UnreadableFileError(f"{file.name}: {str(error).splitlines()[0]}; nothing of it was taken") from error
 
 
