@@ -135,21 +135,37 @@ def _fingerprint(info: "ObjectInfo") -> Fingerprint:
 def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
     """The regular files below root/folder whose names end in one of the suffixes, by path, and what was refused.
 
-    Symbolic links are followed only to regular files inside root; FIFOs, devices and unreadable folders are named
-    in the second list and never opened.
+    Symbolic links are followed only to regular files inside root, and where root/folder is one itself, inside root as
+    well; other links, FIFOs, devices and unreadable folders are named in the second list and never opened.
     """
     found: list[LandingFile] = []
     problems: list[str] = []
     start = root / folder
-    if not start.is_dir():
-        return found, problems
     inside = root.resolve()
+    try:
+        is_folder = stat.S_ISDIR(start.stat().st_mode)
+    except OSError as error:
+        # Nothing arrives here, which is no problem; a link that leads nowhere is one.
+        if isinstance(error, FileNotFoundError) and not any(map(_leads_nowhere, (start, start.parent))):
+            return found, problems
+        return found, [f"{folder}/: {error.strerror}; the folder was skipped"]
+    if not is_folder:
+        return found, [f"{folder}/: not a folder; skipped"]
+    if not start.resolve().is_relative_to(inside):
+        return found, [f"{folder}/: a link out of the landing folder; the folder was skipped"]
 
     def refuse(error: OSError) -> None:
-        problems.append(f"{error.filename}: {error.strerror}; the folder was skipped")
+        problems.append(f"{printable_name(Path(error.filename), root)}/: {error.strerror}; the folder was skipped")
 
     for directory, folders, names in os.walk(start, onerror=refuse):
         folders.sort()
+        # os.walk goes past links to folders, and so past what is behind them, without a word.
+        problems += [
+            f"{printable_name(path, root)}/: a link to a folder; skipped"
+            for path in (Path(directory) / entry for entry in folders)
+            # Path.is_symlink raises where that cannot be told; os.walk names such a folder.
+            if os.path.islink(path)  # noqa: PTH114
+        ]
         for entry in sorted(names):
             path = Path(directory) / entry
             name = printable_name(path, root)
@@ -175,6 +191,10 @@ def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[L
             )
     found.sort(key=lambda file: file.name)
     return found, problems
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
