@@ -42,6 +42,7 @@ class ReferenceIntake:
         self.totals = SourceTotals()
         self.batch_ids: list[int] = []
         self.problems: list[str] = []
+        self.passing_problems: dict[str, str] = {}
         self._landing, self._ledger = landing, ledger
         self._run_id, self._ingested_at, self._progress = run_id, ingested_at, progress
 
@@ -59,6 +60,7 @@ class ReferenceIntake:
                 self._take(file)
             except UnreachableFileError as error:
                 self.problems.append(str(error))
+                self.passing_problems[file.name] = str(error)
             except UnreadableFileError as error:
                 self.problems.append(str(error))
                 self._ledger.note_paths([PathState(name, file.name, file.fingerprint, "problem", problem=str(error))])

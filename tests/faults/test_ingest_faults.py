@@ -332,6 +332,7 @@ def test_a_file_that_could_not_be_read_once_is_read_by_the_next_run(landing: Pat
             break
         (problem,) = report.problems
         assert problem.startswith(f"tracking_logs/a/{name}: ") and problem.endswith("; the next run tries again")
+        assert collect(warehouse).problem_files == [(f"tracking_logs/a/{name}", problem)]
         # Where it failed behind the last byte, all lines are there already.
         missing = 90 - report.totals["tracking_logs"].accepted
         assert missing in (0, 30) and len(collect(warehouse).gaps) == (missing > 0)

@@ -43,10 +43,10 @@ def test_links_to_folders_are_named_and_nothing_behind_them_is_read(tmp_path: Pa
     (landing / "logs" / "real" / "out").symlink_to(tmp_path / "outside")
     found, problems = discover(landing, "logs", (".log",))
     assert [file.name for file in found] == ["logs/real/a.log"]
-    assert problems == [
-        "logs/inside/: a link to a folder; skipped",
-        "logs/real/out/: a link to a folder; skipped",
-    ]
+    assert problems == {
+        "logs/inside/": "logs/inside/: a link to a folder; skipped",
+        "logs/real/out/": "logs/real/out/: a link to a folder; skipped",
+    }
 
 
 @pytest.mark.parametrize("folder", ["logs", "reference/recipients"])
@@ -65,14 +65,16 @@ def test_a_source_folder_may_be_a_link_inside_the_landing_folder_only(
         found, problems = discover(landing, folder, (".log",))
         assert [file.name for file in found] == ([f"{folder}/a.log"] if is_inside else [])
         said = f"{folder}/: a link out of the landing folder; the folder was skipped"
-        assert problems == ([] if is_inside else [said])
+        assert list(problems.values()) == ([] if is_inside else [said])
     link.unlink()
-    assert discover(landing, folder, (".log",)) == ([], []), "where nothing arrives nothing is wrong"
+    assert discover(landing, folder, (".log",)) == ([], {}), "where nothing arrives nothing is wrong"
     link.symlink_to(tmp_path / "nowhere")
-    assert discover(landing, folder, (".log",))[1] == [f"{folder}/: No such file or directory; the folder was skipped"]
+    assert list(discover(landing, folder, (".log",))[1].values()) == [
+        f"{folder}/: No such file or directory; the folder was skipped"
+    ]
     link.unlink()
     link.write_bytes(b"")
-    (problem,) = discover(landing, folder, (".log",))[1]
+    (problem,) = discover(landing, folder, (".log",))[1].values()
     assert problem.startswith(f"{folder}/: ") and problem.endswith("skipped")
 
 
