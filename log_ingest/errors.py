@@ -13,8 +13,9 @@ class UnreadableFileError(Exception):
 
 
 class UnreachableFileError(UnreadableFileError):
-    """One object cannot be had now (gone, changed, refused, connection lost). That says nothing of its content and
-    passes without the object changing: it is reported but not remembered, and the next run tries again."""
+    """One object or file cannot be had now (gone, changed, refused, connection lost, a disk or mount that failed). That
+    says nothing of its content and passes without the file changing: it is reported but not remembered, and the next
+    run tries again."""
 
 
 class StorageError(Exception):

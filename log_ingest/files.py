@@ -99,8 +99,10 @@ class LandingPlace:
             raise IngestError(f"the landing folder {landing} does not exist; create it or set MTW_LANDING_DIR")
         return cls(landing)
 
-    def discover(self, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
-        """The files below a folder whose names end in one of the suffixes, by name, and what was refused."""
+    def discover(self, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], dict[str, str]]:
+        """The files below a folder whose names end in one of the suffixes, by name, and what was refused: by its name,
+        a line that says why.
+        """
         if isinstance(self.root, Path):
             return discover(self.root, folder, suffixes)
         return _discover_objects(self.root, folder, suffixes)
@@ -108,7 +110,7 @@ class LandingPlace:
 
 def _discover_objects(
     store: "ObjectStore", folder: str, suffixes: tuple[str, ...]
-) -> tuple[list[LandingFile], list[str]]:
+) -> tuple[list[LandingFile], dict[str, str]]:
     """Keys are taken literally: dots, doubled slashes and line ends in them mean nothing."""
     from log_ingest.object_store import StoredObject
 
@@ -122,9 +124,9 @@ def _discover_objects(
             if entry.lower().endswith(suffixes) and not entry.startswith(".") and not is_folder_mark:
                 found.append(LandingFile(StoredObject(store, info), info.key[below:], _fingerprint(info)))
     except StorageError as error:
-        return [], [f"{error}; the folder was skipped"]
+        return [], {f"{folder}/": f"{error}; the folder was skipped"}
     found.sort(key=lambda file: file.name)
-    return found, []
+    return found, {}
 
 
 def _fingerprint(info: "ObjectInfo") -> Fingerprint:
@@ -132,24 +134,46 @@ def _fingerprint(info: "ObjectInfo") -> Fingerprint:
     return Fingerprint(info.size, int(info.modified_at.timestamp() * 1000) * 1_000_000, 0, state)
 
 
-def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], list[str]]:
-    """The regular files below root/folder whose names end in one of the suffixes, by path, and what was refused.
+def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[LandingFile], dict[str, str]]:
+    """The regular files below root/folder whose names end in one of the suffixes, by path, and what was refused: by its
+    name, a line that says why.
 
-    Symbolic links are followed only to regular files inside root; FIFOs, devices and unreadable folders are named
-    in the second list and never opened.
+    Symbolic links are followed only to regular files inside root, and where root/folder is one itself, inside root as
+    well; other links, FIFOs, devices and unreadable folders are named there and never opened.
     """
     found: list[LandingFile] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
+
+    def refuse(name: str, why: str) -> None:
+        problems[name] = f"{name}: {why}"
+
     start = root / folder
-    if not start.is_dir():
-        return found, problems
     inside = root.resolve()
+    try:
+        is_folder = stat.S_ISDIR(start.stat().st_mode)
+    except OSError as error:
+        # Nothing arrives here, which is no problem; a link that leads nowhere is one.
+        if isinstance(error, FileNotFoundError) and not any(map(_leads_nowhere, (start, start.parent))):
+            return found, problems
+        refuse(f"{folder}/", f"{error.strerror}; the folder was skipped")
+        return found, problems
+    if not is_folder:
+        refuse(f"{folder}/", "not a folder; skipped")
+        return found, problems
+    if not start.resolve().is_relative_to(inside):
+        refuse(f"{folder}/", "a link out of the landing folder; the folder was skipped")
+        return found, problems
 
-    def refuse(error: OSError) -> None:
-        problems.append(f"{error.filename}: {error.strerror}; the folder was skipped")
+    def refuse_folder(error: OSError) -> None:
+        refuse(f"{printable_name(Path(error.filename), root)}/", f"{error.strerror}; the folder was skipped")
 
-    for directory, folders, names in os.walk(start, onerror=refuse):
+    for directory, folders, names in os.walk(start, onerror=refuse_folder):
         folders.sort()
+        # os.walk goes past links to folders, and so past what is behind them, without a word.
+        for path in (Path(directory) / entry for entry in folders):
+            # Path.is_symlink raises where that cannot be told; os.walk names such a folder.
+            if os.path.islink(path):  # noqa: PTH114
+                refuse(f"{printable_name(path, root)}/", "a link to a folder; skipped")
         for entry in sorted(names):
             path = Path(directory) / entry
             name = printable_name(path, root)
@@ -158,13 +182,13 @@ def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[L
             try:
                 status = path.stat()
                 if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                    problems.append(f"{name}: a link out of the landing folder; skipped")
+                    refuse(name, "a link out of the landing folder; skipped")
                     continue
             except OSError as error:
-                problems.append(f"{name}: {error.strerror}; skipped")
+                refuse(name, f"{error.strerror}; skipped")
                 continue
             if not stat.S_ISREG(status.st_mode):
-                problems.append(f"{name}: not a regular file; skipped")
+                refuse(name, "not a regular file; skipped")
                 continue
             found.append(
                 LandingFile(
@@ -177,12 +201,17 @@ def discover(root: Path, folder: str, suffixes: tuple[str, ...]) -> tuple[list[L
     return found, problems
 
 
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
 def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     """The decompressed content from byte `start` on, in chunks of at most chunk_bytes or a little more (of
     zstd, 64 MiB more).
 
     Raises UnreadableFileError where the file cannot be read whole: truncated, bad checksum, garbage behind the
     last member, or a decompression bomb. A compressed file's error can come as late as its last chunk.
+    UnreachableFileError where the store or the system did not give its bytes, whatever they are.
     """
     try:
         with file.path.open("rb") as stream:
@@ -199,8 +228,16 @@ def read_chunks(file: LandingFile, start: int = 0, chunk_bytes: int = CHUNK_BYTE
     except StorageError as error:
         raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnreadableFileError(f"{file.name}: {text}; nothing more of it was taken") from error
+        if (said := said_by_the_system(error)) is not None:
+            raise UnreachableFileError(f"{file.name}: {said}; the next run tries again") from error
+        raise UnreadableFileError(f"{file.name}: {error}; nothing more of it was taken") from error
+
+
+def said_by_the_system(error: Exception) -> str | None:
+    """Why the system did not give a file's bytes: no right, a disk or a mount that failed, gone. None where the bytes
+    themselves are at fault, which is an OSError without a number in places (gzip.BadGzipFile).
+    """
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno is not None else None
 
 
 def digest(file: LandingFile, prefixes: set[int]) -> Digests:

@@ -107,6 +107,8 @@ def ingest(
                     )
                     report.batch_ids += [batch_id] if batch_id is not None else []
                     report.problems += problems
+                for source, passing in report.passing_problems.items():
+                    ledger.note_passing(source, passing)
                 write_ledger_tables(landing, ledger)
             finally:
                 landing.close()
@@ -135,7 +137,7 @@ def _take_rest(
         if sources is not None and entity.name not in sources:
             continue
         files, problems = place.discover(entity.folder, REFERENCE_SUFFIXES)
-        report.problems += problems
+        report.problems += problems.values()
         progress.start(entity.name, sum(file.fingerprint.size for file in files), len(files))
         rows = ReferenceIntake(entity, landing, ledger, run_id=report.run_id, ingested_at=now, progress=progress)
         for file in sorted(files, key=lambda file: (file.fingerprint.mtime_ns, file.name)):
@@ -143,6 +145,7 @@ def _take_rest(
         report.totals[entity.name] = rows.totals
         report.batch_ids += rows.batch_ids
         report.problems += rows.problems
+        report.passing_problems[entity.name] = problems | rows.passing_problems
         progress.finish(entity.name)
 
 

@@ -7,7 +7,7 @@ What is not in the ledger does not exist: a commit is one transaction, made afte
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -126,6 +126,9 @@ create table claims (
 _BEGUN = "begun_batch"
 """The fact that names the batch whose files are being put in place."""
 
+_PASSING = "passing problems "
+"""The facts that hold, per source, what note_passing was told last: JSON, rows of name, problem and since."""
+
 SALT = "salt"
 """The fact that digests of persons in frozen rows are made with."""
 
@@ -188,6 +191,16 @@ class PathState:
     file_id: int | None = None
     problem: str | None = None
     changed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file or folder that could not be taken: why, and since when it was seen so (UTC, ISO 8601)."""
+
+    source: str
+    name: str
+    problem: str
+    since: str
 
 
 @dataclass
@@ -751,18 +764,32 @@ class Ledger:
             " and role = 'copy') as copy_count from contents order by file_id"
         ).fetchall()
 
-    def problem_rows(self) -> list[Row]:
-        """Paths that could not be read: source, name, problem, changed_at."""
-        return self._db.execute("select * from paths where role = 'problem' order by source, name").fetchall()
+    def problems(self) -> list[Problem]:
+        """What could not be taken, by source and name. What the last look met says more than an earlier content."""
+        rows = self._db.execute("select source, name, problem, changed_at from paths where role = 'problem'")
+        found = {(row[0], row[1]): Problem(*row) for row in rows}
+        for name, _ in self.facts_like(_PASSING):
+            source = name.removeprefix(_PASSING)
+            found |= {(source, one.name): one for one in self._passing(source)}
+        return [found[key] for key in sorted(found)]
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Paths that could not be read, with the reason."""
-        rows = self._db.execute("select name, problem from paths where role = 'problem' order by name")
-        return [(row[0], row[1]) for row in rows]
+    def note_passing(self, source: str, problems: Mapping[str, str]) -> None:
+        """Remember until the next look what stood in the way of a source, but is no content of a file: folders, links
+        and devices that were refused, files that could not be read. problems: by name.
+        """
+        before = {(one.name, one.problem): one.since for one in self._passing(source)}
+        now = _now()
+        rows = [[name, problem, before.get((name, problem), now)] for name, problem in sorted(problems.items())]
+        if rows or before:
+            self.set_fact(_PASSING + source, json.dumps(rows))
+
+    def _passing(self, source: str) -> list[Problem]:
+        return [Problem(source, *row) for row in json.loads(self.fact(_PASSING + source, "[]"))]
 
     def reopen_problems(self) -> list[str]:
         """Let the next ingest open the files again that it could not take. Returns their paths."""
-        names = [name for name, _ in self.problems()]
+        rows = self._db.execute("select name from paths where role = 'problem' order by name")
+        names = [row[0] for row in rows]
         self._db.execute("delete from paths where role = 'problem' and file_id is null")
         return names
 

@@ -66,12 +66,12 @@ def _gaps(ledger: Ledger) -> list[dict[str, object]]:
 def _problems(ledger: Ledger) -> list[dict[str, object]]:
     return [
         {
-            "source": row["source"],
-            "source_file": row["name"],
-            "problem": row["problem"],
-            "since_at": _time(row["changed_at"]),
+            "source": found.source,
+            "source_file": found.name,
+            "problem": found.problem,
+            "since_at": _time(found.since),
         }
-        for row in ledger.problem_rows()
+        for found in ledger.problems()
     ]
 
 

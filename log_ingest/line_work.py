@@ -88,7 +88,8 @@ class LineWork:
             if self.sources is not None and source.name not in self.sources:
                 continue
             files, problems = self.place.discover(source.folder, source.suffixes)
-            report.problems += problems
+            report.problems += problems.values()
+            report.passing_problems[source.name] = problems
             progress.start(source.name, sum(file.fingerprint.size for file in files), len(files))
             yield (
                 files,
@@ -276,4 +277,5 @@ def _end(report: IngestReport, progress: Progress, lines: LineIntake) -> None:
     report.totals[name] = lines.totals
     report.batch_ids += lines.batch_ids
     report.problems += lines.problems
+    report.passing_problems[name] |= lines.passing_problems
     progress.finish(name)

@@ -36,7 +36,8 @@ class SourceTotals:
 class IngestReport:
     """One ingest. problems: one line for each file that could not be taken, with what happened to it.
 
-    platform_problems: those of them that are about the marketing platform's database.
+    platform_problems: those of them that are about the marketing platform's database. passing_problems: per source that
+    was looked at and by name, those that are remembered until the next look only (Ledger.note_passing).
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class IngestReport:
     batch_ids: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     platform_problems: list[str] = field(default_factory=list)
+    passing_problems: dict[str, dict[str, str]] = field(default_factory=dict)
     latest_batch_id: int = 0
 
     @property

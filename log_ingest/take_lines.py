@@ -70,6 +70,7 @@ class LineIntake:
         self.totals = SourceTotals()
         self.batch_ids: list[int] = []
         self.problems: list[str] = []
+        self.passing_problems: dict[str, str] = {}
         self.commit_count = 0
         self._format = line_format
         self._landing, self._ledger, self._con = landing, ledger, landing.con
@@ -93,12 +94,14 @@ class LineIntake:
             self.skip(file, state)
             return
         self.totals.files_seen += 1
+        self.passing_problems.pop(file.name, None)  # of a batch that is made anew
         try:
             identity = identify(file, self.source.name, self._ledger, self._by_head)
             sealed = is_sealed(file, siblings, state, self._seal_after)
             self._take_identified(file, identity, sealed, siblings)
         except UnreachableFileError as error:
             self.problems.append(str(error))
+            self.passing_problems[file.name] = str(error)
         except UnreadableFileError as error:
             self.problems.append(str(error))
             self._commit.paths.append(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from log_ingest.catalog import ReferenceEntity
 from log_ingest.errors import StorageError, UnreachableFileError, UnreadableFileError
-from log_ingest.files import LandingFile, digest, read_chunks
+from log_ingest.files import LandingFile, digest, read_chunks, said_by_the_system
 from log_ingest.formats.csv_records import INPUT, RecordBlock, read_records
 from log_ingest.identify import identify, known_state
 from log_ingest.land_reference import RowLander
@@ -42,6 +42,7 @@ class ReferenceIntake:
         self.totals = SourceTotals()
         self.batch_ids: list[int] = []
         self.problems: list[str] = []
+        self.passing_problems: dict[str, str] = {}
         self._landing, self._ledger = landing, ledger
         self._run_id, self._ingested_at, self._progress = run_id, ingested_at, progress
 
@@ -59,6 +60,7 @@ class ReferenceIntake:
                 self._take(file)
             except UnreachableFileError as error:
                 self.problems.append(str(error))
+                self.passing_problems[file.name] = str(error)
             except UnreadableFileError as error:
                 self.problems.append(str(error))
                 self._ledger.note_paths([PathState(name, file.name, file.fingerprint, "problem", problem=str(error))])
@@ -168,6 +170,8 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
     except StorageError as error:
         raise UnreachableFileError(f"{file.name}: {error.problem}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
+        if (said := said_by_the_system(error)) is not None:
+            raise UnreachableFileError(f"{file.name}: {said}; the next run tries again") from error
         raise UnreadableFileError(f"{file.name}: {str(error).splitlines()[0]}; nothing of it was taken") from error
 
 

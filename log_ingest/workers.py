@@ -149,6 +149,8 @@ class _Worker:
         report.batch_ids = sorted({*report.batch_ids, *self._report.batch_ids})
         # What it could not list, this process could not either.
         report.problems += [problem for problem in self._report.problems if problem not in report.problems]
+        for source, passing in self._report.passing_problems.items():
+            report.passing_problems.setdefault(source, {}).update(passing)
         for source, totals in self._report.totals.items():
             own = report.totals[source]
             for name, value in vars(totals).items():

@@ -292,14 +292,34 @@ class Settings:
             dagster_home_override=path("DAGSTER_HOME", Path()) if text("DAGSTER_HOME") else None,
         )
         settings.zone_by_server()
-        for name, owned in (("MTW_WAREHOUSE_DIR", settings.warehouse_dir), ("MTW_LANDED_DIR", settings.landed_dir)):
-            if _lies_in(settings.landing_dir, owned):
-                raise SettingsError(
-                    f"MTW_LANDING_DIR lies inside {name}; keep what arrives apart from what the pipeline owns"
-                )
-        if _lies_in(settings.landed_dir, settings.landing_dir):
-            raise SettingsError("MTW_LANDED_DIR lies inside MTW_LANDING_DIR, where nothing is ever written; move it")
+        settings._check_apart({name for name in _FOLDERS if text(name)})
         return settings
+
+    def _check_apart(self, is_set: set[str]) -> None:
+        """Raises SettingsError where what arrives and what the pipeline owns lie in one another. is_set: the variables
+        that somebody set; of a default the line says where it is, for nobody knows it by its variable.
+        """
+        places: dict[str, Location | None] = {
+            "MTW_LANDING_DIR": self.landing_dir,
+            "MTW_WAREHOUSE_DIR": self.warehouse_dir,
+            "MTW_LANDED_DIR": self.landed_override,
+            "MTW_SPARK_WAREHOUSE_DIR": self.spark_dir,
+            "DAGSTER_HOME": self.dagster_home_override,
+        }
+        called = {name: name if name in is_set else f"{places[name]} (the default of {name})" for name in _FOLDERS}
+        landing = called["MTW_LANDING_DIR"]
+        for name in _FOLDERS[1:]:
+            owned = places[name]
+            if owned is None:  # it lies in the warehouse folder
+                continue
+            if _lies_in(self.landing_dir, owned):
+                raise SettingsError(
+                    f"{landing} lies inside {called[name]}; keep what arrives apart from what the pipeline owns"
+                )
+            if _lies_in(owned, self.landing_dir):
+                raise SettingsError(
+                    f"{called[name]} lies inside {landing}, where nothing is ever written; move one of them"
+                )
 
     def zone_by_server(self) -> dict[str, str]:
         """The zones that redirection servers' clocks show, by server character; servers not named write UTC.
@@ -557,6 +577,10 @@ def _share(name: str, text: str | None) -> float:
             f"{name} is {text!r}; write a share between 0 and 1, such as 0.01 for one line in a hundred"
         )
     return share
+
+
+_FOLDERS = ("MTW_LANDING_DIR", "MTW_WAREHOUSE_DIR", "MTW_LANDED_DIR", "MTW_SPARK_WAREHOUSE_DIR", "DAGSTER_HOME")
+"""The landing location, and the places that the pipeline writes to."""
 
 
 def _lies_in(inner: Location, outer: Location) -> bool:

@@ -2,7 +2,9 @@
 clean ingest reaches the result that an untroubled one has, with nothing left behind.
 """
 
+import errno
 import gzip
+import io
 import os
 import random
 import shutil
@@ -14,7 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from log_ingest import files
 from log_ingest.audit import damaged_parts
@@ -232,8 +237,6 @@ def test_a_landed_file_that_rots_is_named(story: Story, tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_stopped(
     landing: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    import zstandard
-
     monkeypatch.setattr(files, "BOMB_BYTES", 4_000_000)
     bomb = b"0" * 60_000_000
     packed = gzip.compress(bomb) if suffix == ".gz" else zstandard.compress(bomb)
@@ -278,6 +281,116 @@ def test_an_unreadable_file_costs_itself_only(landing: Path, warehouse: Path) ->
     report = ingest(landing, warehouse, run_id="test")
     assert len(report.problems) == 1 and report.problems[0].startswith("tracking_logs/a/secret.log")
     assert report.totals["tracking_logs"].accepted == 1
+
+
+class FailingFile(io.FileIO):
+    """A file of which one read fails: the one that finds nothing left in the countdown."""
+
+    def __init__(self, path: Path, countdown: list[int], number: int) -> None:
+        super().__init__(path)
+        self._countdown, self._number = countdown, number
+
+    def readinto(self, buffer: bytearray) -> int:
+        self._countdown[0] -= 1
+        if self._countdown[0] == 0:
+            raise OSError(self._number, os.strerror(self._number))
+        return super().readinto(buffer)
+
+
+@contextmanager
+def a_read_that_fails(name: str, nth: int, number: int) -> Iterator[list[int]]:
+    """The n-th read of the files of that name fails, as where a disk or a mount does; n 0: they cannot be opened."""
+    countdown, before = [nth], Path.open
+
+    def opened(path: Path, mode: str = "r", *rest: object, **more: object) -> object:
+        if path.name != name:
+            return before(path, mode, *rest, **more)
+        if nth == 0:
+            raise OSError(number, os.strerror(number))
+        return io.BufferedReader(FailingFile(path, countdown, number), buffer_size=4096)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        yield countdown
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_file_that_could_not_be_read_once_is_read_by_the_next_run(landing: Path, tmp_path: Path, suffix: str) -> None:
+    pack = gzip.compress if suffix else bytes
+    lines = numbered(90)
+    name = f"b.log{suffix}"
+    logs(landing, "a/a.log", *lines[:30])
+    logs(landing, f"a/{name}", pack(b"".join(lines[30:60])))
+    logs(landing, "a/c.log", *lines[60:])
+    ingest(landing, tmp_path / "untroubled", run_id="untroubled")
+    for nth in range(100):
+        warehouse = tmp_path / f"warehouse-{nth}"
+        with a_read_that_fails(name, nth, (errno.EACCES, errno.EIO, errno.ESTALE)[nth % 3]) as countdown:
+            report = ingest(landing, warehouse, run_id="troubled")
+        if nth and countdown[0] > 0:
+            assert report.problems == []
+            break
+        (problem,) = report.problems
+        assert problem.startswith(f"tracking_logs/a/{name}: ") and problem.endswith("; the next run tries again")
+        assert collect(warehouse).problem_files == [(f"tracking_logs/a/{name}", problem)]
+        # Where it failed behind the last byte, all lines are there already.
+        missing = 90 - report.totals["tracking_logs"].accepted
+        assert missing in (0, 30) and len(collect(warehouse).gaps) == (missing > 0)
+        assert ingest(landing, warehouse, run_id="after").problems == []
+        assert_accounted(warehouse)
+        assert events(warehouse) == events(tmp_path / "untroubled")
+        assert (collect(warehouse).gaps, collect(warehouse).problem_files) == ([], [])
+        assert_nothing_left_behind(warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+    assert nth > 3
+
+
+def test_a_large_file_whose_disk_fails_amid_it_goes_on_where_it_was(landing: Path, warehouse: Path) -> None:
+    lines = [line(number, agent="x" * 900_000) for number in range(1, 21)]
+    logs(landing, "a/large.log", *lines)
+    # The beginning is looked at for the identity and the format; of the chunks that follow, the last does not come.
+    with a_read_that_fails("large.log", 5, errno.EIO) as countdown:
+        report = ingest(landing, warehouse, run_id="troubled")
+    assert countdown[0] <= 0 and len(report.problems) == 1
+    assert 0 < report.totals["tracking_logs"].lines < 20
+    report = ingest(landing, warehouse, run_id="after")
+    assert (report.problems, collect(warehouse).gaps, len(events(warehouse))) == ([], [], 20)
+    assert_accounted(warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_reference_file_that_could_not_be_read_once_is_read_by_the_next_run(
+    landing: Path, warehouse: Path, form: str
+) -> None:
+    path = landing / "reference" / "recipients" / f"r.{form}"
+    path.parent.mkdir(parents=True)
+    if form == "csv":
+        path.write_text("recipient_id\n7\n")
+    else:
+        pq.write_table(pa.table({"recipient_id": [7]}), path)
+    with a_read_that_fails(path.name, 0, errno.EACCES):
+        report = ingest(landing, warehouse, run_id="troubled")
+    assert report.problems == [f"reference/recipients/r.{form}: Permission denied; the next run tries again"]
+    report = ingest(landing, warehouse, run_id="after")
+    assert (report.problems, report.totals["recipients"].accepted) == ([], 1)
+
+
+def test_a_parquet_file_that_pyarrow_cannot_open_once_is_tried_again(
+    landing: Path, warehouse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = landing / "reference" / "recipients" / "r.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"recipient_id": [7]}), path)
+
+    def refuse(source: object) -> None:
+        raise PermissionError(errno.EACCES, f"Failed to open local file {source!r}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "ParquetFile", refuse)
+        report = ingest(landing, warehouse, run_id="troubled")
+    assert report.problems == ["reference/recipients/r.parquet: Permission denied; the next run tries again"]
+    assert ingest(landing, warehouse, run_id="after").totals["recipients"].accepted == 1
 
 
 def test_many_tiny_files_are_a_few_batches_in_bounded_memory(landing: Path, warehouse: Path) -> None:

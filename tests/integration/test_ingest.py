@@ -294,6 +294,41 @@ def test_odd_directory_entries_and_names(landing: Path, warehouse: Path) -> None
     }
 
 
+def test_what_the_last_look_refused_is_remembered_until_it_is_mended(landing: Path, warehouse: Path) -> None:
+    path = logs(landing, "a/x.log.gz", b"no archive")
+    folder = landing / "tracking_logs"
+    os.mkfifo(folder / "pipe.log")
+    (folder / "away").symlink_to(landing / "tracking_logs" / "a")
+    (landing / "reference").mkdir()
+    (landing / "reference" / "recipients").write_bytes(b"")
+    report, _ = run(landing, warehouse)
+    table = f"read_parquet('{warehouse}/landed/ledger_problems.parquet')"
+    rows = query(f"select source, source_file, problem, since_at from {table} order by all")
+    assert [row[:2] for row in rows] == [
+        ("recipients", "reference/recipients/"),
+        ("tracking_logs", "tracking_logs/a/x.log.gz"),
+        ("tracking_logs", "tracking_logs/away/"),
+        ("tracking_logs", "tracking_logs/pipe.log"),
+    ]
+    assert sorted(row[2] for row in rows) == sorted(report.problems)
+    assert collect(warehouse).problem_files == [row[1:3] for row in rows]
+    # A run of another source looks at none of these. What was a damaged file and is a device now is one row.
+    path.unlink()
+    os.mkfifo(path)
+    ingest(landing, warehouse, run_id="test", sources=["deliveries"])
+    assert query(f"select source, source_file, problem, since_at from {table} order by all") == rows
+    run(landing, warehouse)
+    again = query(f"select source, source_file, problem, since_at from {table} order by all")
+    assert again[0] == rows[0] and again[2:] == rows[2:]
+    assert (again[1][1], again[1][2]) == (rows[1][1], f"{rows[1][1]}: not a regular file; skipped")
+    assert_rerun_changes_nothing(landing, warehouse)
+    for refused in (path, folder / "pipe.log", folder / "away", landing / "reference" / "recipients"):
+        refused.unlink()
+    logs(landing, "a/x.log.gz", gzip.compress(line(1)))
+    run(landing, warehouse)
+    assert (collect(warehouse).problem_files, query(f"select * from {table}")) == ([], [])
+
+
 def test_lines_of_any_size(landing: Path, warehouse: Path) -> None:
     long = line(2, agent="x" * (2 * 1024 * 1024))
     huge = line(3, agent="y" * (20 * 1024 * 1024))

@@ -187,7 +187,7 @@ def test_more_objects_than_one_listing_holds(lake: Lake) -> None:
     for name in names:
         lake.server.put(lake.landing / name, b"x")
     found, problems = LandingPlace.open(lake.landing).discover("tracking_logs", (".log",))
-    assert ({file.name for file in found}, problems) == (names, [])
+    assert ({file.name for file in found}, problems) == (names, {})
     assert len([r for r in lake.server.requests if r.is_list and "tracking_logs" in r.query]) == 3
     lake.server.faults.append(refuse("SlowDown", 503, is_list=True, holds="continuation-token"))
     found, problems = LandingPlace.open(lake.landing).discover("tracking_logs", (".log",))

@@ -34,6 +34,50 @@ def test_a_file_is_what_its_name_says_in_whatever_case(tmp_path: Path, name: str
             assert all(chunks)
 
 
+def test_links_to_folders_are_named_and_nothing_behind_them_is_read(tmp_path: Path) -> None:
+    landing = tmp_path / "landing"
+    written(landing / "logs" / "real", "a.log", b"1")
+    written(landing / "elsewhere", "b.log", b"2")
+    written(tmp_path / "outside", "c.log", b"3")
+    (landing / "logs" / "inside").symlink_to(landing / "elsewhere")
+    (landing / "logs" / "real" / "out").symlink_to(tmp_path / "outside")
+    found, problems = discover(landing, "logs", (".log",))
+    assert [file.name for file in found] == ["logs/real/a.log"]
+    assert problems == {
+        "logs/inside/": "logs/inside/: a link to a folder; skipped",
+        "logs/real/out/": "logs/real/out/: a link to a folder; skipped",
+    }
+
+
+@pytest.mark.parametrize("folder", ["logs", "reference/recipients"])
+@pytest.mark.parametrize("is_the_first", [True, False])
+def test_a_source_folder_may_be_a_link_inside_the_landing_folder_only(
+    tmp_path: Path, folder: str, is_the_first: bool
+) -> None:
+    landing = tmp_path / "landing"
+    link = landing / (folder.split("/")[0] if is_the_first else folder)
+    link.parent.mkdir(parents=True)
+    below = folder.removeprefix(str(link.relative_to(landing))).lstrip("/")
+    for target, is_inside in ((landing / "other", True), (tmp_path / "outside", False)):
+        written(target / below, "a.log", b"1")
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        found, problems = discover(landing, folder, (".log",))
+        assert [file.name for file in found] == ([f"{folder}/a.log"] if is_inside else [])
+        said = f"{folder}/: a link out of the landing folder; the folder was skipped"
+        assert list(problems.values()) == ([] if is_inside else [said])
+    link.unlink()
+    assert discover(landing, folder, (".log",)) == ([], {}), "where nothing arrives nothing is wrong"
+    link.symlink_to(tmp_path / "nowhere")
+    assert list(discover(landing, folder, (".log",))[1].values()) == [
+        f"{folder}/: No such file or directory; the folder was skipped"
+    ]
+    link.unlink()
+    link.write_bytes(b"")
+    (problem,) = discover(landing, folder, (".log",))[1].values()
+    assert problem.startswith(f"{folder}/: ") and problem.endswith("skipped")
+
+
 def test_frames_of_zstd_follow_one_another_and_none_ends_early(tmp_path: Path) -> None:
     parts = [bytes([65 + at]) * 10_000 for at in range(5)]
     whole = b"".join(map(zstandard.compress, parts))

@@ -102,6 +102,25 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
             {"MTW_LANDING_DIR": "s3://lake", "MTW_LANDED_DIR": "s3://lake/landed"},
             "MTW_LANDED_DIR lies inside MTW_LANDING_DIR",
         ),
+        (
+            {"MTW_LANDING_DIR": "/srv/in", "MTW_WAREHOUSE_DIR": "/srv/in/w", "MTW_LANDED_DIR": "/srv/landed"},
+            "MTW_WAREHOUSE_DIR lies inside MTW_LANDING_DIR, where nothing is ever written",
+        ),
+        ({"MTW_LANDING_DIR": "/srv/in", "MTW_WAREHOUSE_DIR": "/srv/in/w"}, "MTW_WAREHOUSE_DIR lies inside MTW_LANDING"),
+        ({"MTW_LANDING_DIR": "/srv/in", "DAGSTER_HOME": "/srv/in/d"}, "DAGSTER_HOME lies inside MTW_LANDING_DIR"),
+        ({"MTW_LANDING_DIR": "/srv/d/in", "DAGSTER_HOME": "/srv/d"}, "MTW_LANDING_DIR lies inside DAGSTER_HOME"),
+        (
+            {"MTW_LANDING_DIR": "/srv/in", "MTW_SPARK_WAREHOUSE_DIR": "/srv/in/s"},
+            "MTW_SPARK_WAREHOUSE_DIR lies inside MTW_LANDING_DIR",
+        ),
+        (
+            {"MTW_WAREHOUSE_DIR": str(PROJECT_DIR / "data")},
+            f"{PROJECT_DIR}/data/landing (the default of MTW_LANDING_DIR) lies inside MTW_WAREHOUSE_DIR",
+        ),
+        (
+            {"MTW_LANDING_DIR": str(PROJECT_DIR / "data"), "MTW_LANDED_DIR": "/srv/landed"},
+            f"{PROJECT_DIR}/data/warehouse (the default of MTW_WAREHOUSE_DIR) lies inside MTW_LANDING_DIR",
+        ),
         ({"MTW_REPORTS_URL": "javascript:alert(1)"}, "MTW_REPORTS_URL is no address of a web page"),
         ({"MTW_DOCS_URL": "https://me:s3cret@docs.example.com"}, "MTW_DOCS_URL is no address of a web page"),
         ({"MTW_WAREHOUSE_DIR": "s3://lake/w"}, "MTW_WAREHOUSE_DIR has to be a local folder"),
