@@ -796,7 +796,7 @@ def explain(
                     output.write_json(sys.stdout, found)
                 else:
                     output.print_table(_console(), found)
-                wrong = [f"{part.mart}.{part.column}" for part in output.disagreements(found)]
+                wrong = [".".join(filter(None, (part.mart, part.column))) for part in output.disagreements(found)]
         except UnknownName as error:
             fail(str(error), 2)
         if wrong:

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,7 +20,7 @@ import pytest
 import zstandard
 
 from orchestration.explain import Count, Explanation, NotThere, Part, RawLine, UnknownName, explained, explainer
-from orchestration.explain_output import write_csv, write_json
+from orchestration.explain_output import disagreements, write_csv, write_json
 from tests.conftest import Demo
 
 MART = "rpt_tracking_indicators"
@@ -406,6 +407,22 @@ def test_the_lines_behind_a_recipient(demo: Demo) -> None:
         assert messages <= {message for (message,) in known}
 
 
+@pytest.mark.parametrize("target", ["fct_esp_events", "fct_esp_events.event_kind"])
+def test_events_that_are_no_tracking_events_have_their_lines(demo: Demo, target: str) -> None:
+    """Deliveries, bounces and acts that our own logs tell of, too, are in no other fact."""
+    ((kind, count),) = demo.query(
+        "select event_kind, count(*) from core.fct_esp_events"
+        " where event_key not in (select event_key from core.fct_tracking_events) group by 1 order by 2 desc limit 1"
+    )
+    with explain(demo, target, event_kind=kind) as found:
+        (part,) = found.parts
+        lines = list(part.lines)
+    assert part.value == part.recount == part.line_count == len(lines) >= count
+    assert all(line.line and line.source_file.startswith("esp_events/") for line in lines)
+    assert part.count == Count("fct_esp_events", f"event_kind = '{kind}'", "count(*)")
+    assert list(disagreements(found)) == []
+
+
 def test_lineage_reaches_the_raw_fields(demo: Demo, deliveries: list[int]) -> None:
     with explain(demo, f"{MART}.human_total_click_count", limit=0, delivery_id=deliveries[-1]) as found:
         fields = {(field.source, field.column): field for field in found.fields}
@@ -536,6 +553,27 @@ def test_exit_codes_with_one_line(bare: Path, arguments: tuple[str, ...], code: 
 def test_nothing_published_yet(tmp_path: Path) -> None:
     done = mtw(tmp_path, f"{MART}.sent_at", "--delivery", "1")
     assert (done.returncode, "run: mtw run" in done.stderr) == (1, True)
+
+
+def test_marts_of_which_the_lines_say_something_else_are_named(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of events without a column, by the mart alone."""
+    import contextlib
+
+    from click.testing import CliRunner
+
+    from orchestration import cli
+
+    @contextlib.contextmanager
+    def disagreeing(*_: object) -> Iterator[Explanation]:
+        parts = [Part("m", column, 2, count=Count("f", "true", "count(*)"), recount=1) for column in ("", "c")]
+        yield Explanation("m", "", {}, 1, datetime(2024, 1, 1), None, parts, [], [], {})
+
+    monkeypatch.setattr("orchestration.explain.explained", disagreeing)
+    monkeypatch.setenv("MTW_WAREHOUSE_DIR", str(bare))
+    done = CliRunner().invoke(cli.main, ["explain", "m", "--format", "csv"])
+    assert (done.exit_code, "published value of m, m.c; run mtw verify" in done.stderr) == (1, True)
 
 
 # -- hostile text
