@@ -379,6 +379,16 @@ def test_any_columns_may_choose_the_row(demo: Demo) -> None:
             assert found.parts[0].recount == found.parts[0].value == value > 0
 
 
+def test_an_id_may_be_signed(demo: Demo, deliveries: list[int]) -> None:
+    delivery = max(deliveries)
+    assert 2**31 <= delivery < 2**32
+    with explain(demo, f"{MART}.sent_at", limit=0, delivery_id=delivery - 2**32) as found:
+        assert found.keys == {"delivery_id": delivery}
+    ((url,),) = demo.query(f"select max(url_id) from core.fct_clicks where url_id < {2**32}")
+    with explain(demo, "fct_clicks", limit=0, url_id=url - 2**32 if url >= 2**31 else url) as found:
+        assert found.keys == {"url_id": url}
+
+
 def test_a_percentile_is_found_again_in_its_lines(demo: Demo) -> None:
     """By sorting: the first time by which so many of the counted lines had come."""
     rows = demo.query(
@@ -555,9 +565,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
     assert (done.returncode, "run: mtw run" in done.stderr) == (1, True)
 
 
-def test_marts_of_which_the_lines_say_something_else_are_named(
-    bare: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marts_of_which_the_lines_say_something_else_are_named(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of events without a column, by the mart alone."""
     import contextlib
 
