@@ -19,6 +19,7 @@ from orchestration import beside
 from orchestration.bounded import connected
 from orchestration.lock import PipelineLock
 from orchestration.settings import Settings
+from orchestration.text import csv_cell
 
 Number = int | float | Decimal
 
@@ -63,8 +64,8 @@ class Comparison:
             writer = csv.writer(stream)
             writer.writerow(("delivery_id", "delivery_label", "indicator", "live", "candidate"))
             for change in self.deliveries:
-                label = f"'{change.label}" if change.label[:1] in "=+-@\t\r" else change.label
-                writer.writerow((change.delivery_id, label, change.indicator, change.old, change.new))
+                row = (change.delivery_id, change.label, change.indicator, change.old, change.new)
+                writer.writerow(map(csv_cell, row))
 
 
 def seeds_of(settings: Settings, ruleset: str) -> dict[str, Path]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -603,6 +604,15 @@ def test_no_cell_of_csv_is_a_formula() -> None:
     _, row = csv.reader(io.StringIO(stream.getvalue()))
     assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
     assert row[-1] == f"'{HOSTILE}"
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, Decimal("-2.50")])
+def test_numbers_of_csv_stay_numbers(value: object) -> None:
+    stream = io.StringIO()
+    part = Part("m", "c", value, count=Count("f", "true", "sum(x)"), lines=iter([RawLine("file", 1, "text", value)]))
+    write_csv(stream, Explanation("m", "c", {}, 1, datetime(2024, 1, 1), None, [part], [], [], {}))
+    _, row = csv.reader(io.StringIO(stream.getvalue()))
+    assert (row[2], row[-2]) == (str(value), str(value))
 
 
 def test_json_keeps_the_text() -> None:
