@@ -473,7 +473,7 @@ def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
     """Reasons with their counts, and the newest lines with file, line and the first bytes."""
     with _one_line_errors():
         from orchestration import console as view
-        from orchestration.quarantine import newest, reasons
+        from orchestration.quarantine import LONGEST_NAME, newest, reasons
 
         settings = _settings()
         out = _console()
@@ -483,8 +483,12 @@ def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
             return
         out.print(view.table("Quarantined lines", ("source", "reason", "lines", "files"), counts))
         rows = newest(settings.landed_dir, source=source, reason=reason, limit=limit)
-        lines = [(row.source_file, row.line_number, row.reason, view.plain(row.raw, 60)) for row in rows]
-        out.print(view.table("Newest", ("file", "line", "reason", "first bytes"), lines))
+        out.print("Newest: file, line, reason and first bytes", style="bold")
+        for row in rows:
+            # No table, which would break or cut a long name: as it stands here, it is what `show` takes.
+            place = view.shown(f"{row.source_file} {row.line_number}", LONGEST_NAME)
+            out.print(place, style="dim", soft_wrap=True)
+            out.print(view.shown(f"  {row.reason}: {view.plain(row.raw, 60)}"), soft_wrap=True)
         out.print("One of them in full: mtw quarantine show FILE LINE")
 
 
@@ -495,7 +499,7 @@ def quarantine_show(file: str, line: int) -> None:
     """One quarantined line of FILE (as `list` prints it): reason, place and bytes."""
     with _one_line_errors():
         from orchestration import console as view
-        from orchestration.quarantine import find
+        from orchestration.quarantine import LONGEST_NAME, find
 
         rows = find(_settings().landed_dir, file, line)
         if not rows:
@@ -512,7 +516,7 @@ def quarantine_show(file: str, line: int) -> None:
                 ("taken in", f"{row.ingested_at} UTC"),
                 ("bytes", str(len(row.raw))),
             ]
-            out.print(view.table("", ("", ""), facts))
+            out.print(view.table("", ("", ""), facts, LONGEST_NAME))
             # The exact bytes, in a form that no terminal interprets.
             out.print(view.shown(repr(row.raw)[2:-1], 20_000))
 
