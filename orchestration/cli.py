@@ -49,7 +49,8 @@ def _one_line_errors() -> Iterator[None]:
         fail(str(error) or type(error).__name__)
     except Exception as error:
         if type(error).__name__ in _SAYS_WHAT_TO_DO:
-            fail(str(error))
+            # A setting is given as an option is: one that cannot be used is wrong usage.
+            fail(str(error), 2 if type(error).__name__ == "SettingsError" else 1)
         raise
 
 
@@ -75,7 +76,7 @@ def _settings() -> "Settings":
     try:
         return Settings.load()
     except SettingsError as error:
-        fail(str(error))
+        fail(str(error), 2)
 
 
 def _check_taken_in(settings: "Settings") -> None:
@@ -183,11 +184,14 @@ def _scope(deliveries: str, from_day: str, to_day: str, *, full_checks: bool) ->
 
 def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) -> None:
     from orchestration import console as view
-    from orchestration.rulesets import compare
+    from orchestration.rulesets import UnknownRuleset, compare
 
-    with view.reporter() as reporter:
-        reporter.stage("build the candidate beside the warehouse")
-        found = compare(settings, ruleset)
+    try:
+        with view.reporter() as reporter:
+            reporter.stage("build the candidate beside the warehouse")
+            found = compare(settings, ruleset)
+    except UnknownRuleset as error:
+        fail(str(error), 2)
     out = _console()
     if not found.verdicts and not found.deliveries:
         out.print(f"Ruleset {ruleset} changes nothing.")
@@ -318,15 +322,17 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
     show_default=True,
     help="Tracking events, 1,000 to 100,000,000 (other numbers: the nearest of these).",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same sample.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed writes the same sample."
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def sample(events: int, seed: int, directory: Path) -> None:
     """Write a realistic landing folder into DIRECTORY, with a truth/ folder of independently computed results."""
     with _one_line_errors():
         if str(directory).startswith("s3:/"):
-            fail("a sample is written into a local folder; write it there, then copy it to the bucket")
+            fail("a sample is written into a local folder; write it there, then copy it to the bucket", 2)
         if directory.is_dir() and any(directory.iterdir()):
-            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist", 2)
         _write_sample(directory, events, seed)
         _console().print(f"Sample of {events:,} events in {directory}.\nNext: MTW_LANDING_DIR={directory} mtw run")
 
@@ -472,10 +478,14 @@ def quarantine() -> None:
 def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
     """Reasons with their counts, and the newest lines with file, line and the first bytes."""
     with _one_line_errors():
+        from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
         from orchestration import console as view
         from orchestration.quarantine import LONGEST_NAME, newest, reasons
 
         settings = _settings()
+        names = [known.name for known in (*LINE_SOURCES, *REFERENCE_ENTITIES)]
+        if source is not None and source not in names:
+            fail(f"there is no source {source}; --source is one of {', '.join(names)}", 2)
         out = _console()
         counts = reasons(settings.landed_dir, source=source, reason=reason)
         if not counts:
@@ -537,7 +547,7 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
         settings = _settings()
         names = [line_source.name for line_source in LINE_SOURCES]
         if source is not None and source not in names:
-            fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}")
+            fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}", 2)
         _check_taken_in(settings)
         with PipelineLock.of(settings):
             report = replay(
@@ -938,7 +948,7 @@ def dbt_project(directory: Path) -> None:
 
         source = _settings().dbt_project_dir
         if directory.exists() and any(directory.iterdir()):
-            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist", 2)
         ignored = shutil.ignore_patterns("target", "logs", ".user.yml")
         shutil.copytree(source, directory, ignore=ignored, dirs_exist_ok=True)
         click.echo(f"A copy of {source} in {directory}.\nNext: MTW_DBT_PROJECT_DIR={directory} mtw run")

@@ -29,6 +29,10 @@ MART = "rpt_tracking_indicators"
 EVENTS = "intermediate.int_tracking_events__counted"
 
 
+class UnknownRuleset(ValueError):
+    """There is no such candidate, or it holds something else than rules. The message says what to do."""
+
+
 @dataclass(frozen=True)
 class IndicatorChange:
     """One indicator over all deliveries. Sums of what does not add up stand for nothing: those are None."""
@@ -71,21 +75,21 @@ class Comparison:
 def seeds_of(settings: Settings, ruleset: str) -> dict[str, Path]:
     """The candidate's seeds by name: those of dbt_project/rulesets/<ruleset>, or of a folder given by its path.
 
-    Raises ValueError, saying what to do, where there are none, or others than rules.
+    Raises UnknownRuleset where there are none, or others than rules.
     """
     named = settings.dbt_project_dir / "rulesets" / ruleset
     folder = named if "/" not in ruleset and named.is_dir() else Path(ruleset)
     if not folder.is_dir():
         known = sorted(path.name for path in named.parent.glob("*") if path.is_dir())
-        raise ValueError(
+        raise UnknownRuleset(
             f"no ruleset {ruleset!r}: make the folder {named} with the changed files ({', '.join(SEEDS)}.csv), or name"
             f" a folder that holds them{'; there are ' + ', '.join(known) if known else ''}"
         )
     found = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     if not found:
-        raise ValueError(f"{folder} holds no .csv; a ruleset is one or more of {', '.join(SEEDS)}.csv")
+        raise UnknownRuleset(f"{folder} holds no .csv; a ruleset is one or more of {', '.join(SEEDS)}.csv")
     if strange := sorted(set(found) - set(SEEDS)):
-        raise ValueError(
+        raise UnknownRuleset(
             f"{folder}/{strange[0]}.csv is no part of a ruleset; that is one or more of {', '.join(SEEDS)}.csv"
         )
     return found

@@ -30,6 +30,13 @@ def quarantine(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["quarantine", *arguments])
 
 
+@pytest.mark.parametrize("command", ["list", "replay"])
+def test_a_source_that_is_none_is_wrong_usage(landed: Path, command: str) -> None:
+    refused = quarantine(command, "--source", "nonsense")
+    assert (refused.exit_code, "--source is one of tracking_logs, " in refused.stderr) == (2, True)
+    assert quarantine("list", "--source", "deliveries").exit_code == 0
+
+
 def test_a_long_name_is_listed_as_it_is_typed_to_see_the_line(landed: Path) -> None:
     listed = quarantine("list")
     assert f"{LONG_NAME} 12\n  field_count: broken\n" in listed.output
