@@ -4,6 +4,7 @@ Belongs here: reading settings, their defaults, the paths that follow from them.
 Does not: creating anything on disk, or knowing what a setting means to a model.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from dotenv import dotenv_values
 
 from log_ingest.errors import IngestError
 from log_ingest.ledger_database import LedgerPlace, PostgresUrl
+from log_ingest.postgres_url import check_url
 from log_ingest.storage import Location, ObjectUrl, parse_location
 from orchestration.spark_session import session_settings
 
@@ -70,6 +72,25 @@ _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword
 
 class SettingsError(Exception):
     """A setting cannot be used. The message is one line that names the variable and says what to do."""
+
+
+def is_zone(name: str) -> bool:
+    """Whether both know the zone: Python, which shows times in it, and DuckDB, which converts to it. Names of files of
+    this machine, as localtime and posix/Europe/Paris, are known to Python alone."""
+    try:
+        ZoneInfo(name)
+    except Exception:  # several types for hostile names
+        return False
+    if name == "UTC":
+        return True
+    import duckdb  # takes a while, and most settings do without
+
+    with contextlib.closing(duckdb.connect()) as connection:
+        try:
+            connection.execute("select timezone(?, timestamp '2024-07-01 12:00:00')", [name]).fetchall()
+        except duckdb.Error:
+            return False
+    return True
 
 
 def without_secrets(text: str) -> str:
@@ -175,7 +196,10 @@ class Settings:
         dotenv = dotenv or next(
             (path for path in (Path.cwd() / ".env", home / ".env") if path.is_file()), home / ".env"
         )
-        from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
+        try:
+            from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{dotenv} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
 
         def text(name: str, default: str | None = None) -> str | None:
             return environ.get(name) or from_file.get(name) or default
@@ -200,12 +224,10 @@ class Settings:
         if engine not in ENGINES:
             raise SettingsError(f"MTW_ENGINE is {engine!r}; set it to one of: {', '.join(ENGINES)}")
         time_zone = text("MTW_TIME_ZONE", "UTC") or ""
-        try:
-            ZoneInfo(time_zone)
-        except Exception as error:  # ZoneInfo raises several types for hostile names
+        if not is_zone(time_zone):
             raise SettingsError(
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
-            ) from error
+            )
         spark_url = text("MTW_SPARK_URL", "local[2]") or ""
         if not _SPARK_URL.fullmatch(spark_url):
             raise SettingsError(
@@ -255,7 +277,7 @@ class Settings:
             spark_file_format=spark_file_format,
             spark_conf=spark_conf,
             reference_url=text("MTW_REFERENCE_URL"),
-            publish_url=text("MTW_PUBLISH_URL"),
+            publish_url=_postgres("MTW_PUBLISH_URL", text("MTW_PUBLISH_URL")),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
             ledger_url=ledger_url,
             ingest_workers=ingest_workers,
@@ -515,6 +537,15 @@ def _ledger(url: str | None) -> PostgresUrl | None:
         raise SettingsError(str(error)) from error
 
 
+def _postgres(name: str, url: str | None) -> str | None:
+    try:
+        if url:
+            check_url(url, name)
+    except IngestError as error:  # it does not show the URL
+        raise SettingsError(str(error)) from error
+    return url
+
+
 def _dagster_storage(url: str | None, ledger: PostgresUrl | None) -> str | None:
     """The URL, which is never quoted: it may hold a password. Where none is given, the ledger's database serves.
 
@@ -533,8 +564,8 @@ def _dagster_storage(url: str | None, ledger: PostgresUrl | None) -> str | None:
         usable = False
     if not usable:
         raise SettingsError(
-            "MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster"
-            f" (or {DAGSTER_FILES}, for files beside a ledger in PostgreSQL)"
+            "MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://host/dagster, with user:password@ before the"
+            f" host (or {DAGSTER_FILES}, for files beside a ledger in PostgreSQL)"
         )
     return url
 
