@@ -26,13 +26,14 @@ from log_ingest.ledger import Ledger, exists
 from log_ingest.ledger_database import workers_of
 from log_ingest.storage import ObjectUrl
 from log_ingest.suppression import KEY_NAME
+from log_ingest.zones import is_zone
 from orchestration.console import bytes_shown
 from orchestration.engine import EngineError, engine_of
 from orchestration.home import storage_problem
 from orchestration.identifiers import KEY_NAME as PSEUDONYM_KEY
 from orchestration.lock import holder
 from orchestration.publication import PublishError, current
-from orchestration.settings import Settings, is_zone
+from orchestration.settings import Settings
 
 LEAST_FREE_BYTES = 1_000_000_000
 CLOCK_TOLERANCE = timedelta(minutes=5)

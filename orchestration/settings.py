@@ -4,7 +4,6 @@ Belongs here: reading settings, their defaults, the paths that follow from them.
 Does not: creating anything on disk, or knowing what a setting means to a model.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 
@@ -21,6 +19,7 @@ from log_ingest.errors import IngestError
 from log_ingest.ledger_database import LedgerPlace, PostgresUrl
 from log_ingest.postgres_url import check_url
 from log_ingest.storage import Location, ObjectUrl, parse_location
+from log_ingest.zones import is_zone
 from orchestration.spark_session import session_settings
 
 PACKAGES_DIR = Path(__file__).resolve().parent.parent
@@ -72,25 +71,6 @@ _PASSWORD = re.compile(r"(?<=://)([^/@\s]*)@|((?:password|passwd|pwd|sslpassword
 
 class SettingsError(Exception):
     """A setting cannot be used. The message is one line that names the variable and says what to do."""
-
-
-def is_zone(name: str) -> bool:
-    """Whether both know the zone: Python, which shows times in it, and DuckDB, which converts to it. Names of files of
-    this machine, as localtime and posix/Europe/Paris, are known to Python alone."""
-    try:
-        ZoneInfo(name)
-    except Exception:  # several types for hostile names
-        return False
-    if name == "UTC":
-        return True
-    import duckdb  # takes a while, and most settings do without
-
-    with contextlib.closing(duckdb.connect()) as connection:
-        try:
-            connection.execute("select timezone(?, timestamp '2024-07-01 12:00:00')", [name]).fetchall()
-        except duckdb.Error:
-            return False
-    return True
 
 
 def without_secrets(text: str) -> str:
