@@ -57,6 +57,7 @@ def _one_line_errors() -> Iterator[None]:
 # By name: importing these classes would take longer than most commands.
 _SAYS_WHAT_TO_DO = {
     "SettingsError",
+    "StorageUnusable",
     "DbtError",
     "PublishError",
     "IngestError",
