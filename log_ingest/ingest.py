@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from log_ingest import content_links, user_agents
 from log_ingest.catalog import REFERENCE_ENTITIES, REFERENCE_SUFFIXES
@@ -29,6 +28,7 @@ from log_ingest.report import IngestReport
 from log_ingest.storage import Location
 from log_ingest.take_reference import ReferenceIntake
 from log_ingest.workers import Job, Workers
+from log_ingest.zones import is_zone
 
 LEDGER_NAME = "ledger.sqlite"
 SEAL_AFTER = timedelta(hours=6)
@@ -152,8 +152,6 @@ def _take_rest(
 def checked_zones(zones: Mapping[str, str]) -> dict[str, str]:
     """Those that differ from UTC. Raises IngestError where one is no time zone."""
     for server, zone in zones.items():
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise IngestError(f"server {server!r}: {zone!r} is not a time zone; use an IANA name") from error
+        if not is_zone(zone):
+            raise IngestError(f"server {server!r}: {zone!r} is not a time zone; use an IANA name")
     return {server: zone for server, zone in zones.items() if zone != "UTC"}

@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 from log_ingest.errors import IngestError
 
 _ADDRESS = re.compile(r"""connection to server (at|on socket) ".*?"( \([^)]*\))?(, port \d+)? failed: """)
-_HOW_TO_WRITE = "write it like postgresql://user:password@host:5432/database"
+_HOW_TO_WRITE = "write it like postgresql://host:5432/database, with user:password@ before the host"
+"""Not with both in one: what stands there is masked wherever messages are shown, in an example too."""
 
 
 def check_url(url: str, setting: str) -> None:

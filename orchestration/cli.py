@@ -49,13 +49,15 @@ def _one_line_errors() -> Iterator[None]:
         fail(str(error) or type(error).__name__)
     except Exception as error:
         if type(error).__name__ in _SAYS_WHAT_TO_DO:
-            fail(str(error))
+            # A setting is given as an option is: one that cannot be used is wrong usage.
+            fail(str(error), 2 if type(error).__name__ == "SettingsError" else 1)
         raise
 
 
 # By name: importing these classes would take longer than most commands.
 _SAYS_WHAT_TO_DO = {
     "SettingsError",
+    "StorageUnusable",
     "DbtError",
     "PublishError",
     "IngestError",
@@ -75,7 +77,7 @@ def _settings() -> "Settings":
     try:
         return Settings.load()
     except SettingsError as error:
-        fail(str(error))
+        fail(str(error), 2)
 
 
 def _check_taken_in(settings: "Settings") -> None:
@@ -183,11 +185,14 @@ def _scope(deliveries: str, from_day: str, to_day: str, *, full_checks: bool) ->
 
 def _compare_ruleset(settings: "Settings", ruleset: str, csv_path: Path | None) -> None:
     from orchestration import console as view
-    from orchestration.rulesets import compare
+    from orchestration.rulesets import UnknownRuleset, compare
 
-    with view.reporter() as reporter:
-        reporter.stage("build the candidate beside the warehouse")
-        found = compare(settings, ruleset)
+    try:
+        with view.reporter() as reporter:
+            reporter.stage("build the candidate beside the warehouse")
+            found = compare(settings, ruleset)
+    except UnknownRuleset as error:
+        fail(str(error), 2)
     out = _console()
     if not found.verdicts and not found.deliveries:
         out.print(f"Ruleset {ruleset} changes nothing.")
@@ -318,15 +323,17 @@ def _published_facts(settings: "Settings") -> list[tuple[str, object]]:
     show_default=True,
     help="Tracking events, 1,000 to 100,000,000 (other numbers: the nearest of these).",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed writes the same sample.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed writes the same sample."
+)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 def sample(events: int, seed: int, directory: Path) -> None:
     """Write a realistic landing folder into DIRECTORY, with a truth/ folder of independently computed results."""
     with _one_line_errors():
         if str(directory).startswith("s3:/"):
-            fail("a sample is written into a local folder; write it there, then copy it to the bucket")
+            fail("a sample is written into a local folder; write it there, then copy it to the bucket", 2)
         if directory.is_dir() and any(directory.iterdir()):
-            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist", 2)
         _write_sample(directory, events, seed)
         _console().print(f"Sample of {events:,} events in {directory}.\nNext: MTW_LANDING_DIR={directory} mtw run")
 
@@ -472,10 +479,14 @@ def quarantine() -> None:
 def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
     """Reasons with their counts, and the newest lines with file, line and the first bytes."""
     with _one_line_errors():
+        from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
         from orchestration import console as view
-        from orchestration.quarantine import newest, reasons
+        from orchestration.quarantine import LONGEST_NAME, newest, reasons
 
         settings = _settings()
+        names = [known.name for known in (*LINE_SOURCES, *REFERENCE_ENTITIES)]
+        if source is not None and source not in names:
+            fail(f"there is no source {source}; --source is one of {', '.join(names)}", 2)
         out = _console()
         counts = reasons(settings.landed_dir, source=source, reason=reason)
         if not counts:
@@ -483,8 +494,12 @@ def quarantine_list(source: str | None, reason: str | None, limit: int) -> None:
             return
         out.print(view.table("Quarantined lines", ("source", "reason", "lines", "files"), counts))
         rows = newest(settings.landed_dir, source=source, reason=reason, limit=limit)
-        lines = [(row.source_file, row.line_number, row.reason, view.plain(row.raw, 60)) for row in rows]
-        out.print(view.table("Newest", ("file", "line", "reason", "first bytes"), lines))
+        out.print("Newest: file, line, reason and first bytes", style="bold")
+        for row in rows:
+            # No table, which would break or cut a long name: as it stands here, it is what `show` takes.
+            place = view.shown(f"{row.source_file} {row.line_number}", LONGEST_NAME)
+            out.print(place, style="dim", soft_wrap=True)
+            out.print(view.shown(f"  {row.reason}: {view.plain(row.raw, 60)}"), soft_wrap=True)
         out.print("One of them in full: mtw quarantine show FILE LINE")
 
 
@@ -495,7 +510,7 @@ def quarantine_show(file: str, line: int) -> None:
     """One quarantined line of FILE (as `list` prints it): reason, place and bytes."""
     with _one_line_errors():
         from orchestration import console as view
-        from orchestration.quarantine import find
+        from orchestration.quarantine import LONGEST_NAME, find
 
         rows = find(_settings().landed_dir, file, line)
         if not rows:
@@ -512,7 +527,7 @@ def quarantine_show(file: str, line: int) -> None:
                 ("taken in", f"{row.ingested_at} UTC"),
                 ("bytes", str(len(row.raw))),
             ]
-            out.print(view.table("", ("", ""), facts))
+            out.print(view.table("", ("", ""), facts, LONGEST_NAME))
             # The exact bytes, in a form that no terminal interprets.
             out.print(view.shown(repr(row.raw)[2:-1], 20_000))
 
@@ -533,7 +548,7 @@ def quarantine_replay(source: str | None, reason: str | None) -> None:
         settings = _settings()
         names = [line_source.name for line_source in LINE_SOURCES]
         if source is not None and source not in names:
-            fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}")
+            fail(f"lines of {source} cannot be read again; --source is one of {', '.join(names)}", 2)
         _check_taken_in(settings)
         with PipelineLock.of(settings):
             report = replay(
@@ -796,7 +811,7 @@ def explain(
                     output.write_json(sys.stdout, found)
                 else:
                     output.print_table(_console(), found)
-                wrong = [f"{part.mart}.{part.column}" for part in output.disagreements(found)]
+                wrong = [".".join(filter(None, (part.mart, part.column))) for part in output.disagreements(found)]
         except UnknownName as error:
             fail(str(error), 2)
         if wrong:
@@ -934,7 +949,7 @@ def dbt_project(directory: Path) -> None:
 
         source = _settings().dbt_project_dir
         if directory.exists() and any(directory.iterdir()):
-            fail(f"{directory} is not empty; name a folder that is empty or does not exist")
+            fail(f"{directory} is not empty; name a folder that is empty or does not exist", 2)
         ignored = shutil.ignore_patterns("target", "logs", ".user.yml")
         shutil.copytree(source, directory, ignore=ignored, dirs_exist_ok=True)
         click.echo(f"A copy of {source} in {directory}.\nNext: MTW_DBT_PROJECT_DIR={directory} mtw run")

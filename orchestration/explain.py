@@ -21,6 +21,7 @@ from log_ingest.frozen import DELIVERY_LOGS, STATISTICS
 from log_ingest.raw_lines import key_sql, landed_rows, line_sources, line_sql, reference_row_sql
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, let_read
+from orchestration.ids import unsigned
 from orchestration.lineage import AGGREGATE, FORMULA, ROWS, VALUE, Edge, Table, upstream
 from orchestration.published_tables import UNDESCRIBED
 
@@ -37,6 +38,10 @@ _LANDED_AS: dict[str, tuple[str, str, list[str]]] = {
     "fct_subscriptions": ("recipient_id", "occurred_at", ["subscriptions"]),
 }
 """By fact: a column that its landed rows have too, its time, and the landed tables; none: those of lines."""
+_IDS = {"delivery_id", "recipient_id", "message_id", "url_id"}
+"""Keys that may be given as the signed 32-bit numbers that the marketing platform shows, too."""
+_OWN_PLACE = {"event_key", "occurred_at", "ingested_at", "source_file", "source_line"}
+"""Columns of a fact whose rows lead to their lines by themselves."""
 _PROVENANCE = {"batch_id", "row_hash", "file_modified_at", "source_file", "line_number", "ingested_at", "file_id"}
 """Landed columns that say where a row came from and which version of it counts, not what it says."""
 
@@ -258,6 +263,9 @@ class _Explainer:
                 known[name] = self._rows(f"select cast(? as {columns[name][0]})", [text])[0][0]
             except duckdb.Error as error:
                 raise UnknownName(f"{text!r} is no {columns[name][0]} for {name}") from error
+            value = known[name]
+            if name in _IDS and isinstance(value, int):
+                known[name] = unsigned(value)
         condition, values = _equal(known)
         found = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
         if not found:
@@ -435,15 +443,22 @@ class _Explainer:
     def _events(self, table: Table, keys: Mapping[str, object], column: str = "") -> Part:
         """The events behind the rows of a mart of events."""
         condition, values = _equal(keys)
+        fact, where = "fct_tracking_events", f"event_key in {'.'.join(table)}"
         rows = (
             "core.fct_tracking_events as counted where event_key in"
             f" (select event_key from {_name(table)} where {condition})"
         )
+        if table[0] == "core" and self._columns[table].keys() >= _OWN_PLACE:
+            # Not all of its rows need be tracking events: a provider tells of deliveries and bounces, too.
+            fact, rows = table[1], f"{_name(table)} as counted where {condition}"
+            where = " and ".join(
+                f"{name} is null" if value is None else f"{name} = {_constant(value)}" for name, value in keys.items()
+            )
         part = Part(table[1], column, None, self._columns[table][column][1] if column else self._comment(table))
         count = self._rows(f"select count(*) from {_name(table)} where {condition}", values)[0][0]
         part.value = count
         part.recount = part.line_count = self._rows(f"select count(*) from {rows}", values)[0][0]
-        part.count = Count("fct_tracking_events", f"event_key in {'.'.join(table)}", "count(*)")
+        part.count = Count(fact, where, "count(*)")
         part.lines_shown = part.line_count if self._limit is None else min(self._limit, part.line_count)
         part.lines = self._lines(rows, values, "fct_tracking_events", "")
         return part

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchestration.explain import Explanation, Part, RawField, RawLine
 from orchestration.lineage import ROWS
-from orchestration.text import number
+from orchestration.text import csv_cell, number
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _LONGEST = 4000
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 CSV_HEADER = (
     *("mart", "column", "value", "lines_total", "lines_shown", "source_file", "source_line", "counted", "line"),
@@ -104,14 +103,14 @@ def write_csv(stream: TextIO, found: Explanation) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for part in found.parts:
-        head = (part.mart, part.column, _shown(part.value), part.line_count, part.lines_shown)
+        head = (part.mart, part.column, part.value, part.line_count, part.lines_shown)
         is_empty = True
         for line in part.lines:
             is_empty = False
-            row = (*head, line.source_file, line.source_line, _shown(line.counted), line.line or "")
-            writer.writerow([_harmless(cell) for cell in row])
+            row = (*head, line.source_file, line.source_line, line.counted, line.line)
+            writer.writerow(map(csv_cell, row))
         if is_empty:
-            writer.writerow([_harmless(cell) for cell in (*head, "", "", "", "")])
+            writer.writerow(map(csv_cell, (*head, "", "", "", "")))
 
 
 def write_json(stream: TextIO, found: Explanation) -> None:
@@ -182,8 +181,3 @@ def _plain_json(value: object) -> object:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return value.isoformat() if isinstance(value, date | datetime) else str(value)
-
-
-def _harmless(cell: object) -> object:
-    """Text that a spreadsheet would take for a formula is set off by an apostrophe; numbers stay numbers."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

@@ -38,6 +38,10 @@ storage:
 _PATIENCE_SECONDS = 10
 
 
+class StorageUnusable(SettingsError):
+    """The storage that a setting names does not answer, or not to us: that may pass, and is no wrong usage."""
+
+
 def prepare_dagster_home(settings: Settings) -> Path:
     """Make DAGSTER_HOME with the shipped dagster.yaml, and make sure of the storage; returns the folder.
 
@@ -91,7 +95,7 @@ def driverless(url: str) -> str:
 def _check_storage(url: str) -> None:
     """Here, because Dagster would try again for minutes and then show a stack of errors."""
     if problem := storage_problem(url):
-        raise SettingsError(problem)
+        raise StorageUnusable(problem)
 
 
 def _names_a_storage(text: str) -> bool:

@@ -81,6 +81,8 @@ def _failure(events: Sequence[dg.DagsterEvent], failed_checks: list[FailedCheck]
     for event in events:
         if event.is_step_failure and event.step_key and not event.step_key.startswith("check_"):
             data = event.step_failure_data
+            if _is_interruption(data.error):
+                return event.step_key, f"interrupted in step {event.step_key}; the next run goes on from what it left"
             if data.user_failure_data and data.user_failure_data.description:
                 return event.step_key, _line(data.user_failure_data.description)
             return event.step_key, _line(f"step {event.step_key} failed: {_innermost(data.error)}")
@@ -100,6 +102,15 @@ def _failure(events: Sequence[dg.DagsterEvent], failed_checks: list[FailedCheck]
     return "", "the run failed; its log is in the Dagster UI (mtw serve)"
 
 
+def _is_interruption(error: object) -> bool:
+    """Whether somebody ended it, by Ctrl-C for instance: Dagster's error for that says nothing but its own name."""
+    while error is not None:
+        if getattr(error, "cls_name", "") in _INTERRUPTIONS:
+            return True
+        error = getattr(error, "cause", None)
+    return False
+
+
 def _innermost(error: object) -> str:
     while getattr(error, "cause", None) is not None:
         error = error.cause  # type: ignore[attr-defined]
@@ -109,6 +120,8 @@ def _innermost(error: object) -> str:
     name, separator, rest = first.partition(": ")
     return rest if separator and " " not in name and rest else first
 
+
+_INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
 OUT_OF_MEMORY = "Out of Memory Error"
 """How DuckDB begins to say that its limit was too low."""

@@ -29,7 +29,7 @@ from log_ingest.sqltext import literal
 from log_ingest.subject import Identifiers
 from log_ingest.subject_export import export as export_landed
 from log_ingest.subject_export import plain
-from orchestration import publish
+from orchestration import ids, publish
 from orchestration.engine import discard_tables
 from orchestration.home import driverless
 from orchestration.identifiers import beside, cleared, of_published
@@ -51,7 +51,7 @@ def unsigned(recipient: int) -> int:
     """An id as the warehouse stores it: negative 32-bit ids as their unsigned value. Raises ValueError."""
     if not -(2**31) <= recipient < 2**63 or recipient == 0:
         raise ValueError(f"{recipient} is no recipient's id; 0 stands for all who are unknown")
-    return recipient + 2**32 if recipient < 0 else recipient
+    return ids.unsigned(recipient)
 
 
 def erase(settings: Settings, recipients: Collection[int], *, is_dry: bool = False) -> ErasureReport:

@@ -1,15 +1,20 @@
 """Reading what was set aside: quarantined lines with their reason, place and bytes. Changing them is not done here."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 
 from log_ingest.storage import Location, let_read, rows_sql
 from log_ingest.storage import reason as why
 from orchestration.text import plain
+
+LONGEST_NAME = 5000
+"""Longer than any path: a file's name is shown whole, as it is typed again to see the line."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def find(landed_dir: Location, source_file: str, line_number: int) -> list[Quara
         ).fetchall()
     lines = [QuarantinedLine(*row) for row in found]
     # A name that holds control characters is typed as the list shows it.
-    return [line for line in lines if source_file in (line.source_file, plain(line.source_file))]
+    return [line for line in lines if source_file in (line.source_file, plain(line.source_file, LONGEST_NAME))]
 
 
 _COLUMNS = "source, source_file, line_number, byte_offset, reason, coalesce(detail, ''), raw, ingested_at"
@@ -73,6 +78,15 @@ def _rows(landed_dir: Location) -> Iterator[tuple[duckdb.DuckDBPyConnection, str
             connection.execute(f"describe from {rows}")
         except duckdb.Error as error:
             if "No files found" in str(error):
+                _refuse_unreadable(landed_dir)
                 raise RuntimeError(f"nothing was taken in yet ({landed_dir} is empty); run: mtw run") from error
             raise RuntimeError(f"{why(error)}; check the landed location") from error
         yield connection, f"(select * from {rows} where disposition = 'quarantined')"  # noqa: S608 (quoted)
+
+
+def _refuse_unreadable(landed_dir: Location) -> None:
+    """Raises PermissionError where this user may not look: DuckDB takes such a folder for an empty one."""
+    if isinstance(landed_dir, Path):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(landed_dir / "set_aside") as parts:
+            for part in parts:
+                os.scandir(part.path).close()

@@ -19,6 +19,7 @@ from orchestration import beside
 from orchestration.bounded import connected
 from orchestration.lock import PipelineLock
 from orchestration.settings import Settings
+from orchestration.text import csv_cell
 
 Number = int | float | Decimal
 
@@ -26,6 +27,10 @@ SEEDS = ("machine_rules", "known_bots", "machine_networks")
 """What a ruleset may consist of; a candidate brings those that it changes."""
 MART = "rpt_tracking_indicators"
 EVENTS = "intermediate.int_tracking_events__counted"
+
+
+class UnknownRuleset(ValueError):
+    """There is no such candidate, or it holds something else than rules. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +68,28 @@ class Comparison:
             writer = csv.writer(stream)
             writer.writerow(("delivery_id", "delivery_label", "indicator", "live", "candidate"))
             for change in self.deliveries:
-                label = f"'{change.label}" if change.label[:1] in "=+-@\t\r" else change.label
-                writer.writerow((change.delivery_id, label, change.indicator, change.old, change.new))
+                row = (change.delivery_id, change.label, change.indicator, change.old, change.new)
+                writer.writerow(map(csv_cell, row))
 
 
 def seeds_of(settings: Settings, ruleset: str) -> dict[str, Path]:
     """The candidate's seeds by name: those of dbt_project/rulesets/<ruleset>, or of a folder given by its path.
 
-    Raises ValueError, saying what to do, where there are none, or others than rules.
+    Raises UnknownRuleset where there are none, or others than rules.
     """
     named = settings.dbt_project_dir / "rulesets" / ruleset
     folder = named if "/" not in ruleset and named.is_dir() else Path(ruleset)
     if not folder.is_dir():
         known = sorted(path.name for path in named.parent.glob("*") if path.is_dir())
-        raise ValueError(
+        raise UnknownRuleset(
             f"no ruleset {ruleset!r}: make the folder {named} with the changed files ({', '.join(SEEDS)}.csv), or name"
             f" a folder that holds them{'; there are ' + ', '.join(known) if known else ''}"
         )
     found = {path.stem: path for path in sorted(folder.glob("*.csv"))}
     if not found:
-        raise ValueError(f"{folder} holds no .csv; a ruleset is one or more of {', '.join(SEEDS)}.csv")
+        raise UnknownRuleset(f"{folder} holds no .csv; a ruleset is one or more of {', '.join(SEEDS)}.csv")
     if strange := sorted(set(found) - set(SEEDS)):
-        raise ValueError(
+        raise UnknownRuleset(
             f"{folder}/{strange[0]}.csv is no part of a ruleset; that is one or more of {', '.join(SEEDS)}.csv"
         )
     return found

@@ -12,6 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.ids import unsigned
+
 RESOURCE = "run_scope"
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -54,7 +56,7 @@ class RunScope:
         cls, deliveries: Sequence[int] = (), from_day: str = "", to_day: str = "", *, full_checks: bool = False
     ) -> "RunScope":
         """Raises ScopeError. A negative 32-bit id stands for its unsigned value, as everywhere."""
-        ids = sorted({number + 2**32 if -(2**31) <= number < 0 else number for number in deliveries})
+        ids = sorted({unsigned(number) for number in deliveries})
         if any(not 0 < number <= _LARGEST_ID for number in ids):
             raise ScopeError("a delivery's id is a number above 0; mtw explain and the report pages show ids")
         if to_day and not from_day:

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 
 from log_ingest.errors import IngestError
 from log_ingest.ledger_database import LedgerPlace, PostgresUrl
+from log_ingest.postgres_url import check_url
 from log_ingest.storage import Location, ObjectUrl, parse_location
+from log_ingest.zones import is_zone
 from orchestration.spark_session import session_settings
 
 PACKAGES_DIR = Path(__file__).resolve().parent.parent
@@ -175,7 +176,10 @@ class Settings:
         dotenv = dotenv or next(
             (path for path in (Path.cwd() / ".env", home / ".env") if path.is_file()), home / ".env"
         )
-        from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
+        try:
+            from_file = dotenv_values(dotenv) if dotenv.is_file() else {}
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{dotenv} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
 
         def text(name: str, default: str | None = None) -> str | None:
             return environ.get(name) or from_file.get(name) or default
@@ -200,12 +204,10 @@ class Settings:
         if engine not in ENGINES:
             raise SettingsError(f"MTW_ENGINE is {engine!r}; set it to one of: {', '.join(ENGINES)}")
         time_zone = text("MTW_TIME_ZONE", "UTC") or ""
-        try:
-            ZoneInfo(time_zone)
-        except Exception as error:  # ZoneInfo raises several types for hostile names
+        if not is_zone(time_zone):
             raise SettingsError(
                 f"MTW_TIME_ZONE is {time_zone!r}, which is no known zone; set it to a name such as Europe/Paris"
-            ) from error
+            )
         spark_url = text("MTW_SPARK_URL", "local[2]") or ""
         if not _SPARK_URL.fullmatch(spark_url):
             raise SettingsError(
@@ -255,7 +257,7 @@ class Settings:
             spark_file_format=spark_file_format,
             spark_conf=spark_conf,
             reference_url=text("MTW_REFERENCE_URL"),
-            publish_url=text("MTW_PUBLISH_URL"),
+            publish_url=_postgres("MTW_PUBLISH_URL", text("MTW_PUBLISH_URL")),
             publish_role=text("MTW_PUBLISH_ROLE", cls.publish_role) or "",
             ledger_url=ledger_url,
             ingest_workers=ingest_workers,
@@ -535,6 +537,15 @@ def _ledger(url: str | None) -> PostgresUrl | None:
         raise SettingsError(str(error)) from error
 
 
+def _postgres(name: str, url: str | None) -> str | None:
+    try:
+        if url:
+            check_url(url, name)
+    except IngestError as error:  # it does not show the URL
+        raise SettingsError(str(error)) from error
+    return url
+
+
 def _dagster_storage(url: str | None, ledger: PostgresUrl | None) -> str | None:
     """The URL, which is never quoted: it may hold a password. Where none is given, the ledger's database serves.
 
@@ -553,8 +564,8 @@ def _dagster_storage(url: str | None, ledger: PostgresUrl | None) -> str | None:
         usable = False
     if not usable:
         raise SettingsError(
-            "MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://user:password@host/dagster"
-            f" (or {DAGSTER_FILES}, for files beside a ledger in PostgreSQL)"
+            "MTW_DAGSTER_STORAGE_URL has to be like postgresql+psycopg2://host/dagster, with user:password@ before the"
+            f" host (or {DAGSTER_FILES}, for files beside a ledger in PostgreSQL)"
         )
     return url
 

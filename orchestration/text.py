@@ -1,4 +1,4 @@
-"""Making other people's text safe to show: on a terminal, in Markdown.
+"""Making other people's text safe to show: on a terminal, in Markdown, in CSV.
 
 User agents, labels, URLs and file names are hostile until shown otherwise. They are stored raw and pass through
 here on their way to a screen. Does not belong here: what to show.
@@ -7,7 +7,10 @@ here on their way to a screen. Does not belong here: what to show.
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for a formula begins so, after blanks; the report pages have the same list."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:@/])")
 
 
@@ -39,6 +42,17 @@ def number(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def csv_cell(value: object) -> object:
+    """A value for a cell of CSV: text that a spreadsheet would take for a formula is set off by an apostrophe, numbers
+    stay numbers, NULL is an empty cell."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return value
+    text = str(value)
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -778,7 +778,7 @@ def test_a_running_pipeline_is_one_line(tmp_path):
 def test_wrong_usage_and_settings(tmp_path):
     assert mtw("run", "--nonsense", root=tmp_path).returncode == 2
     result = mtw("status", root=tmp_path, MTW_TIME_ZONE="Mars")
-    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "MTW_TIME_ZONE is 'Mars'" in result.stderr
 
 

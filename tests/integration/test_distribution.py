@@ -60,7 +60,7 @@ def test_rules_are_changed_in_a_copy(installed: Installation) -> None:
     assert changed.returncode == 0, changed.stderr
     assert "192.0.2.0,192.0.2.255" in (installed.folder / "models/seeds/machine_networks.csv").read_text()
     again = installed.run("mtw", "dbt-project", "models")
-    assert again.returncode == 1 and "is not empty" in again.stderr
+    assert again.returncode == 2 and "is not empty" in again.stderr
     (installed.folder / ".env").unlink()
 
 

@@ -9,8 +9,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,7 +21,7 @@ import pytest
 import zstandard
 
 from orchestration.explain import Count, Explanation, NotThere, Part, RawLine, UnknownName, explained, explainer
-from orchestration.explain_output import write_csv, write_json
+from orchestration.explain_output import disagreements, write_csv, write_json
 from tests.conftest import Demo
 
 MART = "rpt_tracking_indicators"
@@ -378,6 +380,16 @@ def test_any_columns_may_choose_the_row(demo: Demo) -> None:
             assert found.parts[0].recount == found.parts[0].value == value > 0
 
 
+def test_an_id_may_be_signed(demo: Demo, deliveries: list[int]) -> None:
+    delivery = max(deliveries)
+    assert 2**31 <= delivery < 2**32
+    with explain(demo, f"{MART}.sent_at", limit=0, delivery_id=delivery - 2**32) as found:
+        assert found.keys == {"delivery_id": delivery}
+    ((url,),) = demo.query(f"select max(url_id) from core.fct_clicks where url_id < {2**32}")
+    with explain(demo, "fct_clicks", limit=0, url_id=url - 2**32 if url >= 2**31 else url) as found:
+        assert found.keys == {"url_id": url}
+
+
 def test_a_percentile_is_found_again_in_its_lines(demo: Demo) -> None:
     """By sorting: the first time by which so many of the counted lines had come."""
     rows = demo.query(
@@ -404,6 +416,22 @@ def test_the_lines_behind_a_recipient(demo: Demo) -> None:
         messages = {said(line).message for line in lines} - {0}
         known = demo.query(f"select message_id from core.fct_messages where recipient_id = {row['recipient_id']}")
         assert messages <= {message for (message,) in known}
+
+
+@pytest.mark.parametrize("target", ["fct_esp_events", "fct_esp_events.event_kind"])
+def test_events_that_are_no_tracking_events_have_their_lines(demo: Demo, target: str) -> None:
+    """Deliveries, bounces and acts that our own logs tell of, too, are in no other fact."""
+    ((kind, count),) = demo.query(
+        "select event_kind, count(*) from core.fct_esp_events"
+        " where event_key not in (select event_key from core.fct_tracking_events) group by 1 order by 2 desc limit 1"
+    )
+    with explain(demo, target, event_kind=kind) as found:
+        (part,) = found.parts
+        lines = list(part.lines)
+    assert part.value == part.recount == part.line_count == len(lines) >= count
+    assert all(line.line and line.source_file.startswith("esp_events/") for line in lines)
+    assert part.count == Count("fct_esp_events", f"event_kind = '{kind}'", "count(*)")
+    assert list(disagreements(found)) == []
 
 
 def test_lineage_reaches_the_raw_fields(demo: Demo, deliveries: list[int]) -> None:
@@ -538,6 +566,25 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
     assert (done.returncode, "run: mtw run" in done.stderr) == (1, True)
 
 
+def test_marts_of_which_the_lines_say_something_else_are_named(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of events without a column, by the mart alone."""
+    import contextlib
+
+    from click.testing import CliRunner
+
+    from orchestration import cli
+
+    @contextlib.contextmanager
+    def disagreeing(*_: object) -> Iterator[Explanation]:
+        parts = [Part("m", column, 2, count=Count("f", "true", "count(*)"), recount=1) for column in ("", "c")]
+        yield Explanation("m", "", {}, 1, datetime(2024, 1, 1), None, parts, [], [], {})
+
+    monkeypatch.setattr("orchestration.explain.explained", disagreeing)
+    monkeypatch.setenv("MTW_WAREHOUSE_DIR", str(bare))
+    done = CliRunner().invoke(cli.main, ["explain", "m", "--format", "csv"])
+    assert (done.exit_code, "published value of m, m.c; run mtw verify" in done.stderr) == (1, True)
+
+
 # -- hostile text
 
 HOSTILE = '=cmd|"/c calc"!A1\x1b[2J'
@@ -557,6 +604,15 @@ def test_no_cell_of_csv_is_a_formula() -> None:
     _, row = csv.reader(io.StringIO(stream.getvalue()))
     assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
     assert row[-1] == f"'{HOSTILE}"
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, Decimal("-2.50")])
+def test_numbers_of_csv_stay_numbers(value: object) -> None:
+    stream = io.StringIO()
+    part = Part("m", "c", value, count=Count("f", "true", "sum(x)"), lines=iter([RawLine("file", 1, "text", value)]))
+    write_csv(stream, Explanation("m", "c", {}, 1, datetime(2024, 1, 1), None, [part], [], [], {}))
+    _, row = csv.reader(io.StringIO(stream.getvalue()))
+    assert (row[2], row[-2]) == (str(value), str(value))
 
 
 def test_json_keeps_the_text() -> None:

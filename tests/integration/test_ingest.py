@@ -497,8 +497,9 @@ def test_a_known_content_under_a_new_name_changes_nothing_and_is_named(landing: 
 def test_settings_and_folders_that_cannot_work(tmp_path: Path, landing: Path) -> None:
     with pytest.raises(IngestError, match="does not exist"):
         ingest(tmp_path / "nowhere", tmp_path / "w", run_id="t")
-    with pytest.raises(IngestError, match="not a time zone"):
-        ingest(landing, tmp_path / "w", run_id="t", server_time_zones={"5": "Mars/Base"})
+    for zone in ("Mars/Base", "localtime", "posix/Europe/Paris"):
+        with pytest.raises(IngestError, match="not a time zone"):
+            ingest(landing, tmp_path / "w", run_id="t", server_time_zones={"5": zone})
     with pytest.raises(IngestError, match="may not contain"):
         ingest(landing, tmp_path / "w[1]", run_id="t")
 

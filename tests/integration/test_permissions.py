@@ -5,6 +5,7 @@ modes.
 import os
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,23 @@ def may_read(path: Path, *, group: int | None = None) -> bool:
     read, passing = (stat.S_IRGRP, stat.S_IXGRP) if group is not None else (stat.S_IROTH, stat.S_IXOTH)
     real = path.resolve()
     return bool(real.stat().st_mode & read) and all(one.stat().st_mode & passing for one in real.parents if one.owner())
+
+
+def test_who_may_not_read_the_landed_rows_is_told_so(reachable: Path) -> None:
+    """And not that there are none."""
+    landed = reachable / "warehouse" / "landed"
+    (landed / "set_aside" / "batch_id=1").mkdir(parents=True)
+    command = [str(Path(sys.executable).with_name("mtw")), "quarantine", "list"]
+    settings = {"MTW_WAREHOUSE_DIR": str(reachable / "warehouse"), "MTW_LANDING_DIR": str(reachable / "landing")}
+    # Root without the right to look everywhere, as another user might not reach the checkout.
+    bounded = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    for closed in (landed / "set_aside" / "batch_id=1", landed / "set_aside", landed, reachable / "warehouse"):
+        closed.chmod(0)
+        done = subprocess.run([*bounded, *command], env={**os.environ, **settings}, capture_output=True, text=True)
+        closed.chmod(0o700)
+        assert (done.returncode, "Permission denied" in done.stderr) == (1, True), (closed, done.stderr)
+    done = subprocess.run([*bounded, *command], env={**os.environ, **settings}, capture_output=True, text=True)
+    assert "nothing was taken in yet" in done.stderr
 
 
 def published(root: Path, mode: int | None) -> Path:

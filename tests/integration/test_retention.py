@@ -471,7 +471,7 @@ def test_the_command(before: House) -> None:
     assert shorter.returncode == 2 and shorter.stderr.count("\n") == 1
     assert "raise it, or set MTW_KEEP_TRACKING_DAYS to at most 9" in shorter.stderr
     wrong = mtw("purge", settings={"MTW_KEEP_TRACKING_DAYS": "a year"}, **places)
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1) and "whole number of days" in wrong.stderr
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and "whole number of days" in wrong.stderr
 
 
 def test_nothing_is_purged_that_is_not_published(before: House, tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from orchestration.access import AUTH_KEYS, AccessError, allowed
 from orchestration.cli import main
 from orchestration.serve import pages_command
 from orchestration.settings import Settings, SettingsError
+from orchestration.text import FORMULA_STARTS, csv_cell
 
 pytest.importorskip("streamlit")
 
+from reports import text as of_pages
 from reports.hot_clicks import MAX_LINKS, Badge, drawn, framed
 from reports.language import Language
 from reports.personal import mask_address, mask_link, mask_name, masked
@@ -172,6 +174,12 @@ def test_no_cell_of_an_export_is_a_formula(text: str) -> None:
     read = pd.read_csv(io.BytesIO(written), encoding="utf-8-sig", keep_default_na=False)
     assert read["label"].tolist() == [f"'{text}", ""]
     assert read["value"].tolist() == [-1, 2], "numbers stay numbers"
+    assert csv_cell(text) == f"'{text}", "the command line writes CSV, too"
+
+
+def test_pages_and_command_line_know_the_same_beginnings_of_formulas() -> None:
+    """The pages import nothing of orchestration, so each has a list."""
+    assert of_pages._FORMULA == FORMULA_STARTS
 
 
 def test_text_stays_text() -> None:

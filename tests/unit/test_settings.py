@@ -92,6 +92,10 @@ def test_every_path_in_the_environment_for_children_is_absolute(tmp_path, monkey
         ({"MTW_TIME_ZONE": "Mars/Base"}, "MTW_TIME_ZONE is 'Mars/Base'"),
         ({"MTW_WEB_TRACKING_MODE": "cookie"}, "set it to one of: session, permanent, anonymous"),
         ({"MTW_TIME_ZONE": "../../etc/passwd"}, "no known zone"),
+        ({"MTW_TIME_ZONE": "posix/Europe/Paris"}, "no known zone"),
+        ({"MTW_TIME_ZONE": "localtime"}, "no known zone"),
+        ({"MTW_PUBLISH_URL": "nonsense"}, "MTW_PUBLISH_URL is no PostgreSQL URL"),
+        ({"MTW_PUBLISH_URL": "postgresql://me:s3cret/x@db/y"}, "MTW_PUBLISH_URL cannot be read"),
         ({"MTW_MEMORY_LIMIT": "lots; drop"}, "write it like 3GB or 800MB"),
         ({"MTW_KEEP_TRACKING_DAYS": "a year"}, "MTW_KEEP_TRACKING_DAYS is 'a year'; write a whole number of days"),
         ({"MTW_KEEP_TRACKING_DAYS": "0"}, "whole number of days from 1 on"),
@@ -179,6 +183,19 @@ def test_credentials_in_a_location_are_refused_and_not_repeated():
 )
 def test_secrets_are_masked_in_text(text, expected):
     assert without_secrets(text) == expected
+
+
+@pytest.mark.parametrize("name", ["MTW_PUBLISH_URL", "MTW_LEDGER_URL", "MTW_DAGSTER_STORAGE_URL"])
+def test_how_to_write_a_url_is_left_by_the_mask(name):
+    with pytest.raises(SettingsError, match="with user:password@ before the host") as caught:
+        load({name: "nonsense"})
+    assert without_secrets(str(caught.value)) == str(caught.value)
+
+
+def test_a_dotenv_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes("MTW_LANDING_DIR=/srv/données".encode("latin-1"))
+    with pytest.raises(SettingsError, match=f"{tmp_path}/.env is not UTF-8"):
+        load({}, tmp_path / ".env")
 
 
 def test_zones_of_servers(tmp_path):
