@@ -109,6 +109,7 @@ def ingest(
                     report.problems += problems
                 for source, passing in report.passing_problems.items():
                     ledger.note_passing(source, passing)
+                ledger.settle_passing()
                 write_ledger_tables(landing, ledger)
             finally:
                 landing.close()

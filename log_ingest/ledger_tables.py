@@ -71,7 +71,7 @@ def _problems(ledger: Ledger) -> list[dict[str, object]]:
             "problem": found.problem,
             "since_at": _time(found.since),
         }
-        for found in ledger.problems()
+        for found in ledger.problems(as_published=True)
     ]
 
 

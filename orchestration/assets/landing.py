@@ -44,7 +44,7 @@ BY_PRODUCTS = {
     "batches": "Grain: one committed batch; what arrived since is batch_id > n.",
     "ledger_files": "Grain: one file content ever taken in, with its control totals.",
     "ledger_gaps": "Grain: one gap between the log pointers of a server: lines that no file has delivered.",
-    "ledger_problems": "Grain: one file of the landing folder that could not be taken, with the reason.",
+    "ledger_problems": "Grain: one file or folder of the landing folder that could not be taken, with the reason.",
     "ledger_purges": "Grain: one delivery and kind of what was purged of it.",
     "ledger_frozen": "Grain: one landed file of report rows of purged deliveries.",
     "ledger_salt": "Grain: one row, once something was purged: what digests of persons are made with.",

@@ -294,6 +294,10 @@ def test_odd_directory_entries_and_names(landing: Path, warehouse: Path) -> None
     }
 
 
+def report_of(rows: list[tuple]) -> list[tuple[str, str]]:
+    return [(row[1], row[2]) for row in rows]
+
+
 def test_what_the_last_look_refused_is_remembered_until_it_is_mended(landing: Path, warehouse: Path) -> None:
     path = logs(landing, "a/x.log.gz", b"no archive")
     folder = landing / "tracking_logs"
@@ -319,8 +323,18 @@ def test_what_the_last_look_refused_is_remembered_until_it_is_mended(landing: Pa
     assert query(f"select source, source_file, problem, since_at from {table} order by all") == rows
     run(landing, warehouse)
     again = query(f"select source, source_file, problem, since_at from {table} order by all")
+    assert again == rows, "no batch, nothing to publish: the tables that a rebuild reads are those that are published"
+    now = collect(warehouse).problem_files
+    assert now == [
+        *report_of(rows[:1]),
+        (rows[1][1], f"{rows[1][1]}: not a regular file; skipped"),
+        *report_of(rows[2:]),
+    ]
+    logs(landing, "a/y.log", line(2))
+    run(landing, warehouse)
+    again = query(f"select source, source_file, problem, since_at from {table} order by all")
+    assert report_of(again) == now
     assert again[0] == rows[0] and again[2:] == rows[2:]
-    assert (again[1][1], again[1][2]) == (rows[1][1], f"{rows[1][1]}: not a regular file; skipped")
     assert_rerun_changes_nothing(landing, warehouse)
     for refused in (path, folder / "pipe.log", folder / "away", landing / "reference" / "recipients"):
         refused.unlink()
