@@ -20,7 +20,7 @@ from log_ingest.formats.line_format import ParseSettings
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.ledger_database import LedgerPlace, PostgresUrl
-from log_ingest.ledger_tables import write_ledger_tables
+from log_ingest.ledger_tables import write_tables_of_news
 from log_ingest.line_work import LineWork
 from log_ingest.platform.take_tables import PlatformSource, take_platform
 from log_ingest.progress import NullProgress, Progress
@@ -109,8 +109,7 @@ def ingest(
                     report.problems += problems
                 for source, passing in report.passing_problems.items():
                     ledger.note_passing(source, passing)
-                ledger.settle_passing()
-                write_ledger_tables(landing, ledger)
+                write_tables_of_news(landing, ledger)
             finally:
                 landing.close()
             report.latest_batch_id = ledger.last_batch_id()

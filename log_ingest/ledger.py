@@ -128,9 +128,6 @@ _BEGUN = "begun_batch"
 
 _PASSING = "passing problems "
 """The facts that hold, per source, what note_passing was told last: JSON, rows of name, problem and since."""
-_PASSING_PUBLISHED = "published passing problems "
-"""The same as of the newest batch."""
-_SETTLED_AT = "passing problems' batch"
 
 SALT = "salt"
 """The fact that digests of persons in frozen rows are made with."""
@@ -767,16 +764,12 @@ class Ledger:
             " and role = 'copy') as copy_count from contents order by file_id"
         ).fetchall()
 
-    def problems(self, *, as_published: bool = False) -> list[Problem]:
-        """What could not be taken, by source and name. What the last look met says more than an earlier content.
-
-        as_published: with what the look met that came with the newest batch, not the last one.
-        """
-        passing = _PASSING_PUBLISHED if as_published else _PASSING
+    def problems(self) -> list[Problem]:
+        """What could not be taken, by source and name. What the last look met says more than an earlier content."""
         rows = self._db.execute("select source, name, problem, changed_at from paths where role = 'problem'")
         found = {(row[0], row[1]): Problem(*row) for row in rows}
-        for name, rows in self.facts_like(passing):
-            source = name.removeprefix(passing)
+        for name, rows in self.facts_like(_PASSING):
+            source = name.removeprefix(_PASSING)
             found |= {(source, row[0]): Problem(source, *row) for row in json.loads(rows)}
         return [found[key] for key in sorted(found)]
 
@@ -789,16 +782,6 @@ class Ledger:
         rows = [[name, problem, before.get((name, problem), now)] for name, problem in sorted(problems.items())]
         if rows or before:
             self.set_fact(_PASSING + source, json.dumps(rows))
-
-    def settle_passing(self) -> None:
-        """Where a batch came since this was called last: what note_passing was told is published with it. Without one
-        nothing is published, and the tables that are rebuilt from must stay those of the published version.
-        """
-        newest = str(self.last_batch_id())
-        if self.fact(_SETTLED_AT) != newest:
-            for name, rows in self.facts_like(_PASSING):
-                self.set_fact(_PASSING_PUBLISHED + name.removeprefix(_PASSING), rows)
-            self.set_fact(_SETTLED_AT, newest)
 
     def reopen_problems(self) -> list[str]:
         """Let the next ingest open the files again that it could not take. Returns their paths."""

@@ -4,6 +4,7 @@ purges.
 Belongs here: those tables. Does not: batches (landing writes them with every commit), showing them.
 """
 
+import hashlib
 from datetime import datetime
 
 import pyarrow as pa
@@ -11,6 +12,9 @@ import pyarrow as pa
 from log_ingest.catalog import FROZEN, LEDGER_SCHEMAS
 from log_ingest.landing import Landing
 from log_ingest.ledger import SALT, TALLY_COLUMNS, Ledger
+
+_OF_BATCH = "ledger tables' batch"
+"""The fact that says with which batch the tables were written last, and in which form."""
 
 
 def write_ledger_tables(landing: Landing, ledger: Ledger) -> None:
@@ -29,6 +33,17 @@ def write_ledger_tables(landing: Landing, ledger: Ledger) -> None:
     }
     for name, schema in LEDGER_SCHEMAS.items():
         landing.write_table(name, pa.Table.from_pylist(rows[name], schema=schema))
+
+
+def write_tables_of_news(landing: Landing, ledger: Ledger) -> None:
+    """The same where a batch has come since. Without one nothing is published, whatever else the ledger has learnt (a
+    copy of a file, a damaged archive), and what a rebuild reads has to stay what the published version was made of.
+    """
+    form = hashlib.sha256(repr(LEDGER_SCHEMAS).encode()).hexdigest()
+    newest = f"{ledger.last_batch_id()} {form}"
+    if ledger.fact(_OF_BATCH) != newest or not all(landing.place.has(f"{name}.parquet") for name in LEDGER_SCHEMAS):
+        write_ledger_tables(landing, ledger)
+        ledger.set_fact(_OF_BATCH, newest)
 
 
 def _files(ledger: Ledger) -> list[dict[str, object]]:
@@ -71,7 +86,7 @@ def _problems(ledger: Ledger) -> list[dict[str, object]]:
             "problem": found.problem,
             "since_at": _time(found.since),
         }
-        for found in ledger.problems(as_published=True)
+        for found in ledger.problems()
     ]
 
 

@@ -298,6 +298,27 @@ def report_of(rows: list[tuple]) -> list[tuple[str, str]]:
     return [(row[1], row[2]) for row in rows]
 
 
+def test_what_a_rebuild_reads_is_as_of_the_newest_batch(landing: Path, warehouse: Path) -> None:
+    """Without a batch nothing is published: a copy or a damaged file that comes alone must not make mtw verify call the
+    published version wrong."""
+    logs(landing, "a/x.log", line(1))
+    run(landing, warehouse)
+    tables = sorted((warehouse / "landed").glob("ledger_*.parquet"))
+    before = {path.name: path.read_bytes() for path in tables}
+    logs(landing, "b/x.log", line(1))
+    logs(landing, "a/y.log.gz", b"no archive")
+    run(landing, warehouse)
+    assert before and {path.name: path.read_bytes() for path in tables} == before
+    assert [name for name, _ in collect(warehouse).problem_files] == ["tracking_logs/a/y.log.gz"]
+    logs(landing, "a/z.log", line(2))
+    run(landing, warehouse)
+    files = f"read_parquet('{warehouse}/landed/ledger_files.parquet')"
+    assert query(f"select sum(copy_count) from {files}") == [(1,)]
+    assert query(f"select source_file from read_parquet('{warehouse}/landed/ledger_problems.parquet')") == [
+        ("tracking_logs/a/y.log.gz",)
+    ]
+
+
 def test_what_the_last_look_refused_is_remembered_until_it_is_mended(landing: Path, warehouse: Path) -> None:
     path = logs(landing, "a/x.log.gz", b"no archive")
     folder = landing / "tracking_logs"
