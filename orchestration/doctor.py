@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 
 from log_ingest import migrations
+from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.erasure import PENDING
 from log_ingest.errors import IngestError, StorageError
 from log_ingest.ledger import Ledger, exists
@@ -34,6 +35,7 @@ from orchestration.identifiers import KEY_NAME as PSEUDONYM_KEY
 from orchestration.lock import holder
 from orchestration.publication import PublishError, current
 from orchestration.settings import Settings
+from orchestration.text import plain
 
 LEAST_FREE_BYTES = 1_000_000_000
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -121,6 +123,22 @@ def _time_zones(settings: Settings) -> Iterator[Finding]:
     yield Finding("time zone", True, f"reports in {settings.time_zone}; servers write {servers or 'UTC'}")
 
 
+def _landing_names(landing: Path) -> Finding:
+    """A misspelt folder is read by nobody, and no run can tell it from one that is somebody else's."""
+    folders = [source.folder for source in LINE_SOURCES] + [entity.folder for entity in REFERENCE_ENTITIES]
+    tops = sorted({folder.partition("/")[0] for folder in folders})
+    found = sorted(path.name for path in landing.iterdir() if not path.name.startswith("."))
+    unread = [name for name in found if name not in tops]
+    reference = landing / "reference"
+    if reference.is_dir() and os.access(reference, os.R_OK | os.X_OK):
+        entities = sorted(f"reference/{path.name}" for path in reference.iterdir() if not path.name.startswith("."))
+        unread += [name for name in entities if name not in folders]
+    if found and not set(found) & set(tops):
+        return Finding("landing folder", False, f"{landing} has none of the folders that are read: {', '.join(tops)}")
+    shown = ", ".join(plain(name, 60) for name in unread[:5]) + (f" and {len(unread) - 5} more" if unread[5:] else "")
+    return Finding("landing folder", True, f"{landing}{f'; read by no source: {shown}' if unread else ''}")
+
+
 def _folders(settings: Settings) -> Iterator[Finding]:
     landing = settings.landing_dir
     if isinstance(landing, ObjectUrl):
@@ -132,7 +150,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
     elif not os.access(landing, os.R_OK | os.X_OK):
         yield Finding("landing folder", False, f"{landing} cannot be read; give this user read permission")
     else:
-        yield Finding("landing folder", True, str(landing))
+        yield _landing_names(landing)
     if isinstance(settings.landed_dir, ObjectUrl):
         yield _bucket("landed location", settings.landed_dir)
     for topic, folder in (("warehouse folder", settings.warehouse_dir), ("DAGSTER_HOME", settings.dagster_home)):

@@ -104,3 +104,20 @@ def test_what_may_not_be_looked_at_is_a_finding(settings: Settings, monkeypatch:
     (bad,) = [finding for finding in found.values() if "Permission denied; run mtw as its owner" in finding.text]
     assert not bad.is_ok and "/var/lib/mtw/warehouse" in bad.text
     assert "packages" in found and len(found) > 4, "the other looks are taken"
+
+
+def test_folders_of_the_landing_folder_that_nobody_reads_are_named(settings: Settings) -> None:
+    assert isinstance(settings.landing_dir, Path)
+    (settings.landing_dir / "tracking_log").mkdir()
+    (settings.landing_dir / "reference" / "message\x1b[31m").mkdir(parents=True, exist_ok=True)
+
+    def landing_folder() -> Finding:
+        (found,) = [finding for finding in diagnose(settings) if finding.topic == "landing folder"]
+        return found
+
+    found = landing_folder()
+    assert found.is_ok and found.text.endswith("; read by no source: tracking_log, reference/message\ufffd[31m")
+    alone = settings.landing_dir / "alone"
+    (alone / "tracking_log").mkdir(parents=True)
+    found = next(iter(f for f in diagnose(replace(settings, landing_dir=alone)) if f.topic == "landing folder"))
+    assert not found.is_ok and "none of the folders that are read: access_logs, esp_events, reference" in found.text
