@@ -40,6 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.relative_to(tests).with_suffix("").as_posix(), len(LONG_FILES)))
 
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """The command line restricts the files of its process. Run in this one, it would restrict those of all later tests,
+    such as what a server of theirs has to read as another user."""
+    os.umask(_UMASK)
+
+
 def unless_required(reason: str) -> None:
     """Skip with a reason where the machine lacks something, but never where all must run (CI sets the variable)."""
     if os.environ.get("MTW_TESTS_REQUIRE_ALL"):
