@@ -660,7 +660,7 @@ def test_news_of_messages_and_deliveries_reach_events_that_came_before(tmp_path:
         sendgrid("delivered", 1_714_561_200, "n@x.example", message_id="999", delivery_id="201", sg_message_id="n1"),
         sendgrid("open", 1_714_564_800, "z@x.example", delivery_id="106", recipient_id="7", sg_message_id="o"),
     )
-    build_marts(landing, warehouse, tests=True, select=models)
+    build_marts(landing, warehouse, select=models)
     about = "select message_id from core.fct_esp_events where event_kind = 'open'"
     assert query(warehouse, about) == [(41,)]
     write(
@@ -673,12 +673,12 @@ def test_news_of_messages_and_deliveries_reach_events_that_came_before(tmp_path:
     build_marts(landing, warehouse, tests=True, select=models)
     assert query(warehouse, about) == [(42,)]
     write(landing / "reference/messages/2.csv", [heading, "999,201,9,n@x.example,6,"], 1_700_000_001)
-    build_marts(landing, warehouse, tests=True, select=models)
+    build_marts(landing, warehouse, select=models)
     assert query(warehouse, "select status, status_source from core.fct_messages where message_id = 999") == [
         (2, "esp_event")
     ]
     alone = tmp_path / "alone"
-    build_marts(landing, alone, tests=True, select=models)
+    build_marts(landing, alone, select=models)
     assert_same_tables(tables(warehouse), tables(alone))
 
 
