@@ -1,9 +1,11 @@
 """Names of time zones. Belongs here: which ones can be used. Does not: converting anything."""
 
 import contextlib
+import functools
 from zoneinfo import ZoneInfo
 
 
+@functools.cache
 def is_zone(name: str) -> bool:
     """Whether both know the zone: Python, which shows times in it, and DuckDB, which converts to it. Names of files of
     this machine, as localtime and posix/Europe/Paris, are known to Python alone."""

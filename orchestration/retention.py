@@ -56,11 +56,9 @@ _OUTCOMES = f"""
 """  # noqa: S608 (constants)
 
 # As the macro time_of_sending says it, for of a purged delivery the purge alone knows it.
-_TIME_OF_SENDING = """
-    case when reference_event_at is null then event_at
-        when reference_event_at >= timestamp '2000-01-01'
-            and coalesce(reference_event_at <= ingested_at + interval 1 day, true) then reference_event_at end
-"""
+_TIME_OF_SENDING = (
+    "case when reference_event_at is null then event_at when time_flag is null then reference_event_at end"
+)
 
 # What is held of each delivery, and since when the days of all settings count.
 _HELD = f"""

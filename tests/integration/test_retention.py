@@ -505,7 +505,7 @@ def test_deliveries_that_share_a_message_go_together(tmp_path: Path) -> None:
         )
         con.execute(
             "create table core.fct_messages as select message_id, delivery_id, timestamp '2024-05-01' as event_at,"
-            " null::timestamp as reference_event_at, timestamp '2024-05-02' as ingested_at"
+            " null::timestamp as reference_event_at, null::varchar as time_flag"
             " from (values (10, 1), (50, 5), (51, 5), (80, 6), (90, 7))"
             " as m (message_id, delivery_id)"
         )
