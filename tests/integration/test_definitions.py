@@ -255,10 +255,10 @@ def test_the_real_project_is_presentable_and_its_marts_lead_to_their_pages(real_
     base = "https://tracking.example.com/pages"
     assert links("reports", "rpt_user_activity") == {
         "docs": "https://docs.example.com/main/docs/reports/rpt_user_activity.md",
-        "page_dashboard": f"{base}/deliveries",
         "page_delivery": f"{base}/delivery",
         "page_platform": f"{base}/platform",
     }
+    assert links("reports", "rpt_tracking_statistics_curve")["page_dashboard"] == f"{base}/deliveries"
     assert links("reports", "profile_tracking")["page_profile"] == f"{base}/profile"
     assert links("landed", "tracking_logs")["page_health"] == f"{base}/health"
     assert links("published", "postgresql")["docs"].endswith("/connect-your-bi-tool.md")
