@@ -13,6 +13,7 @@ from log_ingest.sqltext import identifier, literal
 from orchestration import identifiers
 from orchestration.identifiers import PSEUDONYMS, Masks
 from orchestration.lineage import Table
+from orchestration.published_tables import BEING_WRITTEN
 from orchestration.row_changes import ChangedKeys
 
 _PSEUDONYMS = f"identities.{'.'.join(map(identifier, PSEUDONYMS))}"
@@ -31,7 +32,7 @@ def write(
     former: the published tables of the version before, masked in the same way. changed: by table of which it is known,
     what names the rows that differ; empty: all is written.
     """
-    connection.execute(f"attach {literal(str(path))} as identities (storage_version 'v1.0.0')")
+    connection.execute(f"attach {literal(str(path))} as identities {BEING_WRITTEN}")
     path.chmod(0o600)  # before anything is in it
     # A kept row goes with the row whose clear values it has, where its key contains what names changed rows.
     within = {table: keys.within for table, keys in changed.items() if keys.column in masks.key_of(table)}

@@ -48,6 +48,11 @@ LEAST_LIVE = 0.6
 
 _PARQUET = "format parquet, compression zstd, compression_level 1, dictionary_size_limit 20000"
 
+BEING_WRITTEN = "(storage_version 'v1.0.0', recovery_mode 'no_wal_writes')"
+"""How a database of a version that nobody reads yet is attached: by a format that older DuckDBs read, and without a
+write-ahead log. With one each statement waits for the disk, some 600 in a version, to keep what would be thrown away
+after a crash. Whoever attaches it ends with a checkpoint; publish then waits for the disk once."""
+
 UNDESCRIBED = "Not described yet: give it a description in the model's YAML."
 """The comment of what nobody described. An analyst's first draft is published with it, not held back."""
 

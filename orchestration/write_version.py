@@ -30,7 +30,7 @@ from orchestration.bounded import bound
 from orchestration.identifiers import MaskedColumn, Masks
 from orchestration.lineage import Table
 from orchestration.publication import PUBLICATION_COLUMNS, SCHEMAS, Publication, PublishError, relations
-from orchestration.published_tables import MetaTable, PublishedTables, parquet_of
+from orchestration.published_tables import BEING_WRITTEN, MetaTable, PublishedTables, parquet_of
 from orchestration.row_changes import ChangedKeys, Made, RowWise
 
 FORMAT_VERSION = 5
@@ -91,7 +91,7 @@ def write(
         if former and changed:
             facts = replace(facts, added=former.publication.added + 1)
             masks.expect_few_rows_of(changed)
-        connection.execute(f"attach {literal(str(database))} as marts (storage_version 'v1.0.0')")
+        connection.execute(f"attach {literal(str(database))} as marts {BEING_WRITTEN}")
         published = PublishedTables(connection, source, masks)
         publication = _fill(connection, source, masks, published, facts, extra, former, changed)
         for table in relations(connection, "marts"):
