@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from log_ingest.catalog import ReferenceEntity
@@ -176,6 +177,9 @@ def _parquet_blocks(file: LandingFile) -> Iterator[RecordBlock]:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_floating(column.type):
+        # How some tools write that there is no value.
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
         if pa.types.is_floating(column.type):
             # Ids that passed through a float column: 3e15 is no decimal text.

@@ -23,6 +23,7 @@ INPUT = "in_"
 
 _DELIMITERS = ",;\t|"
 _LF, _CR, _QUOTE = 10, 13, 34
+_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_records(chunks: Iterable[bytes], name: str) -> Iterator[RecordBlock]:
         if header is None:
             ends = cutter.record_ends(data)
             start = int(ends[0]) + 1 if len(ends) else len(data)
-            first = data[:start].removeprefix(b"\xef\xbb\xbf")
+            first = data[:start].removeprefix(_BOM)
             if not is_utf8(first):
                 raise UnreadableFileError(f"{name}: the header is not UTF-8; nothing of it was taken")
             header = _header(first, cutter.delimiter, name)
@@ -102,7 +103,7 @@ class _Cutter:
                 )
         while rest:
             ends = self.record_ends(rest)
-            if len(ends) == 0 or len(self.quotes(rest)) % 2:
+            if len(self.quotes(rest)) % 2:
                 # A quote was opened and never closed: its line is a record of its own, and the rest starts anew.
                 start = int(ends[-1]) + 1 if len(ends) else 0
                 lines = _line_ends(np.frombuffer(rest, np.uint8)[start:])
@@ -119,18 +120,41 @@ class _Cutter:
         return ends[np.searchsorted(quotes, ends) % 2 == 0] if len(quotes) else ends
 
     def quotes(self, data: bytes) -> np.ndarray:
-        """Positions of the quotes that can open or close a value: beside a delimiter, a line end or a quote.
+        """Positions of the quotes that open and close values, by turns; two side by side inside a value do both.
 
-        A quote inside an unquoted value (5" tab) is text.
+        data: from the beginning of a record. What opens stands behind a delimiter or a line end, what closes before
+        one. Any other quote is text (5" tab).
         """
         view = np.frombuffer(data, np.uint8)
         quotes = np.flatnonzero(view == _QUOTE)
         if len(quotes) == 0:
             return quotes
-        beside = np.isin(view, [ord(self.delimiter), _LF, _CR, _QUOTE, 0xBF])  # 0xBF ends a byte order mark
-        before = np.where(quotes > 0, beside[np.maximum(quotes - 1, 0)], True)
-        after = np.where(quotes < len(view) - 1, beside[np.minimum(quotes + 1, len(view) - 1)], True)
-        return quotes[before | after]
+        is_edge = np.isin(view, [ord(self.delimiter), _LF, _CR])
+        first = len(_BOM) if data.startswith(_BOM) else 0
+        opens = (quotes == first) | (is_edge[np.maximum(quotes - 1, 0)] & (quotes > 0))
+        closes = (quotes == len(view) - 1) | is_edge[np.minimum(quotes + 1, len(view) - 1)]
+        follows = np.append(False, np.diff(quotes) == 1)
+        closes |= np.append(follows[1:], False)
+        can_turn = opens | closes | follows
+        quotes, opens, closes, follows = quotes[can_turn], opens[can_turn], closes[can_turn], follows[can_turn]
+        if (opens | follows)[::2].all() and closes[1::2].all():
+            return quotes
+        return quotes[_turns(quotes, opens, closes)]
+
+
+def _turns(quotes: np.ndarray, opens: np.ndarray, closes: np.ndarray) -> list[int]:
+    """Places of the quotes that open and close values, where some only look like it: asked one after the other."""
+    found: list[int] = []
+    is_open, closed_at = False, -2
+    for place, (at, can_open, can_close) in enumerate(
+        zip(quotes.tolist(), opens.tolist(), closes.tolist(), strict=True)
+    ):
+        # Two side by side inside a value: the first seems to close it, the second goes on.
+        if can_close if is_open else can_open or at == closed_at + 1:
+            closed_at = at if is_open else closed_at
+            is_open = not is_open
+            found.append(place)
+    return found
 
 
 def _line_ends(view: np.ndarray) -> np.ndarray:

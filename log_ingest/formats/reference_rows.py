@@ -97,10 +97,22 @@ def _typed(column: Column) -> str:
         case "integer":
             return _number(text, _ID)
         case "timestamp":
-            instant = f"try_cast(case when regexp_full_match({text}, {literal(_TIME)}) then {text} end as timestamptz)"
+            known = f"case when regexp_full_match({text}, {literal(_TIME)}) then {_usual_time(text)} end"
+            instant = f"try_cast({known} as timestamptz)"
             return f"timezone('UTC', {instant})"
         case "boolean":
             return f"case when lower({text}) in {_TRUE} then true when lower({text}) in {_FALSE} then false end"
+
+
+def _usual_time(text: str) -> str:
+    """SQL: a text of the form _TIME as DuckDB reads it: no blank before the zone, a time of day where there is one."""
+    for form, usual in (
+        (" ?(Z|UTC)$", "Z"),
+        (" ([+-][0-9:]+)$", r"\1"),
+        ("^([0-9-]{10})([Z+-].*)$", r"\1 00:00\2"),
+    ):
+        text = f"regexp_replace({text}, {literal(form)}, {literal(usual)})"
+    return text
 
 
 def _number(text: str, pattern: str) -> str:

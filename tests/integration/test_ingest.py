@@ -487,6 +487,13 @@ def test_a_stray_quote_costs_its_own_row_at_most(landing: Path, warehouse: Path)
     assert query(f"select line_number, raw from {landed(warehouse, 'set_aside')}") == [(8, rows[6].encode())]
 
 
+def test_a_last_row_of_several_lines_needs_no_final_line_end(landing: Path, warehouse: Path) -> None:
+    reference(landing, "deliveries", 'delivery_id,html_content\n1,a\n2,"<p>\nlast\n</p>"')
+    run(landing, warehouse)
+    found = query(f"select delivery_id, html_content from {landed(warehouse, 'deliveries')} order by 1")
+    assert found == [(1, "a"), (2, "<p>\nlast\n</p>")]
+
+
 def test_delimiters_inside_quotes_do_not_decide(landing: Path, warehouse: Path) -> None:
     header = '"message_id";"delivery_id";"recipient_id";"status";"note, with, many, commas, in, it"\n'
     reference(landing, "messages", header + "1;1;1;1;x\n")
@@ -508,6 +515,37 @@ def test_compressed_reference_and_ids_from_float_columns(landing: Path, warehous
     run(landing, warehouse)
     found = query(f"select recipient_id from {landed(warehouse, 'recipients')} order by 1")
     assert found == [(7,), (3_000_000_000_000_000,)]
+
+
+def test_no_number_is_no_value(landing: Path, warehouse: Path) -> None:
+    """Writers that know no NULL of floats write NaN."""
+    folder = landing / "reference" / "messages"
+    folder.mkdir(parents=True)
+    rows = "(1, 2, 3, 1, 'NaN'::double, 'NaN'::double), (4, 2, 3, 2, 5, 4294967295)"
+    named = f"(values {rows}) as row (message_id, delivery_id, recipient_id, status, failure_reason, score)"
+    duckdb.connect().execute(f"copy (select * from {named}) to '{folder}/a.parquet'")
+    run(landing, warehouse)
+    found = query(f"select message_id, failure_reason, extra from {landed(warehouse, 'messages')} order by 1")
+    assert found == [(1, None, None), (4, 5, '{"score":"4294967295"}')]
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        *((f"2024-04-08 07:12:00{zone}", "2024-04-08 07:12:00") for zone in ("", "Z", " Z", "UTC", " UTC", " +00")),
+        ("2024-04-08T07:12", "2024-04-08 07:12:00"),
+        ("2024-04-08 07:12:00.5000000 +02:00", "2024-04-08 05:12:00.5"),
+        ("2024-04-08 07:12:00-0330", "2024-04-08 10:42:00"),
+        ("2024-04-08 07:12 +05:30", "2024-04-08 01:42:00"),
+        *((f"2024-04-08{zone}", "2024-04-08 00:00:00") for zone in ("", "Z", " UTC")),
+        ("2024-04-08+02", "2024-04-07 22:00:00"),
+        ("2024-04-08-05:00", "2024-04-08 05:00:00"),
+    ],
+)
+def test_times_of_reference_rows(landing: Path, warehouse: Path, text: str, at: str) -> None:
+    reference(landing, "deliveries", f"delivery_id,sent_at\n1,{text}\n")
+    run(landing, warehouse)
+    assert query(f"select sent_at = '{at}'::timestamp from {landed(warehouse, 'deliveries')}") == [(True,)]
 
 
 def test_a_known_content_under_a_new_name_changes_nothing_and_is_named(landing: Path, warehouse: Path) -> None:

@@ -6,19 +6,23 @@
     )
 }}
 
+{#- Hours of the reporting zone, named by when they begin in UTC: where its clocks are half an hour
+    off, those of UTC are none of its. -#}
+{%- set sent_at = time_of_sending() -%}
+{%- set local_at = local_time(sent_at) -%}
 with
 
 -- Sent, failed or handed to the provider. Neither what analysis took out nor what waits or was cancelled.
 messages as (
     select
         delivery_id,
-        {{ start_of('hour', time_of_sending()) }} as bucket_at,
+        cast({{ sent_at }} - ({{ local_at }} - {{ start_of('hour', local_at) }}) as timestamp) as bucket_at,
         status,
         is_seed
     from {{ ref('fct_messages') }}
     where {{ in_scope() }}
         and status in (1, 2, 3, 4, 5)
-        and {{ time_of_sending() }} is not null
+        and {{ sent_at }} is not null
 )
 
 select
