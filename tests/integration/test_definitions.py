@@ -701,6 +701,19 @@ def test_an_impossible_indicator_breaks_its_rule(row, rule):
     assert result.description.startswith("violated: ")
 
 
+def test_articles_that_come_back_are_no_impossible_count():
+    """A machine brought back more than people bought: any request to a page may say so."""
+    with duckdb.connect() as connection:
+        connection.execute("create schema reports")
+        values = "1 as delivery_id, 0 as total_click_count, 1 as transaction_count, 0 as human_transaction_count"
+        articles = "-3 as article_count, 0 as human_article_count"
+        connection.execute(f"create table reports.rpt_tracking_indicators as select {values}, {articles}")
+        rules = marts.named_rules({"article_count": "BIGINT", "human_article_count": "BIGINT", "click_count": "BIGINT"})
+        assert [rule["rule"] for rule in rules] == ["click_count is not negative"]
+        columns = {name: "INTEGER" for name in ("transaction_count", "human_transaction_count", "article_count")}
+        assert [name for name in marts.human_derived(columns)] == ["machine_part_of_transaction_count"]
+
+
 def test_warnings_do_not_become_errors_and_hostile_rows_stay_inert():
     hostile = "![p](http://evil/px)<script>|\x1b[31m\u202e"
     verdict = Verdict("a rule", False, "warning", 1, [{"user_agent": hostile}])

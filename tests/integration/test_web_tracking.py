@@ -256,6 +256,7 @@ def by_hand(world: World) -> None:
     second = {"message": HAND + 2, "delivery": HAND + 11}
     # Last delivery: a page before any click, after the first, after the second; a session; a page that forces.
     world.happens(minute(0), url=HAND + 100, visitor=A, params="case=before")
+    world.happens(minute(0), url=HAND + 100, forced=HAND + 13, visitor=A, params="case=forced_before")
     world.happens(minute(1), **click, **first, visitor=A)
     world.happens(minute(2), url=HAND + 100, visitor=A, params="case=first")
     world.happens(minute(3), **click, **second, visitor=A)
@@ -285,6 +286,7 @@ def test_small_cases(built: "Built") -> None:
     none = ("anonymous", 0, 0)
     expected = {
         "before": (*none, HAND + 20) if anonymous else None,
+        "forced_before": ("forced", 0, HAND + 13, HAND + 20 if anonymous else 0),
         "first": ("last_delivery", HAND + 1, HAND + 10, HAND + 20) if after_click else None,
         "same_moment": ("last_delivery", HAND + 2, HAND + 11, HAND + 21) if after_click else None,
         "session": ("session", HAND + 1, HAND + 10, HAND + 20),
@@ -438,7 +440,11 @@ def weigh(world: World, mode: str) -> list[Hit]:
         elif own_delivery:
             found = ("session", event.message, own_delivery, known.recipient(event))
         elif event.forced:
-            cookie = known.recipient(last) if last and mode != "session" else 0
+            cookie = 0
+            if last and mode != "session":
+                cookie = known.recipient(last)
+            elif later and mode == "anonymous":
+                cookie = known.recipient(later)
             found = ("forced", event.message, event.forced, known.recipient(event) if event.message else cookie)
         elif event.message:
             found = ("session", event.message, 0, known.recipient(event))

@@ -346,9 +346,12 @@ attributed as (
             when rcpid_field is not null then named_recipient_id
             when message_id <> 0 or outcome = 'session' then recipient_id
             {%- if mode != 'session' %}
-            when outcome in ('last_delivery', 'forced') then coalesce(contact_recipient_id, 0)
+            when outcome = 'last_delivery' or contact_delivery_id is not null
+                then coalesce(contact_recipient_id, 0)
             {%- endif %}
-            when outcome = 'anonymous' then coalesce(later_recipient_id, 0)
+            {%- if mode == 'anonymous' %}
+            when outcome in ('forced', 'anonymous') then coalesce(later_recipient_id, 0)
+            {%- endif %}
             else 0
         end as attributed_recipient_id,
         case
