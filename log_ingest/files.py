@@ -63,11 +63,15 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class Digests:
-    """What one reading pass learned: sha256 hex of the whole content and of each asked prefix that it reaches."""
+    """What one reading pass learned: sha256 hex of the whole content and of each asked prefix that it reaches.
+
+    amid_lines: the prefixes that end with no line end.
+    """
 
     size: int
     whole: str
     prefixes: dict[int, str]
+    amid_lines: set[int]
 
 
 def printable_name(path: Path, root: Path) -> str:
@@ -245,15 +249,18 @@ def digest(file: LandingFile, prefixes: set[int]) -> Digests:
     running = hashlib.sha256()
     wanted = sorted(prefixes)
     found: dict[int, str] = {}
-    size = 0
+    amid_lines: set[int] = set()
+    size, last = 0, b"\n"
     for chunk in read_chunks(file):
         while wanted and wanted[0] <= size + len(chunk):
             part = running.copy()
             part.update(memoryview(chunk)[: wanted[0] - size])
+            if (chunk[wanted[0] - size - 1 : wanted[0] - size] if wanted[0] > size else last) not in b"\r\n":
+                amid_lines.add(wanted[0])
             found[wanted.pop(0)] = part.hexdigest()
         running.update(chunk)
-        size += len(chunk)
-    return Digests(size, running.hexdigest(), found)
+        size, last = size + len(chunk), chunk[-1:] or last
+    return Digests(size, running.hexdigest(), found, amid_lines)
 
 
 def head_digest(file: LandingFile) -> str:

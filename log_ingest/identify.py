@@ -18,12 +18,14 @@ Verdict = Literal["unchanged", "copy", "grown", "new"]
 class Identity:
     """What a file is. content: the known content, or a fresh one for `new`.
 
-    size: bytes of content to read now (what comes later is the next run's), None: to the end.
+    size: bytes of content to read now (what comes later is the next run's), None: to the end. is_amid_line: what is
+    known of a grown content ends in the middle of a line, which was sealed too early.
     """
 
     verdict: Verdict
     content: Content
     size: int | None = None
+    is_amid_line: bool = False
 
 
 def known_state(file: LandingFile, source: str, ledger: Ledger) -> PathState | None:
@@ -74,7 +76,7 @@ def identify(
             return Identity("copy", best, seen.size)
         # A copy: if the file cannot be read after all, what is known stays as it is.
         known = replace(best, head_digest=head, digest=seen.whole, content_bytes=seen.size)
-        return Identity("grown", known, seen.size)
+        return Identity("grown", known, seen.size, best.framed_bytes in seen.amid_lines)
     return Identity("new", fresh, seen.size)
 
 

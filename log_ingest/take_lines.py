@@ -26,6 +26,7 @@ from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
 from log_ingest.part_lines import PartLines, Placed, gathered
 from log_ingest.progress import Progress
 from log_ingest.report import SourceTotals
+from log_ingest.sealed_lines import UNTERMINATED, SealedLine, SealedLines
 from log_ingest.set_aside import Aside, AsideRows
 from log_ingest.sqltext import literal
 from log_ingest.suppression import Dropped
@@ -78,6 +79,7 @@ class LineIntake:
         self._seal_after, self._progress, self._accepts_drift = seal_after, progress, accepts_drift
         self._next_file_id = ledger.next_file_id()
         self._known = KnownLines(source.name, line_format, landing, ledger)
+        self._sealed_lines = SealedLines(source.name, landing, ledger)
         self._found: dict[int, object] = {}
         self._is_made_anew = False
         self._start_batch()
@@ -151,7 +153,8 @@ class LineIntake:
             self._next_file_id = self._ledger.next_file_id() if self._ledger.is_shared else content.file_id + 1
             self.totals.files_new += 1
         if identity.verdict in ("new", "grown") or (role == "origin" and sealed and content.held_bytes):
-            self._read(file, content, identity.size, sealed)
+            reopened = self._sealed_lines.before(content, self._aside.rows) if identity.is_amid_line else None
+            self._read(file, content, identity.size, sealed, reopened)
         self._commit.paths.append(
             PathState(self.source.name, file.name, file.fingerprint, role, file_id=content.file_id)
         )
@@ -165,17 +168,25 @@ class LineIntake:
                 " and run again"
             )
 
-    def _read(self, file: LandingFile, content: Content, size: int | None, sealed: bool) -> None:
+    def _read(
+        self, file: LandingFile, content: Content, size: int | None, sealed: bool, reopened: SealedLine | None
+    ) -> None:
+        """Take in what follows the known bytes of a content. reopened: its last line, which is read anew."""
         running = hashlib.sha256()
-        prefix = content.framed_bytes
+        known = content.framed_bytes
+        prefix = reopened.byte_offset if reopened else known
         pending = self._commit.takings.get(content.file_id, Tally()).lines
+        first_line = reopened.line_number if reopened else content.tally.lines + pending + 1
         # Progress counts bytes on disk.
         scale = file.fingerprint.size / size if size else 1.0
         chunks = _after_prefix(_bounded(read_chunks(file), size), prefix, running)
-        framer = Framer(chunks, prefix, content.tally.lines + pending + 1, is_sealed=sealed)
+        framer = Framer(chunks, prefix, first_line, is_sealed=sealed)
         is_untouched = False
         try:
             for block in framer:
+                if reopened:
+                    self._take_back(reopened, content)
+                    reopened = None
                 running.update(block.data)
                 content.framed_bytes += len(block.data)
                 content.framed_digest = running.hexdigest()
@@ -188,9 +199,11 @@ class LineIntake:
                     content.digest, content.content_bytes = content.framed_digest, content.framed_bytes
                     self._finish_part()
                     self._commit_batch()
+            if reopened:
+                self._take_back(reopened, content)
         except UnreadableFileError:
             # Before anything new was framed, `running` may be amid the prefix: what is known of the content stays.
-            is_untouched = content.framed_bytes == prefix
+            is_untouched = content.framed_bytes == known
             raise
         finally:
             if not is_untouched:
@@ -202,6 +215,20 @@ class LineIntake:
                 self._remember(content)
                 self.totals.bytes += content.content_bytes - prefix
                 self.totals.held_bytes += content.held_bytes
+
+    def _take_back(self, line: SealedLine, content: Content) -> None:
+        """A line that was sealed is no line yet: it goes on."""
+        content.framed_bytes = line.byte_offset
+        self._remember(content)
+        taking = self._taking(content)
+        taking.lines -= 1
+        if line.part is None:
+            self._aside.rows = [
+                row for row in self._aside.rows if (row.file_id, row.byte_offset) != (line.file_id, line.byte_offset)
+            ]
+        else:
+            taking.quarantined -= 1
+            self._taken_back.append(line)
 
     # -- lines
 
@@ -224,7 +251,7 @@ class LineIntake:
                     self._refused_pointers.setdefault(server, []).append(pointer)
                 self._put_aside(block, content, index, reason, server=server, pointer=pointer)
         if len(keep) and block.terminators[keep[-1]] == 0:
-            self._put_aside(block, content, int(keep[-1]), "unterminated")
+            self._put_aside(block, content, int(keep[-1]), UNTERMINATED)
             keep = keep[:-1]
         lines = len(block) if not block.is_piece or block.is_first_piece else 0
         self._taking(content).lines += lines
@@ -420,6 +447,7 @@ class LineIntake:
         self._unit: Unit = self._landing.new_unit()
         self._commit = Commit(self.source.name, self._run_id)
         self._aside = AsideRows(self.source.name)
+        self._taken_back: list[SealedLine] = []
         self._batch_bytes = 0
         self._contents: dict[int, Content] = {}
         self._by_head: dict[str, dict[int, Content]] = {}
@@ -492,6 +520,7 @@ class LineIntake:
                 setattr(tally, aside.disposition, getattr(tally, aside.disposition) + 1)
         if self._aside.rows:
             self._unit.add_table("set_aside", self._aside.table(self._settings.ingested_at))
+        self._sealed_lines.take_out(self._taken_back, self._unit)
         self._commit.contents = list(self._contents.values())
         for content in self._commit.contents:
             taking = self._commit.takings.get(content.file_id)

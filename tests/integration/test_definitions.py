@@ -710,8 +710,8 @@ def test_articles_that_come_back_are_no_impossible_count():
         connection.execute(f"create table reports.rpt_tracking_indicators as select {values}, {articles}")
         rules = marts.named_rules({"article_count": "BIGINT", "human_article_count": "BIGINT", "click_count": "BIGINT"})
         assert [rule["rule"] for rule in rules] == ["click_count is not negative"]
-        columns = {name: "INTEGER" for name in ("transaction_count", "human_transaction_count", "article_count")}
-        assert [name for name in marts.human_derived(columns)] == ["machine_part_of_transaction_count"]
+        columns = dict.fromkeys(("transaction_count", "human_transaction_count", "article_count"), "INTEGER")
+        assert list(marts.human_derived(columns)) == ["machine_part_of_transaction_count"]
 
 
 def test_warnings_do_not_become_errors_and_hostile_rows_stay_inert():

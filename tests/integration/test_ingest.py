@@ -3,6 +3,7 @@
 import gzip
 import os
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from log_ingest.errors import IngestError
+from log_ingest.files import HEAD_BYTES
 from log_ingest.ingest import ingest
 from log_ingest.status import collect
 from tests.invariants import assert_accounted, assert_rerun_changes_nothing, events, landed
@@ -159,6 +161,40 @@ def test_a_held_line_is_sealed_where_its_file_was_renamed(landing: Path, warehou
     assert collect(warehouse).held_files == []
     assert query(f"select reason, raw from {landed(warehouse, 'set_aside')}") == [("unterminated", line(2)[:-5])]
     assert_accounted(warehouse)
+    assert_rerun_changes_nothing(landing, warehouse)
+
+
+@pytest.mark.parametrize("how", ["newer pointer", "grace time", "two names in one run"])
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+def test_a_line_that_was_sealed_too_early_is_read_anew_when_its_file_grows(
+    landing: Path, warehouse: Path, how: str, packed: Callable[[bytes], bytes]
+) -> None:
+    """A copy under way looks as if it had ended: with a newer file beside it, or because it stood still."""
+    suffix = ".log.gz" if packed is gzip.compress else ".log"
+    lines = numbered(600)
+    data = b"".join(lines)
+    cut = len(data) - len(lines[-1]) - 5
+    assert cut > HEAD_BYTES
+    logs(landing, f"a/0x0000000000000001{suffix}", packed(data[:cut]))
+    if how != "grace time":
+        logs(landing, "a/0x000000000FFFFFFF.log", line(0xFFFFFFF))
+    if how == "two names in one run":
+        logs(landing, f"b/whole{suffix}", packed(data))
+    else:
+        run(landing, warehouse)
+        run(landing, warehouse, seal_after=timedelta(0))
+        found = query(f"select line_number, reason, raw from {landed(warehouse, 'set_aside')}")
+        assert found == [(599, "unterminated", lines[-2][:-5])]
+        # More of it, and still no end: as long as nothing else comes, it is one line.
+        logs(landing, f"a/0x0000000000000001{suffix}", packed(data[: cut + 3]))
+        run(landing, warehouse)
+        logs(landing, f"a/0x0000000000000001{suffix}", packed(data))
+    run(landing, warehouse)
+    assert_accounted(warehouse)
+    assert query(f"select count(*) from {landed(warehouse, 'set_aside')}") == [(0,)]
+    whole = f"{landed(warehouse, 'tracking_logs')} where source_file like '%0001{suffix}'"
+    assert query(f"select count(*), count(distinct line_number), max(line_number) from {whole}") == [(600, 600, 600)]
+    assert len(events(warehouse)) == 600 + (how != "grace time")
     assert_rerun_changes_nothing(landing, warehouse)
 
 
