@@ -43,7 +43,7 @@ esp_events as (
     where {{ is_esp_tracking() }}
 ),
 
--- Of a purged delivery events are gone, and what counted them stays. Pages of web paths are among these links.
+-- Of a purged delivery events are gone, and what counted them stays. Pages of web paths are among them.
 counted as (
     select
         delivery_id,
