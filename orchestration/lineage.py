@@ -331,12 +331,14 @@ class _Reader:
         return found
 
     def _chain(self, column: str) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-        """The places from which an output is handed on unchanged, with the aliases that lead there."""
+        """The places from which an output is handed on unchanged, with the aliases that lead there. A number in another
+        type is the same number.
+        """
         scope, name = self._root, column
         way: tuple[str, ...] = ()
         while True:
             parts = _projections(scope, name)
-            inner = parts[0][1].unalias() if len(parts) == 1 else None
+            inner = _same_number(parts[0][1].unalias()) if len(parts) == 1 else None
             if not isinstance(inner, exp.Column):
                 return
             source = _source_of(parts[0][0], inner.table)
@@ -345,6 +347,14 @@ class _Reader:
             if not isinstance(source, Scope):
                 return
             scope, name = source, inner.name
+
+
+def _same_number(expression: exp.Expr) -> exp.Expr:
+    """What is cast to a number, where it is; else the expression. A day is not the time that it is made of, and what
+    is only tried may be nothing."""
+    while type(expression) is exp.Cast and expression.is_type(*exp.DataType.NUMERIC_TYPES):
+        expression = expression.this
+    return expression
 
 
 def _in_common(one: Sequence[str], other: Sequence[str]) -> int:

@@ -35,6 +35,8 @@ _EVENT_ATTRIBUTES = {
 _MESSAGE_ATTRIBUTES = {
     *("delivery_id", "recipient_id", "status", "failure_reason", "content_format", "is_seed", "mail_domain"),
 }
+_TOLD_ATTRIBUTES = {"status", "failure_reason"}
+"""Of these, what a provider may tell in place of reference data."""
 _PROVIDER_EVENTS = ("marts", "core", "fct_esp_events")
 _IS_ERASED = f"new.message_id >= {PSEUDONYM_FROM}"
 _IN_SCOPE = "delivery_id in (select delivery_id from restated_scope)"
@@ -237,20 +239,27 @@ class RowChanges:
             from events_causes as causes inner join new_events as new using (event_key)
         """)
         self._collect_provider_arrivals()
-        self._collect_reference_arrivals()
         moved = " or ".join(
             f"old.{name} is distinct from new.{name}" for name in sorted(_EVENT_ATTRIBUTES & set(columns))
         )
         self._db.execute(f"""
-            create or replace temp table moved_events as
-            select new.event_key, new.visitor_id,
-                new.message_id in (select message_id from arrived_messages)
-                or exists (
-                    select 1 from arrived_urls as url
-                    where url.url_id = new.url_id and url.delivery_id in (old.delivery_id, new.delivery_id, 0)
-                ) as is_by_reference
+            create or replace temp table moved_from as
+            select new.event_key, new.visitor_id, new.message_id, new.url_id,
+                new.delivery_id, old.delivery_id as former_delivery_id
             from new_events as new inner join old_events as old using (event_key)
             where {moved}
+        """)
+        self._collect_reference_changes()
+        self._db.execute("""
+            create or replace temp table moved_events as
+            select event_key, visitor_id,
+                message_id in (select message_id from changed_messages)
+                or exists (
+                    select 1 from changed_urls as url
+                    where url.url_id = moved_from.url_id
+                        and url.delivery_id in (moved_from.former_delivery_id, moved_from.delivery_id, 0)
+                ) as is_by_reference
+            from moved_from
         """)
         self._db.execute(f"""
             insert into events_causes
@@ -392,11 +401,16 @@ class RowChanges:
         if not self._pair("fct_messages", "message_id", _MESSAGE_ATTRIBUTES, "messages"):
             return False
         removed = self._cause_of_removal("messages", "message_id")
-        provenance = [n for n in ("ingested_at", "source_file", "source_line") if n in self._columns["messages"]]
+        columns = self._columns["messages"]
+        provenance = [name for name in ("ingested_at", "source_file", "source_line") if name in columns]
         # The same landed row that says something else now: the models read it differently, where no provider has told
         # anything since.
         same_row = " and ".join(f"old.{name} is not distinct from new.{name}" for name in provenance) or "false"
-        self._collect_told(same_row)
+        # What an extract brings again is another landed row. It has changed the message where more is different than
+        # what a provider tells of it.
+        said = sorted((_MESSAGE_ATTRIBUTES - _TOLD_ATTRIBUTES) & set(columns))
+        same_said = " and ".join(f"old.{name} is not distinct from new.{name}" for name in said) or "true"
+        self._collect_told(f"(({same_row}) or ({same_said}))")
         self._db.execute(f"""
             create or replace temp table messages_causes as
             select
@@ -408,6 +422,7 @@ class RowChanges:
                     when new.delivery_id is null then '{removed}'
                     when {_IS_ERASED} then '{ERASURE}'
                     when {same_row} then coalesce(told.cause, '{MODELS}')
+                    when {same_said} then coalesce(told.cause, '{REFERENCE}')
                     else '{REFERENCE}'
                 end as cause
             from old_messages as old full join new_messages as new using (message_id)
@@ -415,9 +430,9 @@ class RowChanges:
         """)
         return True
 
-    def _collect_told(self, same_row: str) -> None:
-        """told_messages: those whose landed row is the same, and of which a provider tells something else than before;
-        and why it does.
+    def _collect_told(self, is_same: str) -> None:
+        """told_messages: those that are the same but for what a provider tells of them, where it tells something else
+        than before; and why it does.
         """
         self._db.execute("create or replace temp table told_messages (message_id bigint, cause varchar)")
         needed = {"event_key", "message_id", "event_kind", "occurred_at", "ingested_at"}
@@ -432,7 +447,7 @@ class RowChanges:
                 case when new.status_source = 'esp_event' then new.event_at end as told_at,
                 case when old.status_source = 'esp_event' then old.event_at end as formerly_told_at
             from old_messages as old inner join new_messages as new using (message_id)
-            where {same_row} and 'esp_event' in (old.status_source, new.status_source)
+            where {is_same} and 'esp_event' in (old.status_source, new.status_source)
         """)
         if not one(self._db, "select count(*) from retold_messages"):
             return
@@ -493,23 +508,45 @@ class RowChanges:
         come = f"select 1 from new_{rows} as new anti join old_{rows} as old using ({key}) where {_IS_ERASED} limit 1"
         return ERASURE if self._db.execute(come).fetchall() else REMOVED
 
-    def _collect_reference_arrivals(self) -> None:
-        """arrived_messages and arrived_urls: whose reference rows arrived since the former version was published."""
-        since = _time(self._versions.published_at)
-        wanted = (
-            ("arrived_messages", ("marts", "core", "fct_messages"), ("message_id",)),
-            (
-                "arrived_urls",
-                (self._versions.source, "intermediate", "int_tracked_urls__current"),
-                ("delivery_id", "url_id"),
-            ),
+    def _collect_reference_changes(self) -> None:
+        """changed_messages and changed_urls: of what moved_from names, that of which reference data say something else
+        than in the former version, or said nothing then. A row that arrives again and says the same moves nothing.
+        """
+        self._collect_changed("changed_messages", "fct_messages", ("message_id",), ("delivery_id", "recipient_id"))
+        self._collect_changed(
+            "changed_urls",
+            "dim_tracked_urls",
+            ("delivery_id", "url_id"),
+            ("source_url", "url_type", "is_shared", "is_unknown"),
         )
-        for name, table, keys in wanted:
-            if {*keys, "ingested_at"} <= set(columns_of(self._db, *table)):
-                read = f"select {', '.join(keys)} from {'.'.join(map(identifier, table))} where ingested_at > {since}"
-            else:
-                read = f"select {', '.join(f'cast(0 as bigint) as {key}' for key in keys)} where false"
-            self._db.execute(f"create or replace temp table {name} as {read}")
+        # The dimension has a member for whatever is clicked, too.
+        declared = self._versions.source, "intermediate", "int_tracked_urls__current"
+        if {"delivery_id", "url_id"} <= set(columns_of(self._db, *declared)):
+            self._db.execute(f"""
+                create or replace temp table changed_urls as
+                select * from changed_urls
+                semi join {".".join(map(identifier, declared))} using (delivery_id, url_id)
+            """)
+
+    def _collect_changed(self, name: str, table: str, keys: tuple[str, ...], said: tuple[str, ...]) -> None:
+        """Temp table <name>: keys of published rows that say something else than before, or did not exist. Of those
+        that moved_from names by the last key."""
+        columns = set(columns_of(self._db, "marts", "core", table)) & set(columns_of(self._db, "former", "core", table))
+        if not columns >= set(keys):
+            nothing = ", ".join(f"cast(0 as bigint) as {key}" for key in keys)
+            self._db.execute(f"create or replace temp table {name} as select {nothing} where false")
+            return
+        compared = ", ".join([*keys, *(column for column in said if column in columns)])
+        named = f"{keys[-1]} in (select {keys[-1]} from moved_from)"
+        self._db.execute(f"""
+            create or replace temp table {name} as
+            select {", ".join(keys)}
+            from (
+                select {compared} from marts.core.{table} where {named}
+                except
+                select {compared} from former.core.{table} where {named}
+            )
+        """)
 
     def _pair(self, fact: str, key: str, attributes: set[str], name: str) -> bool:
         """Temp tables old_<name> and new_<name>: the rows of both versions whose key differs in its attributes."""
@@ -539,7 +576,7 @@ class RowChanges:
                 where {_IN_SCOPE} and {key} in (select {key} from differing where is_{side})
             """)
             # A row seen on one side only may be on the other under a delivery whose numbers have not changed. What
-            # arrived since the former version cannot: most of them, which would be searched for in vain.
+            # arrived since the former version hardly is: most of them, which would be searched for in vain.
             astray = f"select {key} from differing where not is_{side}"
             astray += " and not coalesce(has_arrived, false)" if side == "old" else ""
             if one(self._db, f"select count(*) from ({astray})"):

@@ -216,6 +216,22 @@ def test_what_is_shown_and_known_of_purged_deliveries(before: House, after: Hous
     assert after.query("select count(*) from meta.restatements") == [(0,)]
 
 
+def test_links_of_purged_deliveries_keep_their_members(before: House, after: House, later: House) -> None:
+    counting = (
+        *("core.agg_tracking_5min", "core.agg_page_visits", "reports.rpt_url_click_streams"),
+        *("reports.rpt_url_click_streams_daily", "reports.rpt_hot_clicks"),
+    )
+    without = "select delivery_id, url_id from {} anti join core.dim_tracked_urls using (delivery_id, url_id)"
+    for house in (before, after, later):
+        astray = {name: house.query(without.format(name)) for name in counting}
+        assert not any(astray.values()), astray
+    # Of a link that no row declares for the delivery and no event is on any more.
+    assert after.query(
+        "select count(*) from core.dim_tracked_urls anti join core.fct_tracking_events using (delivery_id, url_id)"
+        f" where delivery_id in ({purged_ids(after)}) and (is_shared or is_unknown)"
+    ) > [(0,)]
+
+
 def test_persons_of_purged_deliveries_are_digests(before: House, after: House) -> None:
     ids = purged_ids(after)
     for name in ("agg_person_clicks", "agg_software_users", "agg_page_visits"):

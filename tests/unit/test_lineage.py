@@ -99,6 +99,23 @@ def test_a_rate_is_a_formula_of_the_other_columns_of_its_row():
     assert formula == {"amount_sum": set(), "line_count": set(), "rate": {"amount_sum", "line_count"}}
 
 
+@pytest.mark.parametrize(
+    ("handed_on", "expected"),
+    [
+        pytest.param("cast(amount_sum as decimal(38, 4))", {"amount_sum", "line_count"}, id="another type of number"),
+        pytest.param("try_cast(amount_sum as decimal(38, 4))", {"line_count"}, id="tried"),
+        pytest.param("cast(amount_sum as date)", {"line_count"}, id="no number"),
+    ],
+)
+def test_a_number_in_another_type_is_the_same_number(handed_on, expected):
+    sql = f"""
+        with counts as (select sum(amount) as amount_sum, count(*) as line_count from landed.lines)
+        select {handed_on} as amount_sum, line_count, amount_sum / line_count as rate from counts
+    """
+    found = column_lineage([Relation("m", "model", sql), RAW])
+    assert {edge.source_column for edge in found.edges[("m", "model"), "rate"] if edge.use == FORMULA} == expected
+
+
 TWICE = """
     with counted as (select kind, sum(amount) as amount_sum, count(*) as line_count from landed.lines group by kind),
     measured as (select *, amount_sum / line_count as rate from counted)

@@ -65,8 +65,15 @@ def hit(con: duckdb.DuckDBPyConnection, key: str, outcome: str, visitor: str) ->
     )
 
 
-def message(con: duckdb.DuckDBPyConnection, side: str, key: int, status: int, source: str) -> None:
-    con.execute(f"insert into {side}.core.fct_messages values (?, 7, ?, {THEN}, ?, {THEN})", [key, status, source])
+def message(
+    con: duckdb.DuckDBPyConnection, side: str, key: int, status: int, source: str = "reference", at: str = THEN
+) -> None:
+    con.execute(f"insert into {side}.core.fct_messages values (?, 7, ?, {THEN}, ?, {at})", [key, status, source])
+
+
+def link(con: duckdb.DuckDBPyConnection, side: str, url_type: int) -> None:
+    columns = f"7::bigint as delivery_id, 5::bigint as url_id, {url_type}::bigint as url_type"
+    con.execute(f"create table {side}.core.dim_tracked_urls as select {columns}, false as is_unknown")
 
 
 def causes(con: duckdb.DuckDBPyConnection, count: Count) -> tuple[float, dict[str, int]]:
@@ -112,3 +119,64 @@ def test_a_status_is_late_by_its_event(versions: duckdb.DuckDBPyConnection, arri
     message(versions, "marts", 1, 2, "esp_event")
     told(versions, "marts", "bounce", 1, kind="bounce", at=arrived)
     assert causes(versions, ERRORS) == (1, {cause: 1})
+
+
+@pytest.mark.parametrize("landed", [THEN, SINCE])
+def test_what_a_provider_tells_is_late_whenever_the_message_landed(
+    versions: duckdb.DuckDBPyConnection, landed: str
+) -> None:
+    message(versions, "former", 1, 1)
+    message(versions, "marts", 1, 2, "esp_event", at=landed)
+    told(versions, "marts", "bounce", 1, kind="bounce", at=SINCE)
+    assert causes(versions, ERRORS) == (1, {"late data": 1})
+
+
+def test_a_message_that_says_something_else_is_a_reference_change(versions: duckdb.DuckDBPyConnection) -> None:
+    """Also where a provider had told of it before, who is not asked any more."""
+    for key, source in ((1, "reference"), (2, "esp_event")):
+        message(versions, "former", key, 1, source)
+        message(versions, "marts", key, 2, at=SINCE)
+    for side in ("former", "marts"):
+        told(versions, side, "delivered", 2, kind="delivered")
+    assert causes(versions, ERRORS) == (2, {"reference change": 2})
+
+
+@pytest.mark.parametrize(
+    ("before", "cause"),
+    [
+        pytest.param(1, "late data", id="the same message, landed again"),
+        pytest.param(None, "reference change", id="a message that was not known"),
+    ],
+)
+def test_an_event_moves_by_its_message_where_that_changed(
+    versions: duckdb.DuckDBPyConnection, before: int | None, cause: str
+) -> None:
+    event(versions, "former", "page", kind=1)
+    event(versions, "marts", "page", kind=4)
+    event(versions, "marts", "late click")
+    if before:
+        message(versions, "former", 1, before)
+    message(versions, "marts", 1, 1, at=SINCE)
+    assert causes(versions, PAGES) == (1, {cause: 1})
+
+
+@pytest.mark.parametrize(
+    ("before", "cause"),
+    [
+        pytest.param(4, "late data", id="the same link, landed again"),
+        pytest.param(1, "reference change", id="a link of another type"),
+    ],
+)
+def test_an_event_moves_by_its_link_where_that_changed(
+    versions: duckdb.DuckDBPyConnection, before: int, cause: str
+) -> None:
+    event(versions, "former", "page", kind=1)
+    event(versions, "marts", "page", kind=4)
+    event(versions, "marts", "late click")
+    link(versions, "former", before)
+    link(versions, "marts", 4)
+    versions.execute(
+        f"create table working.intermediate.int_tracked_urls__current as select 7 as delivery_id, 5 as url_id,"
+        f" {SINCE} as ingested_at"
+    )
+    assert causes(versions, PAGES) == (1, {cause: 1})

@@ -43,6 +43,14 @@ esp_events as (
     where {{ is_esp_tracking() }}
 ),
 
+-- Of a purged delivery events are gone, and what counted them stays. Pages of web paths are among them.
+counted as (
+    select
+        delivery_id,
+        url_id
+    from {{ ref('agg_tracking_5min') }}
+),
+
 -- Whatever hit it is taken from: the id is made of the name and the type.
 undeclared_tags as (
     select
@@ -78,6 +86,11 @@ members as (
         delivery_id,
         url_id
     from esp_events
+    union
+    select
+        delivery_id,
+        url_id
+    from counted
 )
 
 select
