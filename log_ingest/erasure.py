@@ -41,8 +41,19 @@ from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, reason
-from log_ingest.subject import ENTITIES, PSEUDONYM_FROM, Identifiers, Subject
-from log_ingest.suppression import ADDRESS, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql, line_kind
+from log_ingest.subject import ENTITIES, Identifiers, Subject
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RAW,
+    RECIPIENT,
+    VISITOR,
+    Key,
+    address_sql,
+    line_kind,
+)
 from log_ingest.user_agents import ERASED
 
 PENDING = "erasure_pending"

@@ -20,10 +20,7 @@ from log_ingest.formats.trackinglogd import LINE
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import literal
-from log_ingest.suppression import MESSAGE, address_sql, named_sql
-
-PSEUDONYM_FROM = 2**52
-"""Ids from here to twice as much stand for erased ones: beyond what platforms give out, exact as doubles."""
+from log_ingest.suppression import MESSAGE, PSEUDONYM_FROM, RECIPIENT, address_sql, named_sql
 
 ENTITIES = tuple(
     entity
@@ -132,6 +129,17 @@ class Subject:
 
     # -- identifiers
 
+    @property
+    def _were_erased(self) -> bool:
+        """Whether one of them was erased before: what came of them since is known by marks, which say of nobody whose
+        they are.
+        """
+        known = self._landing.suppression
+        return known is not None and any(known.knows(RECIPIENT, str(one)) for one in self.identifiers.recipient_ids)
+
+    def _is_marked(self, kind: str, value: str) -> str:
+        return f"mark_of('{kind}', {value}) in (select mark from erased_marks where kind = '{kind}')"
+
     def _table(self, name: str, select: str) -> None:
         self._con.execute(f"create or replace temp table {name} as {select}")
 
@@ -161,14 +169,15 @@ class Subject:
             " semi join subject_recipient_ids using (recipient_id)"
             " where message_id <> 0 and message_id not in (select message_id from message_owners)"
         )
-        if self._landing.suppression is not None:
+        if self._were_erased:
             # Sent after an earlier erasure, when their rows were suppressed already.
             for source in LINE_FORMATS:
                 found += (
                     f" union select message_id from (select distinct message_id from {self.rows(source)}"
-                    f" where message_id not in (0) and message_id < {PSEUDONYM_FROM})"
-                    f" where mark_of('{MESSAGE}', message_id::varchar) in"
-                    f" (select mark from erased_marks where kind = '{MESSAGE}')"
+                    f" where message_id not in (0) and message_id < {PSEUDONYM_FROM}"
+                    " and message_id not in (select message_id from message_owners anti join subject_recipient_ids"
+                    f" using (recipient_id) where recipient_id <> 0 and recipient_id < {PSEUDONYM_FROM}))"
+                    f" where {self._is_marked(MESSAGE, 'message_id::varchar')}"
                 )
         self._table("subject_message_ids", f"select message_id from ({found}) where message_id < {PSEUDONYM_FROM}")
         self.identifiers.message_ids = self._values("select message_id from subject_message_ids")

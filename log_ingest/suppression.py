@@ -37,6 +37,9 @@ MESSAGE, RECIPIENT, VISITOR, ADDRESS, NAMED = "message", "recipient", "visitor",
 """Kinds of marks of what tells a person. NAMED: how a web page names its visitor, as named_sql gives it."""
 _KEY_CHECK = ("key", "check")
 
+PSEUDONYM_FROM = 2**52
+"""Ids from here to twice as much stand for erased ones: beyond what platforms give out, exact as doubles."""
+
 _KEY_BYTES = 32
 _BLOCK_BYTES = 64
 _MARK_CHARACTERS = 32

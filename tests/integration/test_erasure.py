@@ -5,6 +5,7 @@ The whole way to the published version is in test_privacy.
 
 import gzip
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -208,6 +209,36 @@ def test_whoever_comes_again_is_suppressed_and_counted(taken: Path, landing: Pat
     logs(landing, "redir5/later.log", line(13, message=0x7A00_1009, visitor="0eeeeeee-5555-4555-8555-555555555555"))
     report = ingest(landing, taken, run_id="later")
     assert (report.totals["tracking_logs"].suppressed, report.totals["tracking_logs"].accepted) == (1, 0)
+
+
+def test_an_older_extract_takes_no_message_away_from_whom_a_newer_one_names(taken: Path, landing: Path) -> None:
+    """A message of hers by an older row is Sam's by the newest, before and after she was erased."""
+
+    def extract(name: str, recipient: int, address: str, days: int) -> None:
+        reference(landing, "messages", messages((0x7A00_1009, DELIVERY, recipient, address))[-1:], name)
+        when = NOON + days * 86_400
+        os.utime(landing / "reference/messages" / name, (when, when))
+
+    extract("older.csv", ROBIN, HER_ADDRESS, 1)
+    extract("newer.csv", SAM, "sam@home.example", 2)
+    logs(landing, "redir5/sams.log", line(12, message=0x7A00_1009, visitor="0eeeeeee-5555-4555-8555-555555555555"))
+    ingest(landing, taken, run_id="reassigned")
+    erase(taken, [ROBIN], run_id="erasure")
+    # The older extract in another cut, the newest in the same file as an older row.
+    extract("older-again.csv", ROBIN, HER_OLD_ADDRESS, 0)
+    rows = messages((0x7A00_100A, DELIVERY, ROBIN, HER_ADDRESS), (0x7A00_100A, DELIVERY, SAM, "sam@home.example"))[-2:]
+    reference(landing, "messages", rows, "both.csv")
+    report = ingest(landing, taken, run_id="again")
+    assert (report.totals["messages"].suppressed, report.problems) == (2, [])
+    late = [line(13 + n, message=message) for n, message in enumerate((0x7A00_1009, 0x7A00_100A))]
+    logs(landing, "redir5/late.log", *late)
+    report = ingest(landing, taken, run_id="late")
+    assert (report.totals["tracking_logs"].accepted, report.totals["tracking_logs"].suppressed) == (2, 0)
+    sams = f"message_id in ({0x7A00_1009}, {0x7A00_100A}, {SAMS})"
+    before = rows_of(taken, "tracking_logs", sams)
+    assert len(before) == 4
+    assert erase(taken, [ROBIN], run_id="repeated").erasure is None
+    assert rows_of(taken, "tracking_logs", sams) == before
 
 
 def test_a_visitor_shared_with_somebody_goes_with_the_last_of_them(taken: Path) -> None:
