@@ -31,8 +31,8 @@ ENTITIES = tuple(
 
 TEXTS = {
     "tracking_logs": "concat_ws(' ', params, user_agent, ip, forwarded_for, extra)",
-    "access_logs": "concat_ws(' ', line, params, user_agent, forwarded_for)",
-    "esp_events": "concat_ws(' ', line, url, bounce_text, provider_message_id)",
+    "access_logs": "concat_ws(' ', line, params, tag, user_agent, forwarded_for)",
+    "esp_events": "concat_ws(' ', line, url, bounce_text, provider_message_id, user_agent)",
 }
 """By line source: the free text of a row, where an identifier may be mentioned."""
 

@@ -284,6 +284,72 @@ def test_an_erasure_that_fails_says_whether_it_is_recorded(
     assert places_of(taken, HERS) == []
 
 
+def test_what_rows_of_others_say_of_her_is_replaced(taken: Path, landing: Path) -> None:
+    """Whatever field it stands in; what stands for it is equal where it was, so that counts stay."""
+    address, escaped = HER_ADDRESS, HER_ADDRESS.replace("@", "%40")
+    told = (
+        *(f"rcpid=login%3D{escaped}", f"rcpid={escaped}", f"rcpid=email%253D{escaped.replace('%', '%25')}"),
+        *(f"rcpid=number%3D{ROBIN}", f"rcpid={ROBIN}", f"article={escaped}", f"article={address}"),
+    )
+    pages = [f"/r/1?tagid=home&{params}" for params in told]
+    pages += [f"/r/1?tagid={address}", f"/r/1?tagid={escaped}%7Cw%7Cfolder", "/r/1?tagid=home&rcpid=crm%3Dcrm-4713"]
+    # A number of something else, beside what names her.
+    pages += [f"/r/1?tagid=order&amount={ROBIN}&article={address}"]
+    agent = f"OthersBot/1.0 ({HER_ADDRESS})"
+    access_log(
+        landing,
+        "web/pages.log",
+        *(request(page, appended=f' "-" "uuid230={QUINNS_VISITOR}"') for page in pages),
+        hit(SAMS, OTHER_DELIVERY, 1, agent=agent),
+    )
+    logs(landing, "redir5/agent.log", line(12, message=SAMS, delivery=OTHER_DELIVERY, agent=agent))
+    reference(
+        landing,
+        "tracked_urls",
+        [{"url_id": 5, "delivery_id": 0, "url_type": 1, "source_url": f"https://Shop.example/p/{ROBIN}"}],
+    )
+    said = {"message_id": str(SAMS), "url": "https://shop.example/"}
+    clicks = [
+        sendgrid("click", NOON + n, "sam@home.example", **{**said, **further})
+        for n, further in enumerate(
+            (
+                {"url": f"https://shop.example/u/{address}?x=1"},
+                {"url": f"https://shop.example/v/{escaped}#top"},
+                {"url": f"https://shop.example/#{address}"},
+                {"url": f"https://shop.example/p/{ROBIN}"},
+                {"useragent": agent},
+                {"sg_message_id": address},
+            ),
+            20,
+        )
+    ]
+    jsonl(landing, "sendgrid/clicks.jsonl", *([click] for click in clicks))
+    assert ingest(landing, taken, run_id="told").problems == []
+    shape = (
+        f"select count(*), count(distinct tag), count(distinct visitor_id) from {landed(taken, 'access_logs')}",
+        f"select count(distinct user_agent) from {landed(taken, 'access_logs')} where message_id = {SAMS}",
+        f"select count(*), count(distinct split_part(split_part(url, '?', 1), '#', 1)), count(distinct user_agent),"
+        f" count(distinct provider_message_id) from {landed(taken, 'esp_events')} where message_id = {SAMS}",
+        f"select split_part(tag, '|', 2), count(*) from {landed(taken, 'access_logs')} group by 1 order by 1",
+        f"select count(distinct regexp_extract(params, 'article=([^&]*)', 1)) > 1 from {landed(taken, 'access_logs')}",
+    )
+    before = [query(sql) for sql in shape]
+    erase(taken, [ROBIN], run_id="erasure")
+    assert [query(sql) for sql in shape] == before
+    # A link that everybody gets, and what an order came to, are numbers like hers.
+    assert places_of(taken, (HERS - {str(ROBIN)}) | {escaped}) == []
+    hits = landed(taken, "access_logs")
+    assert query(f"select count(*) from {hits} where params like '%rcpid=0%'") == [(5,)]
+    assert query(f"select count(*) from {hits} where params like '%rcpid=crm%3Dcrm-4713'") == [(1,)]
+    assert query(f"select count(*) from {hits} where params like '%amount={ROBIN}&article=%'") == [(1,)]
+    assert query(f"select distinct regexp_replace(url, '[0-9a-f]{{16}}', '…') from {landed(taken, 'esp_events')}"
+                 f" where message_id = {SAMS} and url is not null order by 1") == [
+        *(("https://shop.example/",), ("https://shop.example/#…",), (f"https://shop.example/p/{ROBIN}",)),
+        *(("https://shop.example/u/…",), ("https://shop.example/v/…#top",)),
+    ]  # fmt: skip
+    assert len(query(f"select * from {landed(taken, 'user_agents')} where user_agent like 'erased (%'")) >= 2
+
+
 def test_what_she_is_recognised_by_is_keyed(taken: Path, landing: Path) -> None:
     erase(taken, [ROBIN], run_id="erasure")
     path = taken / KEY_NAME
@@ -351,6 +417,7 @@ def test_everything_held_of_her_is_exported(taken: Path) -> None:
         ("p1=Robin", None, ""),
         ("tagid=a&rcpid=email%3Drh%40old.example", 4711, "tagid=a&rcpid=recipient_id=4711"),
         ("tagid=a&rcpid=id%3D7", None, "tagid=a&rcpid=id%3D7"),
+        ("tagid=a&rcpid=crm%3D7", 0, "tagid=a&rcpid=0"),
         # Cut by the server at 64 characters: what comes last may lack its end, and is known by the length.
         ("tagid=order&name=Robinetta+Hoodwink+of+Sherwood+Forest&amount=12".ljust(64, "0"), None, None),
         ("tagid=order&amount=12&name=Robinetta+Hoodwink+of+Sherwood+Fores", None, "tagid=order&amount=12"),
