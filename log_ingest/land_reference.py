@@ -15,10 +15,22 @@ from log_ingest.catalog import ReferenceEntity
 from log_ingest.formats import reference_rows
 from log_ingest.formats.csv_records import INPUT, BadRecord, RecordBlock
 from log_ingest.landing import Landing
+from log_ingest.late_marks import marks_of
 from log_ingest.ledger import Tally
 from log_ingest.set_aside import Aside, AsideRows
 from log_ingest.sqltext import identifier, literal
-from log_ingest.suppression import MESSAGE, PSEUDONYM_FROM, ROW, Suppression
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RECIPIENT,
+    ROW,
+    Suppression,
+    address_sql,
+    further_fields_sql,
+    is_marked_sql,
+)
 
 
 class RowLander:
@@ -56,6 +68,8 @@ class RowLander:
         """Messages to erased recipients that were new to us."""
         self._named_messages: dict[int, int] = {}
         """By message of a suppressed row: the last such row's line number."""
+        self._told: dict[str, set[str]] = {}
+        """By kind of mark: what suppressed rows say of the recipients whom they name."""
         self.late_count = 0
         """Suppressed rows that are of purged delivery logs."""
         self._is_read_again = is_read_again
@@ -145,6 +159,8 @@ class RowLander:
         """Write what was set aside, and mark what suppressed rows told. Call once, before committing the unit."""
         if self._named_messages:
             self._mark_messages()
+        if self._told:
+            self.marks |= marks_of(self._landing, self._told, self.unit)
         if self._aside.rows:
             self.unit.add_table("set_aside", self._aside.table(self._ingested_at))
 
@@ -167,8 +183,27 @@ class RowLander:
         for line_number, _, message in found:
             if message is not None and not suppression.knows(MESSAGE, str(message)):
                 self._named_messages[message] = line_number
+        if found:
+            self._note_told(rows)
         again = sum(self._is_known_mark(ROW, row_hash) for _, row_hash, _ in found)
         return len(found) - again, again
+
+    def _note_told(self, rows: str) -> None:
+        """What the rows in erased_rows tell of an erased recipient: by it alone, their events may come."""
+        selects = {
+            "recipients": {
+                ADDRESS: f"select {address_sql('email')} as value, recipient_id from own",
+                NAMED: further_fields_sql("own").replace("as named", "as value"),
+            },
+            "messages": {ADDRESS: f"select {address_sql('address')} as value, recipient_id from own"},
+        }.get(self._entity.name, {})
+        for kind, select in selects.items():
+            values = self._landing.con.execute(
+                f"with own as (select * from {rows} where line_number in (select line_number from erased_rows)"
+                f" and {is_marked_sql(RECIPIENT, 'recipient_id::varchar')})"
+                f" select distinct value from ({select}) where value is not null"
+            ).fetchall()
+            self._told.setdefault(kind, set()).update(value for (value,) in values)
 
     def _mark_messages(self) -> None:
         """Lines of erased recipients are recognised by the message: it may be one that came after the erasure. Not

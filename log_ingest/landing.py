@@ -136,6 +136,8 @@ class Landing:
                 for source, part in unit.parts
             ]
         self._ledger.commit(batch_id, commit)
+        if self.suppression is not None:
+            self.suppression.add(commit.marks)
         for path in commit.replaced:
             self.place.remove(path)
         if batch_id is not None:

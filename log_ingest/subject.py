@@ -20,7 +20,18 @@ from log_ingest.formats.trackinglogd import LINE
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
 from log_ingest.sqltext import literal
-from log_ingest.suppression import MESSAGE, PSEUDONYM_FROM, RECIPIENT, address_sql, named_sql
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RECIPIENT,
+    VISITOR,
+    address_sql,
+    further_fields_sql,
+    is_marked_sql,
+    named_sql,
+)
 
 ENTITIES = tuple(
     entity
@@ -137,9 +148,6 @@ class Subject:
         known = self._landing.suppression
         return known is not None and any(known.knows(RECIPIENT, str(one)) for one in self.identifiers.recipient_ids)
 
-    def _is_marked(self, kind: str, value: str) -> str:
-        return f"mark_of('{kind}', {value}) in (select mark from erased_marks where kind = '{kind}')"
-
     def _table(self, name: str, select: str) -> None:
         self._con.execute(f"create or replace temp table {name} as {select}")
 
@@ -177,7 +185,7 @@ class Subject:
                     f" where message_id not in (0) and message_id < {PSEUDONYM_FROM}"
                     " and message_id not in (select message_id from message_owners anti join subject_recipient_ids"
                     f" using (recipient_id) where recipient_id <> 0 and recipient_id < {PSEUDONYM_FROM}))"
-                    f" where {self._is_marked(MESSAGE, 'message_id::varchar')}"
+                    f" where {is_marked_sql(MESSAGE, 'message_id::varchar')}"
                 )
         self._table("subject_message_ids", f"select message_id from ({found}) where message_id < {PSEUDONYM_FROM}")
         self.identifiers.message_ids = self._values("select message_id from subject_message_ids")
@@ -188,13 +196,19 @@ class Subject:
             "message_id in (select message_id from subject_message_ids)",
         )
         email, address = address_sql("email"), address_sql("address")
+        since = ""
+        if self._were_erased:
+            since = (
+                f" union all select address from (select distinct {address} as address from {self.rows('esp_events')}"
+                f" where message_id = 0 and recipient_id = 0) where {is_marked_sql(ADDRESS, 'address')}"
+            )
         self._table(
             "subject_addresses",
             f"select distinct address from (select {email} as address from {self.rows('recipients')} {own}"
             f" union all select {address} from {self.rows('messages')} where {is_own_message}"
             f" union all select {address} from {self.rows('messages')} {own}"
             f" union all select {address} from {self.rows('esp_events')} where {is_own_message}"
-            f" union all select {address} from {self.rows('esp_events')} {own}) where address is not null",
+            f" union all select {address} from {self.rows('esp_events')} {own}{since}) where address is not null",
         )
         candidates = "(select address from subject_addresses)"
         others = (
@@ -216,14 +230,23 @@ class Subject:
         self.identifiers.named |= {f"email={address}" for address in self.identifiers.addresses}
         self._table(
             "further_fields",
-            "select recipient_id, lower(entry.key) || '=' || entry.value as named from (select recipient_id,"
-            " unnest(map_entries(cast(cast(extra as json) as map(varchar, varchar)))) as entry"
-            f" from {self.rows('recipients')} where extra is not null)",
+            further_fields_sql(self.rows("recipients")),
         )
         own = "recipient_id in (select recipient_id from subject_recipient_ids)"
         self.identifiers.named |= self._values(
             f"select named from further_fields group by named having bool_and({own})"
         )
+        if self._were_erased:
+            pages = " union ".join(
+                f"select {named_sql('params')} as named from {self.rows(source)} where params ilike '%rcpid=%'"
+                for source in ("tracking_logs", "access_logs")
+            )
+            self.identifiers.named |= self._values(
+                f"select named from ({pages}) where named is not null and {is_marked_sql(NAMED, 'named')}"
+                f" and named not in (select named from further_fields where not {own} and named is not null)"
+                f" and named not in (select 'email=' || {address_sql('email')} from {self.rows('recipients')}"
+                f" where not {own} and email is not null)"
+            )
         self._con.execute(
             "create or replace temp table subject_named as select unnest(?::varchar[]) as named",
             [sorted(self.identifiers.named)],
@@ -244,6 +267,15 @@ class Subject:
                 f"select {visitor} from {rows} where {visitor} in (select visitor_id from visitors_shown)"
                 " and message_id in (select message_id from message_owners where message_id not in"
                 f" (select message_id from subject_message_ids) and recipient_id < {PSEUDONYM_FROM})"
+            )
+        if self._were_erased:
+            visitors = " union ".join(
+                f"select {visitor} as visitor_id from {self.rows(source)}"
+                for source in ("tracking_logs", "access_logs")
+            )
+            shown.append(
+                f"select visitor_id from ({visitors}) where visitor_id is not null"
+                f" and {is_marked_sql(VISITOR, 'visitor_id')}"
             )
         self._table(
             "visitors_shown",

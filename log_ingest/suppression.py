@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -115,6 +115,8 @@ class Dropped:
     lines: Counter[int] = field(default_factory=Counter)
     cut: Counter[int] = field(default_factory=Counter)
     pointers: dict[str, list[int]] = field(default_factory=dict)
+    told: dict[str, set[str]] = field(default_factory=dict)
+    """By kind of mark: what the rows say of erased recipients besides what they were recognised by."""
 
 
 class Suppression:
@@ -144,6 +146,17 @@ class Suppression:
             raise IngestError(f"{warehouse_dir / KEY_NAME} is gone; restore it from a backup: {_WHY_IT_IS_NEEDED}")
         return cls(key, ledger, con)
 
+    def add(self, marks: Collection[tuple[str, str]]) -> None:
+        """Recognise by further marks from now on, which the ledger has by now."""
+        new = sorted(set(marks) - self._marks)
+        if new:
+            self._marks |= set(new)
+            self._kinds |= {kind for kind, _ in new}
+            self._con.execute(
+                "insert into erased_marks select unnest(?::varchar[]), unnest(?::varchar[])",
+                [[kind for kind, _ in new], [mark for _, mark in new]],
+            )
+
     def knows(self, kind: str, value: str) -> bool:
         return self.key.mark(kind, value) in self._marks
 
@@ -154,6 +167,7 @@ class Suppression:
         con = self._con
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
         con.execute("create or replace temp table suppressed (file_row_number bigint)")
+        told: dict[str, set[str]] = {}
         for kind, value in carried(source):
             if kind not in self._kinds:
                 continue
@@ -164,12 +178,20 @@ class Suppression:
                 f" (select mark from erased_marks where kind = {literal(kind)})"
             )
             if con.execute("select count(*) from bearing").fetchall()[0][0]:
+                for further, column in told_by(source, kind):
+                    found = con.execute(
+                        f"select distinct {column} from {part}"
+                        f" where {value} in (select value from bearing) and {column} is not null"
+                    ).fetchall()
+                    told.setdefault(further, set()).update(text for (text,) in found)
                 con.execute(
                     f"insert into suppressed select file_row_number from {part}"
                     f" where {value} in (select value from bearing)"
                     " and file_row_number not in (select file_row_number from suppressed)"
                 )
-        return take_out_in_place(con, path, source, options)
+        dropped = take_out_in_place(con, path, source, options)
+        dropped.told = told
+        return dropped
 
     # -- lines set aside
 
@@ -227,16 +249,16 @@ class Suppression:
     def find_rows(self, entity: ReferenceEntity, rows: str) -> list[tuple[int, str, int | None]]:
         """line_number, row_hash and, of a message, its id: of the rows that are about erased recipients."""
         names = {column.name for column in entity.columns}
-        kinds = [(RECIPIENT, "recipient_id")] * ("recipient_id" in names) + [(MESSAGE, "message_id")] * (
-            "message_id" in names
-        )
-        if not kinds:
+        conditions = []
+        if "recipient_id" in names:
+            conditions.append(is_marked_sql(RECIPIENT, "recipient_id::varchar"))
+        if "message_id" in names:
+            # A row that names a recipient is about that one: the message may be somebody else's by now.
+            names_nobody = "coalesce(recipient_id, 0) = 0 and " * ("recipient_id" in names)
+            conditions.append(names_nobody + is_marked_sql(MESSAGE, "message_id::varchar"))
+        if not conditions:
             return []
-        is_known = " or ".join(
-            f"mark_of({literal(kind)}, {column}::varchar) in"
-            f" (select mark from erased_marks where kind = {literal(kind)})"
-            for kind, column in kinds
-        )
+        is_known = " or ".join(f"({condition})" for condition in conditions)
         message = "message_id" if "message_id" in names else "null"
         return self._con.execute(
             f"select line_number, row_hash, {message} from {rows} where reason is null and ({is_known}) order by 1"
@@ -299,14 +321,37 @@ def carried(source: str) -> Sequence[tuple[str, str]]:
     return message, line, (VISITOR, "nullif(lower(visitor_id), '')"), (NAMED, named_sql("params"))
 
 
+def told_by(source: str, kind: str) -> Sequence[tuple[str, str]]:
+    """Kind and SQL of what a row of a line source that bears a mark of this kind tells further of the same person."""
+    if source == "esp_events":
+        message = (MESSAGE, "nullif(message_id, 0)::varchar")
+        address = (ADDRESS, address_sql("address"))
+        return {MESSAGE: [address], RECIPIENT: [message, address]}.get(kind, [])
+    return [(VISITOR, "nullif(lower(visitor_id), '')")] if kind in (MESSAGE, NAMED) else []
+
+
 def line_kind(source: str) -> str:
     """The kind of the marks of lines that nothing else tells. Of each source: for most there is none to look for."""
     return f"line {source}"
 
 
+def is_marked_sql(kind: str, value: str) -> str:
+    """SQL: whether a text bears a mark, on the connection of a Suppression."""
+    return f"mark_of({literal(kind)}, {value}) in (select mark from erased_marks where kind = {literal(kind)})"
+
+
 def address_sql(column: str) -> str:
     """SQL of an address for comparison; NULL where there is none. As dbt's macro address_key."""
     return f"nullif(lower(trim({column})), '')"
+
+
+def further_fields_sql(recipients: str) -> str:
+    """SQL of recipient_id and named, one row for each further column of landed rows of recipients."""
+    return (
+        "select recipient_id, lower(entry.key) || '=' || entry.value as named from (select recipient_id,"
+        " unnest(map_entries(cast(cast(extra as json) as map(varchar, varchar)))) as entry"
+        f" from {recipients} where extra is not null)"
+    )
 
 
 def named_sql(params: str) -> str:

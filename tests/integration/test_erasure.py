@@ -241,6 +241,63 @@ def test_an_older_extract_takes_no_message_away_from_whom_a_newer_one_names(take
     assert rows_of(taken, "tracking_logs", sams) == before
 
 
+def test_what_suppressed_lines_and_rows_tell_anew_is_recognised(taken: Path, landing: Path) -> None:
+    """A new cookie of hers, a new address, a new further field: what comes with nothing else, too."""
+    cookie, further_cookie = (f"0eeeeeee-{n}555-4555-8555-555555555555" for n in (5, 6))
+    new_address = "robin@locksley.example"
+    hers_now = {cookie, further_cookie, new_address, "crm-4799"}
+
+    def page(visitor: str, params: str = "tagid=home") -> str:
+        return request(f"/r/1?{params}", appended=f' "-" "uuid230={visitor}"')
+
+    def event(number: int) -> dict[str, object]:
+        return sendgrid("bounce", NOON + number, new_address, sg_message_id="m")
+
+    erase(taken, [ROBIN], run_id="erasure")
+    # Of her message: her new cookie, and one that Quinn's messages show, too.
+    late = [line(12 + n, message=ROBINS, visitor=visitor) for n, visitor in enumerate((cookie, QUINNS_VISITOR))]
+    logs(landing, "redir5/late.log", *late)
+    # Before the row that tells that it is her: lines are taken in first.
+    access_log(
+        landing,
+        "web/late.log",
+        page(cookie),
+        page(QUINNS_VISITOR),
+        page(further_cookie, "tagid=a&rcpid=crm%3Dcrm-4799"),
+    )
+    jsonl(landing, "sendgrid/late.jsonl", event(90))
+    rows = recipients()[:2]
+    rows[0] |= {"email": new_address, "crm": "crm-4799"}
+    reference(landing, "recipients", rows, "news.csv")
+    report = ingest(landing, taken, run_id="late")
+    hits, events = report.totals["access_logs"], report.totals["esp_events"]
+    assert (hits.suppressed, hits.accepted, events.accepted) == (1, 2, 1)
+    # From now on they are recognised, and what had come before is found.
+    access_log(
+        landing,
+        "web/later.log",
+        page(QUINNS_VISITOR, "tagid=b"),
+        page("0fffffff-6666-4666-8666-666666666666", "tagid=c&rcpid=crm%3Dcrm-4799"),
+    )
+    access_log(landing, "web/later-still.log", page("0fffffff-6666-4666-8666-666666666666", "tagid=e"))
+    jsonl(landing, "sendgrid/later.jsonl", event(91))
+    report = ingest(landing, taken, run_id="later")
+    hits, events = report.totals["access_logs"], report.totals["esp_events"]
+    assert (hits.suppressed, events.suppressed, events.accepted) == (1, 1, 0)
+    access_log(landing, "web/last.log", page("0fffffff-6666-4666-8666-666666666666", "tagid=f"))
+    assert ingest(landing, taken, run_id="last").totals["access_logs"].suppressed == 1
+    quinns = rows_of(taken, "access_logs", f"visitor_id = '{QUINNS_VISITOR}'")
+    assert len(quinns) == 2
+    # Somebody else's export has nothing of it.
+    assert not [word for word in hers_now if word in json.dumps(export(taken, QUINN))]
+    again = erase(taken, [ROBIN], run_id="repeated")
+    assert {name: count for name, count in again.counts.items() if count} == {"access_logs": 2, "esp_events": 1}
+    assert places_of(taken, HERS | hers_now) == []
+    assert rows_of(taken, "access_logs", f"visitor_id = '{QUINNS_VISITOR}'") == quinns
+    assert_accounted(taken)
+    assert_rerun_changes_nothing(landing, taken)
+
+
 def test_a_visitor_shared_with_somebody_goes_with_the_last_of_them(taken: Path) -> None:
     erase(taken, [ROBIN], run_id="one")
     assert places_of(taken, {SHARED_VISITOR, QUINNS_VISITOR})
