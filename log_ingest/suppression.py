@@ -10,7 +10,6 @@ erased there is no Suppression, and ingest does nothing of this.
 
 import contextlib
 import hashlib
-import hmac
 import os
 import re
 import secrets
@@ -43,7 +42,10 @@ PSEUDONYM_FROM = 2**52
 _KEY_BYTES = 32
 _BLOCK_BYTES = 64
 _MARK_CHARACTERS = 32
-_TOKEN = re.compile(r"[0-9A-Za-z.!#$%&'*+/=?^_`{|}~-]+@[0-9A-Za-z.-]+|[0-9A-Za-z-]+")
+_ADDRESS = "[0-9A-Za-z.!#$%&'*+/=?^_`{|}~-]+@[0-9A-Za-z.-]+"
+_TOKEN = re.compile(f"{_ADDRESS}|[0-9A-Za-z-]+")
+_ID = r"-?\b(?:0[xX]|[g-zG-Z])?[0-9a-fA-F]{5,17}\b|\b[0-9]{18,20}\b"
+"""What may be an id; the letter before one may be a hexadecimal digit, too."""
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 
@@ -51,7 +53,9 @@ class Key:
     """A secret of a warehouse, which keyed digests are made with: by default that of the marks."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        block = secret.ljust(_BLOCK_BYTES, b"\0")
+        self._pads = tuple(bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+        self._inner, self._outer = map(hashlib.sha256, self._pads)
 
     @classmethod
     def load(cls, warehouse_dir: Path, name: str = KEY_NAME, why: str | None = None) -> "Key | None":
@@ -85,8 +89,11 @@ class Key:
         return key
 
     def mark(self, kind: str, value: str) -> tuple[str, str]:
-        digest = hmac.new(self._secret, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
-        return kind, digest[:_MARK_CHARACTERS]
+        # HMAC in its parts: the key's are the same for millions of values.
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{kind}:{value}".encode())
+        outer.update(inner.digest())
+        return kind, outer.hexdigest()[:_MARK_CHARACTERS]
 
     def check_mark(self) -> tuple[str, str]:
         """Tells whether marks were made with this key."""
@@ -94,8 +101,7 @@ class Key:
 
     def define_in(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make mark_of(kind, value), the same in SQL, of a connection."""
-        block = self._secret.ljust(_BLOCK_BYTES, b"\0")
-        inner, outer = (_blob(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+        inner, outer = map(_blob, self._pads)
         con.execute(
             f"create or replace temp macro mark_of(kind, value) as left(sha256({outer} || unhex(sha256({inner}"
             f" || encode(kind || ':' || value)))), {_MARK_CHARACTERS})"
@@ -218,11 +224,12 @@ class Suppression:
         return any(self.knows(kind, value) for kind, value in _values_in(text))
 
     def drop_aside(self, path: Path, options: str) -> Counter[int]:
-        """Write a part of lines set aside anew without those that were erased before or hold the cookie of an erased
-        visitor. Returns how many were taken out, by file.
+        """Write a part of lines set aside anew without those that bear a mark: as bears_mark, but without ids of few
+        digits, which in any request are too often something else. Returns how many were taken out, by file.
         """
         con = self._con
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        self._find_tokens(part)
         con.execute(f"""
             create or replace temp table suppressed as
             select file_row_number, file_id from {part}
@@ -233,6 +240,8 @@ class Suppression:
                     unnest(regexp_extract_all(raw::varchar, '{_UUID}')) as visitor
                 from {part}
             ) where mark_of('{VISITOR}', lower(visitor)) in (select mark from erased_marks where kind = '{VISITOR}')
+            union
+            select file_row_number, file_id from tokens where token in (select token from bearing)
         """)
         found = Counter(dict(con.execute("select file_id, count(*) from suppressed group by all").fetchall()))
         if found:
@@ -243,6 +252,36 @@ class Suppression:
             )
             draft.rename(path)
         return found
+
+    def _find_tokens(self, part: str) -> None:
+        """tokens: what may be an id or an address in lines, by line; bearing: those with a mark. Lines are many and
+        tokens few: each is looked at once.
+        """
+        con = self._con
+        text = "coalesce(try(decode(raw)), raw::varchar)"
+        once = f"coalesce(try(url_decode({text})), {text})"
+        plain = f"case when contains({text}, '%') then coalesce(try(url_decode({once})), {once}) else {text} end"
+        ids, addresses = literal(f"{_UUID}|{_ID}"), literal(_ADDRESS)
+        con.execute(f"""
+            create or replace temp table tokens as
+            with plain as (select file_row_number, file_id, {plain} as text from {part})
+            select file_row_number, file_id, token from (
+                -- Of what bounds words, this one counts as a letter.
+                select file_row_number, file_id, unnest(regexp_extract_all(replace(text, '_', ' '), {ids})) as token
+                from plain
+                union all
+                select file_row_number, file_id, unnest(regexp_extract_all(text, {addresses}))
+                from plain
+                where contains(text, '@')
+            ) where contains(token, '@') or length(token) < 36
+        """)
+        tokens = [token for (token,) in con.execute("select distinct token from tokens").fetchall()]
+        bearing = [
+            token
+            for token in tokens
+            if any(self.knows(*known) for text in {token, token.lstrip("-")} for known in _values_in(text))
+        ]
+        con.execute("create or replace temp table bearing as select unnest(?::varchar[]) as token", [bearing])
 
     # -- reference rows
 
@@ -387,7 +426,7 @@ def _values_in(text: str) -> Iterable[tuple[str, str]]:
                 yield MESSAGE, str(int(lower))
                 yield RECIPIENT, str(int(lower))
             # A link writes the letter of its content before the message.
-            for digits in (lower.removeprefix("0x"), lower[1:]):
+            for digits in (lower.removeprefix("0x"), lower[1:] if lower[0].isalpha() else ""):
                 if re.fullmatch("[0-9a-f]{5,16}", digits):
                     yield MESSAGE, str(int(digits, 16))
 

@@ -442,6 +442,20 @@ def test_bytes_set_aside_are_recognised_however_they_are_escaped(taken: Path, la
     assert places_of(taken, HERS | {"robin.hood%40"}) == []
 
 
+def test_requests_for_anything_else_that_name_her_are_not_set_aside(taken: Path, landing: Path) -> None:
+    erase(taken, [ROBIN], run_id="erasure")
+    hers = (
+        *(f"/account?e={HER_ADDRESS}", f"/account?e={HER_ADDRESS.replace('@', '%2540')}", f"/account/{ROBIN}"),
+        *(f"/x?m={ROBINS:x}", f"/x?m=h{ROBINS:X}", f"/x?m=-{2**32 - ROBINS_SECOND}", f"/x?v={HER_VISITOR}"),
+    )
+    others = ("/logo.png", "/account?e=sam@home.example", f"/account/{SAM}", f"/x?m={SAMS:x}", "/a%zz", "/x?n=12")
+    access_log(landing, "web/further.log", *(request(target, status=200) for target in (*hers, *others)))
+    totals = ingest(landing, taken, run_id="further").totals["access_logs"]
+    assert (totals.suppressed, totals.not_tracking) == (len(hers), len(others))
+    assert places_of(taken, HERS | {"robin.hood%"}) == []
+    assert_accounted(taken)
+
+
 def test_everything_held_of_her_is_exported(taken: Path) -> None:
     found = json.loads(json.dumps(export(taken, ROBIN)))
     assert found["identifiers"]["message_ids"] == [ROBINS, ROBINS_SECOND]
