@@ -163,13 +163,15 @@ def _unescaped(text: str) -> str:
 class ErasureReport:
     """What was done. erasure: None where all of them were erased before and nothing of them came since.
 
-    files: landing files that their lines or rows came from, which the warehouse never writes to.
+    files: landing files that their lines or rows came from, which the warehouse never writes to. mentions: by entity,
+    reference rows about nobody that mention them and stay as they are.
     """
 
     erasure: Erasure | None = None
     files: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     identifier_counts: dict[str, int] = field(default_factory=dict)
+    mentions: dict[str, int] = field(default_factory=dict)
 
 
 def erase(
@@ -242,7 +244,9 @@ class _Erasure:
                 self._refuse_unknown(Subject(self._landing, self._ledger, [recipient]), recipient)
         self._subject = subject = Subject(self._landing, self._ledger, self._recipients, self._resolved)
         self._refuse_unknown(subject, self._recipients[0])
-        report = ErasureReport(counts={name: subject.count(name) for name in _SOURCES}, files=self._files())
+        report = ErasureReport(
+            counts={name: subject.count(name) for name in _SOURCES}, files=self._files(), mentions=subject.mentions()
+        )
         found = subject.identifiers
         report.identifier_counts = {
             name: len(getattr(found, name))

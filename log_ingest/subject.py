@@ -19,7 +19,7 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.formats.trackinglogd import LINE
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
-from log_ingest.sqltext import literal
+from log_ingest.sqltext import identifier, literal
 from log_ingest.suppression import (
     ADDRESS,
     MESSAGE,
@@ -311,7 +311,7 @@ class Subject:
                 f"(message_id = 0 and {named} in (select named from subject_named))",
             ]
         text = f"lower({TEXTS[source]})"
-        decoded = f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
+        decoded = _decoded(text)
         mentions = [f"regexp_matches({decoded}, {literal(pattern)})" for pattern in self.identifiers.patterns()]
         has_several = not LINE_FORMATS[source].gives_one_row
         told = [mention.replace("line, ", "") for mention in mentions] if has_several else []
@@ -360,10 +360,25 @@ class Subject:
             theirs.append("message_id in (select message_id from subject_message_ids)")
         self._table(f"subject_{name}", f"select part, row from {self.rows(name)} where {' or '.join(theirs)}")
 
+    def mentions(self) -> dict[str, int]:
+        """Reference rows that are about no recipient and mention them, by entity: a proof's label, a link."""
+        found = {}
+        for entity in REFERENCE_ENTITIES:
+            texts = [column.name for column in entity.columns if column.kind == "text"]
+            if entity in ENTITIES or not texts:
+                continue
+            text = f"lower(concat_ws(' ', {', '.join(map(identifier, texts))}, extra))"
+            patterns = self.identifiers.patterns()
+            found[entity.name] = self._con.execute(
+                f"select count(*) from (select {_decoded(text)} as text from {self.rows(entity.name)})"
+                f" where {' or '.join(f'regexp_matches(text, {literal(pattern)})' for pattern in patterns) or 'false'}"
+            ).fetchall()[0][0]
+        return {name: count for name, count in found.items() if count}
+
     def _set_aside(self) -> None:
         """Lines that could not be read, or came again, are found by what stands in their bytes."""
         text = r"lower(coalesce(try(decode(raw)), regexp_replace(raw::varchar, '\\x[0-9A-F]{2}', ' ', 'g')))"
-        decoded = f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
+        decoded = _decoded(text)
         addresses = {ip.lower() for ip in self.identifiers.ip_addresses}
         patterns = self.identifiers.patterns()
         patterns += [f"(?:^|[^0-9a-z.:])(?:{terms})(?:$|[^0-9a-z.:])" for terms in _alternatives(addresses)]
@@ -379,6 +394,11 @@ class Subject:
             f"select part, row, source, file_id, line_number from {rows}"
             " semi join mentioned using (file_id, line_number)",
         )
+
+
+def _decoded(text: str) -> str:
+    """SQL of a text of which a mail gateway may have escaped parts once or twice."""
+    return f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
 
 
 def line_text(source: str) -> str:

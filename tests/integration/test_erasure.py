@@ -391,7 +391,8 @@ def test_what_rows_of_others_say_of_her_is_replaced(taken: Path, landing: Path) 
         f"select count(distinct regexp_extract(params, 'article=([^&]*)', 1)) > 1 from {landed(taken, 'access_logs')}",
     )
     before = [query(sql) for sql in shape]
-    erase(taken, [ROBIN], run_id="erasure")
+    # What stays, because it is about no recipient, is named.
+    assert erase(taken, [ROBIN], run_id="erasure").mentions == {"tracked_urls": 1}
     assert [query(sql) for sql in shape] == before
     # A link that everybody gets, and what an order came to, are numbers like hers.
     assert places_of(taken, (HERS - {str(ROBIN)}) | {escaped}) == []
