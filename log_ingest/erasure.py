@@ -13,6 +13,7 @@ Old parts are replaced by new ones through one transaction of the ledger, which 
 a process that dies leaves everything as it was or everything erased.
 """
 
+import re
 import secrets
 import sqlite3
 import uuid
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 import duckdb
 import pyarrow as pa
@@ -41,8 +42,20 @@ from log_ingest.ledger_tables import write_ledger_tables
 from log_ingest.platform.take_tables import forget_positions
 from log_ingest.sqltext import identifier, literal
 from log_ingest.storage import Location, reason
-from log_ingest.subject import ENTITIES, PSEUDONYM_FROM, Identifiers, Subject
-from log_ingest.suppression import ADDRESS, MESSAGE, NAMED, RAW, RECIPIENT, VISITOR, Key, address_sql, line_kind
+from log_ingest.subject import ENTITIES, Identifiers, Subject
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RAW,
+    RECIPIENT,
+    VISITOR,
+    Key,
+    address_sql,
+    line_kind,
+    named_sql,
+)
 from log_ingest.user_agents import ERASED
 
 PENDING = "erasure_pending"
@@ -50,6 +63,9 @@ PENDING = "erasure_pending"
 
 KEPT_PARAMETERS = frozenset(("tagid", "jobid", "amount", "article", "ap_category", "ap_deliveryid", "ap_oid", "rcpid"))
 """Parameters that indicators are made of, lower case. All others may say who somebody is."""
+
+_NUMBERS = frozenset(("amount", "ap_deliveryid"))
+"""Those that hold a number of something else, which may be written like an id of a recipient."""
 
 _CUT_AT = 64
 """Servers cut what they log of a query string here; the models know a cut value by the length of the whole."""
@@ -108,17 +124,54 @@ class MachineSigns:
         return found
 
 
+class Mentions:
+    """What texts mention of the recipients, and what stands for it: for equal texts the same, of this erasure."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+        self._stand_ins: dict[str, str] = {}
+        self._drawn: set[str] = set()
+
+    def are_in(self, text: str) -> bool:
+        """As the rows are searched: also where a mail gateway has escaped the text once or twice."""
+        lower = _unescaped(text).lower()
+        return any(pattern.search(lower) for pattern in self._patterns)
+
+    def replaced_in(self, text: str, separators: str) -> str:
+        """The text with another one for each piece that mentions them; no longer than it was. separators: those of
+        pieces, single characters.
+        """
+        pieces = re.split(f"([{re.escape(separators)}])", text) if separators else [text]
+        found = "".join(self._stand_in(piece) if self.are_in(piece) else piece for piece in pieces)
+        return self._stand_in(text) if self.are_in(found) else found
+
+    def _stand_in(self, text: str) -> str:
+        plain = _unescaped(text)
+        while plain not in self._stand_ins:
+            drawn = secrets.token_hex(8)[: len(plain)]
+            if drawn not in self._drawn and not self.are_in(drawn):
+                self._drawn.add(drawn)
+                self._stand_ins[plain] = drawn
+        return self._stand_ins[plain]
+
+
+def _unescaped(text: str) -> str:
+    return unquote(unquote(text))
+
+
 @dataclass
 class ErasureReport:
     """What was done. erasure: None where all of them were erased before and nothing of them came since.
 
-    files: landing files that their lines or rows came from, which the warehouse never writes to.
+    files: landing files that their lines or rows came from, which the warehouse never writes to. mentions: by entity,
+    reference rows about nobody that mention them and stay as they are.
     """
 
     erasure: Erasure | None = None
     files: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     identifier_counts: dict[str, int] = field(default_factory=dict)
+    mentions: dict[str, int] = field(default_factory=dict)
 
 
 def erase(
@@ -191,7 +244,9 @@ class _Erasure:
                 self._refuse_unknown(Subject(self._landing, self._ledger, [recipient]), recipient)
         self._subject = subject = Subject(self._landing, self._ledger, self._recipients, self._resolved)
         self._refuse_unknown(subject, self._recipients[0])
-        report = ErasureReport(counts={name: subject.count(name) for name in _SOURCES}, files=self._files())
+        report = ErasureReport(
+            counts={name: subject.count(name) for name in _SOURCES}, files=self._files(), mentions=subject.mentions()
+        )
         found = subject.identifiers
         report.identifier_counts = {
             name: len(getattr(found, name))
@@ -204,6 +259,7 @@ class _Erasure:
         self._unit: Unit = self._landing.new_unit()
         self._commit = Commit("user_agents", self._run_id)
         self._link()
+        self._mentions = Mentions(found.patterns())
         self._replacements = 0
         try:
             self._draw()
@@ -366,6 +422,7 @@ class _Erasure:
         agents = self._agents()
         self._map("map_agents", {text: new["user_agent"] for text, new in agents.items()}, pa.string())
         self._new_agents = agents
+        self._map_texts()
         for source in LINE_SOURCES:
             name = source.name
             self._map_params(name)
@@ -403,14 +460,23 @@ class _Erasure:
         olds, nameds, news = [], [], []
         if source != "esp_events":
             owners = self._named_owners()
+            others = (
+                "select named from further_fields anti join subject_recipient_ids using (recipient_id) union all"
+                f" select 'email=' || {address_sql('email')} from {self._subject.rows('recipients')}"
+                " anti join subject_recipient_ids using (recipient_id)"
+            )
             rows = self._con.execute(
-                f"select distinct params, named from {self._subject.rows(source)}"
-                f" join subject_{source} using (part, row) where params is not null"
+                "select params, named, named is null and params ilike '%rcpid=%'"
+                f" and coalesce({named_sql('params')} in ({others}), false)"
+                f" from (select distinct params, named from {self._subject.rows(source)}"
+                f" join subject_{source} using (part, row) where params is not null)"
             ).fetchall()
-            for params, named in rows:
+            for params, named, names_another in rows:
                 olds.append(params)
                 nameds.append(named or "")
-                news.append(kept_parameters(params, owners.get(named)))
+                # Nobody's id is 0: of whom it names nothing is known above the landed rows either.
+                new_id = owners.get(named, 0) if named is not None else None
+                news.append(kept_parameters(params, new_id, self._mentions, names_another=names_another))
         table = pa.table(
             {
                 "old": pa.array(olds, pa.string()),
@@ -421,6 +487,33 @@ class _Erasure:
         self._con.register("drawn", table)
         self._con.execute("create or replace temp table map_params as select * from drawn")
         self._con.unregister("drawn")
+
+    def _map_texts(self) -> None:
+        """map_tags, map_links, map_provider_ids: those that mention them, and what stands for them."""
+        for name, source, column, separators in (
+            ("map_tags", "access_logs", "tag", "|"),
+            ("map_links", "esp_events", "split_part(url, '?', 1)", "/#&=;"),
+            ("map_provider_ids", "esp_events", "provider_message_id", ""),
+        ):
+            found = self._con.execute(
+                f"select distinct {column} from {self._subject.rows(source)} semi join subject_{source}"
+                f" using (part, row) where {column} is not null"
+            ).fetchall()
+            texts = [text for (text,) in found if self._mentions.are_in(text)]
+            told = {text: self._mentions.replaced_in(text, separators) for text in texts}
+            if name == "map_links" and texts:
+                # A link that everybody got is found by its page, which says nothing of who followed it.
+                pages = f"select {_page('source_url')} from {self._subject.rows('tracked_urls')}"
+                declared = self._con.execute(
+                    f"select text, split_part(text, '#', 1) from (select unnest(?::varchar[]) as text)"
+                    f" where {_page('text')} in ({pages})",
+                    [texts],
+                ).fetchall()
+                told |= {
+                    text: page + self._mentions.replaced_in(text.removeprefix(page), separators)
+                    for text, page in declared
+                }
+            self._map(name, told, pa.string())
 
     def _named_owners(self) -> dict[str | None, int]:
         """The new id of whom a page names, by how it does: the smallest id where several erased ones share it."""
@@ -526,8 +619,16 @@ class _Erasure:
             f" (select part, row from subject_{source} where is_full) using (part, row)"
             for source in LINE_FORMATS
         )
+        # Somebody else's may mention them: then it is replaced wherever it stands.
+        every = " union ".join(
+            f"select user_agent from {self._subject.rows(source)} semi join subject_{source} using (part, row)"
+            for source in LINE_FORMATS
+        )
+        texts = [text for (text,) in self._con.execute(every).fetchall() if text and self._mentions.are_in(text)]
+        self._con.execute("create or replace temp table telling_agents as select unnest(?::varchar[]) as text", [texts])
         found = self._con.execute(
-            f"select shown.user_agent, {columns} from ({shown}) as shown"
+            f"select shown.user_agent, {columns} from"
+            f" ({shown} union select text from telling_agents) as shown"
             f" left join (select * from {self._subject.rows('user_agents')} qualify row_number() over"
             " (partition by user_agent order by ingested_at desc, parser_version desc) = 1) as agents"
             " using (user_agent) where shown.user_agent is not null and shown.user_agent <> ''"
@@ -548,6 +649,7 @@ class _Erasure:
         still = " union ".join(
             f"select user_agent from {self._subject.rows(source)} where user_agent in (select old from map_agents)"
             f" and (part, row) not in (select (part, row) from subject_{source} where is_full)"
+            " and user_agent not in (select text from telling_agents)"
             for source in LINE_FORMATS
         )
         shared = {row[0] for row in self._con.execute(still).fetchall()}
@@ -586,11 +688,14 @@ _FULL = "coalesce(own.is_full, false)"
 _TOLD = "coalesce(own.is_told, false)"
 _JOINS = {
     "tracking_logs": "",
-    "access_logs": " left join map_events on stored.event_key = map_events.old",
+    "access_logs": " left join map_events on stored.event_key = map_events.old"
+    " left join map_tags on stored.tag = map_tags.old",
     "esp_events": " left join map_events on stored.event_key = map_events.old"
     f" left join map_addresses on {address_sql('stored.address')} = map_addresses.old"
     " left join map_recipients on stored.recipient_id = map_recipients.old"
-    " left join resolved_links on stored.event_key = resolved_links.event_key",
+    " left join resolved_links on stored.event_key = resolved_links.event_key"
+    " left join map_links on split_part(stored.url, '?', 1) = map_links.old"
+    " left join map_provider_ids on stored.provider_message_id = map_provider_ids.old",
 }
 
 
@@ -613,7 +718,11 @@ def _rewritten(source: str, columns: list[str]) -> str:
     columns = [
         *columns,
         _when(_AFFECTED, "coalesce(map_messages.new, stored.message_id)", "message_id"),
-        _when(_FULL, "coalesce(map_agents.new, stored.user_agent)", "user_agent"),
+        _when(
+            f"{_FULL} or stored.user_agent in (select text from telling_agents)",
+            "coalesce(map_agents.new, stored.user_agent)",
+            "user_agent",
+        ),
     ]
     return (
         f"select stored.* replace ({', '.join(columns)}) from stored"
@@ -646,6 +755,7 @@ _LINE_REWRITES = {
         [
             _when(_AFFECTED, "map_events.new", "event_key"),
             _when(_AFFECTED, "null", "line"),
+            _when(_AFFECTED, "coalesce(map_tags.new, stored.tag)", "tag"),
             _when(_FULL, "map_ips.new", "ip"),
             _when(_AFFECTED, "null", "forwarded_for"),
         ],
@@ -657,11 +767,16 @@ _LINE_REWRITES = {
             # Of several people in one line, the text is of all of them.
             _when(_NO_LINE.format("esp_events"), "null", "line"),
             _when(_FULL, "null", "provider_event_id"),
-            _when(_FULL, "null", "provider_message_id"),
+            _when(_FULL, "null", "provider_message_id").replace(
+                "else stored.provider_message_id",
+                f"when {_TOLD} then coalesce(map_provider_ids.new, stored.provider_message_id)"
+                " else stored.provider_message_id",
+            ),
             _when(_FULL, "coalesce(map_recipients.new, stored.recipient_id)", "recipient_id"),
             _when(_FULL, "map_addresses.new", "address"),
             _when(_FULL, "resolved_links.url", "url").replace(
-                "else stored.url", f"when {_TOLD} then split_part(stored.url, '?', 1) else stored.url"
+                "else stored.url",
+                f"when {_TOLD} then coalesce(map_links.new, split_part(stored.url, '?', 1)) else stored.url",
             ),
             _when(_FULL, "map_ips.new", "ip"),
             _when(
@@ -676,27 +791,39 @@ _LINE_REWRITES = {
 """By line source: the SELECT over `stored` that erases."""
 
 
-def kept_parameters(params: str, named: int | None) -> str:
-    """A query string without what may say who somebody is. named: the new id of the erased recipient it names.
+def _page(url: str) -> str:
+    """SQL of the page of a link, as dbt's macro link_base but for placeholders, which no link that was followed has."""
+    return f"rtrim(lower(trim(split_part(split_part({url}, '?', 1), '#', 1))), '/')"
+
+
+def kept_parameters(
+    params: str, named: int | None, mentions: Mentions | None = None, *, names_another: bool = False
+) -> str:
+    """A query string without what may say who somebody is. named: the new id of the erased recipient it names, 0:
+    nobody knows which. names_another: rcpid is of a recipient who is not erased.
 
     It stays as long as it was where its last value may have been cut, and does not become so otherwise.
     """
     given = params.split("&")
     kept, is_last_kept = [], False
     for place, parameter in enumerate(given):
-        name, _, _ = parameter.partition("=")
+        name, _, value = parameter.partition("=")
         wanted = unquote_plus(name).strip().lower()
         is_last_kept = wanted in KEPT_PARAMETERS
+        is_telling = mentions is not None and mentions.are_in(value)
         if wanted == "rcpid":
             is_cut = place == len(given) - 1 and len(params) == _CUT_AT
-            if named is not None and not is_cut:
+            if named and not is_cut:
                 kept.append(f"{name}=recipient_id={named}")
                 is_last_kept = False
-            elif named is not None:
+            elif named is not None or (is_telling and not names_another):
                 kept.append(f"{name}=0")  # names somebody, nobody knows whom
                 is_last_kept = False
             else:
                 kept.append(parameter)
+        elif is_last_kept and is_telling and not (wanted in _NUMBERS and "@" not in _unescaped(value)):
+            assert mentions is not None
+            kept.append(f"{name}={mentions.replaced_in(value, '|')}")
         elif is_last_kept:
             kept.append(parameter)
     if not kept:

@@ -9,14 +9,28 @@ import json
 from collections.abc import Collection
 from datetime import datetime
 
+import pyarrow as pa
+
 from log_ingest.catalog import ReferenceEntity
 from log_ingest.formats import reference_rows
 from log_ingest.formats.csv_records import INPUT, BadRecord, RecordBlock
 from log_ingest.landing import Landing
+from log_ingest.late_marks import marks_of
 from log_ingest.ledger import Tally
 from log_ingest.set_aside import Aside, AsideRows
 from log_ingest.sqltext import identifier, literal
-from log_ingest.suppression import MESSAGE, ROW, Suppression
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RECIPIENT,
+    ROW,
+    Suppression,
+    address_sql,
+    further_fields_sql,
+    is_marked_sql,
+)
 
 
 class RowLander:
@@ -49,8 +63,13 @@ class RowLander:
         self._file_modified_at, self._ingested_at = file_modified_at, ingested_at
         self._known_parts, self._known_bad = list(known_parts), known_bad
         self.marks: set[tuple[str, str]] = set()
-        """What the commit has to add to the ledger's marks: messages of erased recipients that were new to us."""
+        """What the commit has to add to the ledger's marks, known when all is landed (finish)."""
         self.new_messages: set[str] = set()
+        """Messages to erased recipients that were new to us."""
+        self._named_messages: dict[int, int] = {}
+        """By message of a suppressed row: the last such row's line number."""
+        self._told: dict[str, set[str]] = {}
+        """By kind of mark: what suppressed rows say of the recipients whom they name."""
         self.late_count = 0
         """Suppressed rows that are of purged delivery logs."""
         self._is_read_again = is_read_again
@@ -137,7 +156,11 @@ class RowLander:
         )
 
     def finish(self) -> None:
-        """Write what was set aside. Call once, before committing the unit."""
+        """Write what was set aside, and mark what suppressed rows told. Call once, before committing the unit."""
+        if self._named_messages:
+            self._mark_messages()
+        if self._told:
+            self.marks |= marks_of(self._landing, self._told, self.unit)
         if self._aside.rows:
             self.unit.add_table("set_aside", self._aside.table(self._ingested_at))
 
@@ -157,13 +180,50 @@ class RowLander:
         found = suppression.find_rows(self._entity, rows)
         numbers = [line_number for line_number, _, _ in found]
         con.execute("create or replace temp table erased_rows as select unnest(?::bigint[]) as line_number", [numbers])
-        # Their lines are recognised by the message: it may be one that came after the erasure.
-        new = {str(message) for _, _, message in found if message is not None}
-        new = {message for message in new if not suppression.knows(MESSAGE, message)}
-        self.new_messages |= new
-        self.marks |= {suppression.key.mark(MESSAGE, message) for message in new}
+        for line_number, _, message in found:
+            if message is not None and not suppression.knows(MESSAGE, str(message)):
+                self._named_messages[message] = line_number
+        if found:
+            self._note_told(rows)
         again = sum(self._is_known_mark(ROW, row_hash) for _, row_hash, _ in found)
         return len(found) - again, again
+
+    def _note_told(self, rows: str) -> None:
+        """What the rows in erased_rows tell of an erased recipient: by it alone, their events may come."""
+        selects = {
+            "recipients": {
+                ADDRESS: f"select {address_sql('email')} as value, recipient_id from own",
+                NAMED: further_fields_sql("own").replace("as named", "as value"),
+            },
+            "messages": {ADDRESS: f"select {address_sql('address')} as value, recipient_id from own"},
+        }.get(self._entity.name, {})
+        for kind, select in selects.items():
+            values = self._landing.con.execute(
+                f"with own as (select * from {rows} where line_number in (select line_number from erased_rows)"
+                f" and {is_marked_sql(RECIPIENT, 'recipient_id::varchar')})"
+                f" select distinct value from ({select}) where value is not null"
+            ).fetchall()
+            self._told.setdefault(kind, set()).update(value for (value,) in values)
+
+    def _mark_messages(self) -> None:
+        """Lines of erased recipients are recognised by the message: it may be one that came after the erasure. Not
+        where a newer row names somebody else: an older extract says whose the message was.
+        """
+        suppression = self._landing.suppression
+        assert suppression is not None
+        news = pa.table({"message_id": list(self._named_messages), "line_number": list(self._named_messages.values())})
+        self._landing.con.register("named_messages", news)
+        others = self._landing.con.execute(
+            f"select distinct message_id from {self._landing.rows_of('messages', self.unit)} as rows"
+            " join named_messages using (message_id)"
+            f" where recipient_id < {PSEUDONYM_FROM} and recipient_id <> 0"
+            " and (rows.file_modified_at, rows.source_file, rows.line_number) > (?, ?, named_messages.line_number)",
+            [self._file_modified_at, self._source_file],
+        ).fetchall()
+        self._landing.con.unregister("named_messages")
+        new = {str(message) for message in self._named_messages.keys() - {message for (message,) in others}}
+        self.new_messages |= new
+        self.marks |= {suppression.key.mark(MESSAGE, message) for message in new}
 
     def _find_late(self, rows: str) -> int:
         """Fill late_rows with the lines of messages of deliveries whose logs were purged; returns how many."""

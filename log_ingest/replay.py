@@ -18,6 +18,7 @@ from log_ingest.framing import TERMINATORS
 from log_ingest.ingest import LEDGER_NAME
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import COPY_OPTIONS, Landing, Unit
+from log_ingest.late_marks import marks_of
 from log_ingest.ledger import Commit, Ledger, Tally
 from log_ingest.ledger_database import LedgerPlace
 from log_ingest.ledger_tables import write_ledger_tables
@@ -157,6 +158,8 @@ class _Replay:
             f" from ({self._format.set_aside_sql('lines_left', self._settings)}) as found join lines_again using (row)"
         )
         unit.add(self._source.name, path, row_count)
+        if dropped.told:
+            commit.marks |= marks_of(self._landing, dropped.told, unit)
         if self._changes(rows):
             self._commit(part, rows, unit, commit, row_count, known)
         con.execute("drop view lines_left")

@@ -19,11 +19,19 @@ from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.formats.trackinglogd import LINE
 from log_ingest.landing import Landing
 from log_ingest.ledger import Ledger
-from log_ingest.sqltext import literal
-from log_ingest.suppression import MESSAGE, address_sql, named_sql
-
-PSEUDONYM_FROM = 2**52
-"""Ids from here to twice as much stand for erased ones: beyond what platforms give out, exact as doubles."""
+from log_ingest.sqltext import identifier, literal
+from log_ingest.suppression import (
+    ADDRESS,
+    MESSAGE,
+    NAMED,
+    PSEUDONYM_FROM,
+    RECIPIENT,
+    VISITOR,
+    address_sql,
+    further_fields_sql,
+    is_marked_sql,
+    named_sql,
+)
 
 ENTITIES = tuple(
     entity
@@ -34,8 +42,8 @@ ENTITIES = tuple(
 
 TEXTS = {
     "tracking_logs": "concat_ws(' ', params, user_agent, ip, forwarded_for, extra)",
-    "access_logs": "concat_ws(' ', line, params, user_agent, forwarded_for)",
-    "esp_events": "concat_ws(' ', line, url, bounce_text, provider_message_id)",
+    "access_logs": "concat_ws(' ', line, params, tag, user_agent, forwarded_for)",
+    "esp_events": "concat_ws(' ', line, url, bounce_text, provider_message_id, user_agent)",
 }
 """By line source: the free text of a row, where an identifier may be mentioned."""
 
@@ -132,6 +140,14 @@ class Subject:
 
     # -- identifiers
 
+    @property
+    def _were_erased(self) -> bool:
+        """Whether one of them was erased before: what came of them since is known by marks, which say of nobody whose
+        they are.
+        """
+        known = self._landing.suppression
+        return known is not None and any(known.knows(RECIPIENT, str(one)) for one in self.identifiers.recipient_ids)
+
     def _table(self, name: str, select: str) -> None:
         self._con.execute(f"create or replace temp table {name} as {select}")
 
@@ -161,14 +177,15 @@ class Subject:
             " semi join subject_recipient_ids using (recipient_id)"
             " where message_id <> 0 and message_id not in (select message_id from message_owners)"
         )
-        if self._landing.suppression is not None:
+        if self._were_erased:
             # Sent after an earlier erasure, when their rows were suppressed already.
             for source in LINE_FORMATS:
                 found += (
                     f" union select message_id from (select distinct message_id from {self.rows(source)}"
-                    f" where message_id not in (0) and message_id < {PSEUDONYM_FROM})"
-                    f" where mark_of('{MESSAGE}', message_id::varchar) in"
-                    f" (select mark from erased_marks where kind = '{MESSAGE}')"
+                    f" where message_id not in (0) and message_id < {PSEUDONYM_FROM}"
+                    " and message_id not in (select message_id from message_owners anti join subject_recipient_ids"
+                    f" using (recipient_id) where recipient_id <> 0 and recipient_id < {PSEUDONYM_FROM}))"
+                    f" where {is_marked_sql(MESSAGE, 'message_id::varchar')}"
                 )
         self._table("subject_message_ids", f"select message_id from ({found}) where message_id < {PSEUDONYM_FROM}")
         self.identifiers.message_ids = self._values("select message_id from subject_message_ids")
@@ -179,13 +196,19 @@ class Subject:
             "message_id in (select message_id from subject_message_ids)",
         )
         email, address = address_sql("email"), address_sql("address")
+        since = ""
+        if self._were_erased:
+            since = (
+                f" union all select address from (select distinct {address} as address from {self.rows('esp_events')}"
+                f" where message_id = 0 and recipient_id = 0) where {is_marked_sql(ADDRESS, 'address')}"
+            )
         self._table(
             "subject_addresses",
             f"select distinct address from (select {email} as address from {self.rows('recipients')} {own}"
             f" union all select {address} from {self.rows('messages')} where {is_own_message}"
             f" union all select {address} from {self.rows('messages')} {own}"
             f" union all select {address} from {self.rows('esp_events')} where {is_own_message}"
-            f" union all select {address} from {self.rows('esp_events')} {own}) where address is not null",
+            f" union all select {address} from {self.rows('esp_events')} {own}{since}) where address is not null",
         )
         candidates = "(select address from subject_addresses)"
         others = (
@@ -207,14 +230,23 @@ class Subject:
         self.identifiers.named |= {f"email={address}" for address in self.identifiers.addresses}
         self._table(
             "further_fields",
-            "select recipient_id, lower(entry.key) || '=' || entry.value as named from (select recipient_id,"
-            " unnest(map_entries(cast(cast(extra as json) as map(varchar, varchar)))) as entry"
-            f" from {self.rows('recipients')} where extra is not null)",
+            further_fields_sql(self.rows("recipients")),
         )
         own = "recipient_id in (select recipient_id from subject_recipient_ids)"
         self.identifiers.named |= self._values(
             f"select named from further_fields group by named having bool_and({own})"
         )
+        if self._were_erased:
+            pages = " union ".join(
+                f"select {named_sql('params')} as named from {self.rows(source)} where params ilike '%rcpid=%'"
+                for source in ("tracking_logs", "access_logs")
+            )
+            self.identifiers.named |= self._values(
+                f"select named from ({pages}) where named is not null and {is_marked_sql(NAMED, 'named')}"
+                f" and named not in (select named from further_fields where not {own} and named is not null)"
+                f" and named not in (select 'email=' || {address_sql('email')} from {self.rows('recipients')}"
+                f" where not {own} and email is not null)"
+            )
         self._con.execute(
             "create or replace temp table subject_named as select unnest(?::varchar[]) as named",
             [sorted(self.identifiers.named)],
@@ -235,6 +267,15 @@ class Subject:
                 f"select {visitor} from {rows} where {visitor} in (select visitor_id from visitors_shown)"
                 " and message_id in (select message_id from message_owners where message_id not in"
                 f" (select message_id from subject_message_ids) and recipient_id < {PSEUDONYM_FROM})"
+            )
+        if self._were_erased:
+            visitors = " union ".join(
+                f"select {visitor} as visitor_id from {self.rows(source)}"
+                for source in ("tracking_logs", "access_logs")
+            )
+            shown.append(
+                f"select visitor_id from ({visitors}) where visitor_id is not null"
+                f" and {is_marked_sql(VISITOR, 'visitor_id')}"
             )
         self._table(
             "visitors_shown",
@@ -270,7 +311,7 @@ class Subject:
                 f"(message_id = 0 and {named} in (select named from subject_named))",
             ]
         text = f"lower({TEXTS[source]})"
-        decoded = f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
+        decoded = _decoded(text)
         mentions = [f"regexp_matches({decoded}, {literal(pattern)})" for pattern in self.identifiers.patterns()]
         has_several = not LINE_FORMATS[source].gives_one_row
         told = [mention.replace("line, ", "") for mention in mentions] if has_several else []
@@ -319,10 +360,25 @@ class Subject:
             theirs.append("message_id in (select message_id from subject_message_ids)")
         self._table(f"subject_{name}", f"select part, row from {self.rows(name)} where {' or '.join(theirs)}")
 
+    def mentions(self) -> dict[str, int]:
+        """Reference rows that are about no recipient and mention them, by entity: a proof's label, a link."""
+        found = {}
+        for entity in REFERENCE_ENTITIES:
+            texts = [column.name for column in entity.columns if column.kind == "text"]
+            if entity in ENTITIES or not texts:
+                continue
+            text = f"lower(concat_ws(' ', {', '.join(map(identifier, texts))}, extra))"
+            patterns = self.identifiers.patterns()
+            found[entity.name] = self._con.execute(
+                f"select count(*) from (select {_decoded(text)} as text from {self.rows(entity.name)})"
+                f" where {' or '.join(f'regexp_matches(text, {literal(pattern)})' for pattern in patterns) or 'false'}"
+            ).fetchall()[0][0]
+        return {name: count for name, count in found.items() if count}
+
     def _set_aside(self) -> None:
         """Lines that could not be read, or came again, are found by what stands in their bytes."""
         text = r"lower(coalesce(try(decode(raw)), regexp_replace(raw::varchar, '\\x[0-9A-F]{2}', ' ', 'g')))"
-        decoded = f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
+        decoded = _decoded(text)
         addresses = {ip.lower() for ip in self.identifiers.ip_addresses}
         patterns = self.identifiers.patterns()
         patterns += [f"(?:^|[^0-9a-z.:])(?:{terms})(?:$|[^0-9a-z.:])" for terms in _alternatives(addresses)]
@@ -338,6 +394,11 @@ class Subject:
             f"select part, row, source, file_id, line_number from {rows}"
             " semi join mentioned using (file_id, line_number)",
         )
+
+
+def _decoded(text: str) -> str:
+    """SQL of a text of which a mail gateway may have escaped parts once or twice."""
+    return f"coalesce(try(url_decode(coalesce(try(url_decode({text})), {text}))), {text})"
 
 
 def line_text(source: str) -> str:

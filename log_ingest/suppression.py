@@ -10,12 +10,11 @@ erased there is no Suppression, and ingest does nothing of this.
 
 import contextlib
 import hashlib
-import hmac
 import os
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -37,10 +36,16 @@ MESSAGE, RECIPIENT, VISITOR, ADDRESS, NAMED = "message", "recipient", "visitor",
 """Kinds of marks of what tells a person. NAMED: how a web page names its visitor, as named_sql gives it."""
 _KEY_CHECK = ("key", "check")
 
+PSEUDONYM_FROM = 2**52
+"""Ids from here to twice as much stand for erased ones: beyond what platforms give out, exact as doubles."""
+
 _KEY_BYTES = 32
 _BLOCK_BYTES = 64
 _MARK_CHARACTERS = 32
-_TOKEN = re.compile(r"[0-9A-Za-z.!#$%&'*+/=?^_`{|}~-]+@[0-9A-Za-z.-]+|[0-9A-Za-z-]+")
+_ADDRESS = "[0-9A-Za-z.!#$%&'*+/=?^_`{|}~-]+@[0-9A-Za-z.-]+"
+_TOKEN = re.compile(f"{_ADDRESS}|[0-9A-Za-z-]+")
+_ID = r"-?\b(?:0[xX]|[g-zG-Z])?[0-9a-fA-F]{5,17}\b|\b[0-9]{18,20}\b"
+"""What may be an id; the letter before one may be a hexadecimal digit, too."""
 _UUID = "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 
@@ -48,7 +53,9 @@ class Key:
     """A secret of a warehouse, which keyed digests are made with: by default that of the marks."""
 
     def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+        block = secret.ljust(_BLOCK_BYTES, b"\0")
+        self._pads = tuple(bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+        self._inner, self._outer = map(hashlib.sha256, self._pads)
 
     @classmethod
     def load(cls, warehouse_dir: Path, name: str = KEY_NAME, why: str | None = None) -> "Key | None":
@@ -82,8 +89,11 @@ class Key:
         return key
 
     def mark(self, kind: str, value: str) -> tuple[str, str]:
-        digest = hmac.new(self._secret, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
-        return kind, digest[:_MARK_CHARACTERS]
+        # HMAC in its parts: the key's are the same for millions of values.
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{kind}:{value}".encode())
+        outer.update(inner.digest())
+        return kind, outer.hexdigest()[:_MARK_CHARACTERS]
 
     def check_mark(self) -> tuple[str, str]:
         """Tells whether marks were made with this key."""
@@ -91,8 +101,7 @@ class Key:
 
     def define_in(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make mark_of(kind, value), the same in SQL, of a connection."""
-        block = self._secret.ljust(_BLOCK_BYTES, b"\0")
-        inner, outer = (_blob(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
+        inner, outer = map(_blob, self._pads)
         con.execute(
             f"create or replace temp macro mark_of(kind, value) as left(sha256({outer} || unhex(sha256({inner}"
             f" || encode(kind || ':' || value)))), {_MARK_CHARACTERS})"
@@ -112,6 +121,8 @@ class Dropped:
     lines: Counter[int] = field(default_factory=Counter)
     cut: Counter[int] = field(default_factory=Counter)
     pointers: dict[str, list[int]] = field(default_factory=dict)
+    told: dict[str, set[str]] = field(default_factory=dict)
+    """By kind of mark: what the rows say of erased recipients besides what they were recognised by."""
 
 
 class Suppression:
@@ -141,6 +152,17 @@ class Suppression:
             raise IngestError(f"{warehouse_dir / KEY_NAME} is gone; restore it from a backup: {_WHY_IT_IS_NEEDED}")
         return cls(key, ledger, con)
 
+    def add(self, marks: Collection[tuple[str, str]]) -> None:
+        """Recognise by further marks from now on, which the ledger has by now."""
+        new = sorted(set(marks) - self._marks)
+        if new:
+            self._marks |= set(new)
+            self._kinds |= {kind for kind, _ in new}
+            self._con.execute(
+                "insert into erased_marks select unnest(?::varchar[]), unnest(?::varchar[])",
+                [[kind for kind, _ in new], [mark for _, mark in new]],
+            )
+
     def knows(self, kind: str, value: str) -> bool:
         return self.key.mark(kind, value) in self._marks
 
@@ -151,6 +173,7 @@ class Suppression:
         con = self._con
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
         con.execute("create or replace temp table suppressed (file_row_number bigint)")
+        told: dict[str, set[str]] = {}
         for kind, value in carried(source):
             if kind not in self._kinds:
                 continue
@@ -161,12 +184,20 @@ class Suppression:
                 f" (select mark from erased_marks where kind = {literal(kind)})"
             )
             if con.execute("select count(*) from bearing").fetchall()[0][0]:
+                for further, column in told_by(source, kind):
+                    found = con.execute(
+                        f"select distinct {column} from {part}"
+                        f" where {value} in (select value from bearing) and {column} is not null"
+                    ).fetchall()
+                    told.setdefault(further, set()).update(text for (text,) in found)
                 con.execute(
                     f"insert into suppressed select file_row_number from {part}"
                     f" where {value} in (select value from bearing)"
                     " and file_row_number not in (select file_row_number from suppressed)"
                 )
-        return take_out_in_place(con, path, source, options)
+        dropped = take_out_in_place(con, path, source, options)
+        dropped.told = told
+        return dropped
 
     # -- lines set aside
 
@@ -193,11 +224,12 @@ class Suppression:
         return any(self.knows(kind, value) for kind, value in _values_in(text))
 
     def drop_aside(self, path: Path, options: str) -> Counter[int]:
-        """Write a part of lines set aside anew without those that were erased before or hold the cookie of an erased
-        visitor. Returns how many were taken out, by file.
+        """Write a part of lines set aside anew without those that bear a mark: as bears_mark, but without ids of few
+        digits, which in any request are too often something else. Returns how many were taken out, by file.
         """
         con = self._con
         part = f"read_parquet({literal(str(path))}, file_row_number = true)"
+        self._find_tokens(part)
         con.execute(f"""
             create or replace temp table suppressed as
             select file_row_number, file_id from {part}
@@ -208,6 +240,8 @@ class Suppression:
                     unnest(regexp_extract_all(raw::varchar, '{_UUID}')) as visitor
                 from {part}
             ) where mark_of('{VISITOR}', lower(visitor)) in (select mark from erased_marks where kind = '{VISITOR}')
+            union
+            select file_row_number, file_id from tokens where token in (select token from bearing)
         """)
         found = Counter(dict(con.execute("select file_id, count(*) from suppressed group by all").fetchall()))
         if found:
@@ -219,21 +253,51 @@ class Suppression:
             draft.rename(path)
         return found
 
+    def _find_tokens(self, part: str) -> None:
+        """tokens: what may be an id or an address in lines, by line; bearing: those with a mark. Lines are many and
+        tokens few: each is looked at once.
+        """
+        con = self._con
+        text = "coalesce(try(decode(raw)), raw::varchar)"
+        once = f"coalesce(try(url_decode({text})), {text})"
+        plain = f"case when contains({text}, '%') then coalesce(try(url_decode({once})), {once}) else {text} end"
+        ids, addresses = literal(f"{_UUID}|{_ID}"), literal(_ADDRESS)
+        con.execute(f"""
+            create or replace temp table tokens as
+            with plain as (select file_row_number, file_id, {plain} as text from {part})
+            select file_row_number, file_id, token from (
+                -- Of what bounds words, this one counts as a letter.
+                select file_row_number, file_id, unnest(regexp_extract_all(replace(text, '_', ' '), {ids})) as token
+                from plain
+                union all
+                select file_row_number, file_id, unnest(regexp_extract_all(text, {addresses}))
+                from plain
+                where contains(text, '@')
+            ) where contains(token, '@') or length(token) < 36
+        """)
+        tokens = [token for (token,) in con.execute("select distinct token from tokens").fetchall()]
+        bearing = [
+            token
+            for token in tokens
+            if any(self.knows(*known) for text in {token, token.lstrip("-")} for known in _values_in(text))
+        ]
+        con.execute("create or replace temp table bearing as select unnest(?::varchar[]) as token", [bearing])
+
     # -- reference rows
 
     def find_rows(self, entity: ReferenceEntity, rows: str) -> list[tuple[int, str, int | None]]:
         """line_number, row_hash and, of a message, its id: of the rows that are about erased recipients."""
         names = {column.name for column in entity.columns}
-        kinds = [(RECIPIENT, "recipient_id")] * ("recipient_id" in names) + [(MESSAGE, "message_id")] * (
-            "message_id" in names
-        )
-        if not kinds:
+        conditions = []
+        if "recipient_id" in names:
+            conditions.append(is_marked_sql(RECIPIENT, "recipient_id::varchar"))
+        if "message_id" in names:
+            # A row that names a recipient is about that one: the message may be somebody else's by now.
+            names_nobody = "coalesce(recipient_id, 0) = 0 and " * ("recipient_id" in names)
+            conditions.append(names_nobody + is_marked_sql(MESSAGE, "message_id::varchar"))
+        if not conditions:
             return []
-        is_known = " or ".join(
-            f"mark_of({literal(kind)}, {column}::varchar) in"
-            f" (select mark from erased_marks where kind = {literal(kind)})"
-            for kind, column in kinds
-        )
+        is_known = " or ".join(f"({condition})" for condition in conditions)
         message = "message_id" if "message_id" in names else "null"
         return self._con.execute(
             f"select line_number, row_hash, {message} from {rows} where reason is null and ({is_known}) order by 1"
@@ -296,14 +360,37 @@ def carried(source: str) -> Sequence[tuple[str, str]]:
     return message, line, (VISITOR, "nullif(lower(visitor_id), '')"), (NAMED, named_sql("params"))
 
 
+def told_by(source: str, kind: str) -> Sequence[tuple[str, str]]:
+    """Kind and SQL of what a row of a line source that bears a mark of this kind tells further of the same person."""
+    if source == "esp_events":
+        message = (MESSAGE, "nullif(message_id, 0)::varchar")
+        address = (ADDRESS, address_sql("address"))
+        return {MESSAGE: [address], RECIPIENT: [message, address]}.get(kind, [])
+    return [(VISITOR, "nullif(lower(visitor_id), '')")] if kind in (MESSAGE, NAMED) else []
+
+
 def line_kind(source: str) -> str:
     """The kind of the marks of lines that nothing else tells. Of each source: for most there is none to look for."""
     return f"line {source}"
 
 
+def is_marked_sql(kind: str, value: str) -> str:
+    """SQL: whether a text bears a mark, on the connection of a Suppression."""
+    return f"mark_of({literal(kind)}, {value}) in (select mark from erased_marks where kind = {literal(kind)})"
+
+
 def address_sql(column: str) -> str:
     """SQL of an address for comparison; NULL where there is none. As dbt's macro address_key."""
     return f"nullif(lower(trim({column})), '')"
+
+
+def further_fields_sql(recipients: str) -> str:
+    """SQL of recipient_id and named, one row for each further column of landed rows of recipients."""
+    return (
+        "select recipient_id, lower(entry.key) || '=' || entry.value as named from (select recipient_id,"
+        " unnest(map_entries(cast(cast(extra as json) as map(varchar, varchar)))) as entry"
+        f" from {recipients} where extra is not null)"
+    )
 
 
 def named_sql(params: str) -> str:
@@ -339,7 +426,7 @@ def _values_in(text: str) -> Iterable[tuple[str, str]]:
                 yield MESSAGE, str(int(lower))
                 yield RECIPIENT, str(int(lower))
             # A link writes the letter of its content before the message.
-            for digits in (lower.removeprefix("0x"), lower[1:]):
+            for digits in (lower.removeprefix("0x"), lower[1:] if lower[0].isalpha() else ""):
                 if re.fullmatch("[0-9a-f]{5,16}", digits):
                     yield MESSAGE, str(int(digits, 16))
 

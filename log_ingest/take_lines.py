@@ -22,6 +22,7 @@ from log_ingest.framing import TERMINATORS, Block, Framer, unfit
 from log_ingest.identify import Identity, Siblings, identify, is_sealed, known_state
 from log_ingest.known_lines import KnownLines
 from log_ingest.landing import COPY_OPTIONS, Landing, Unit
+from log_ingest.late_marks import marks_of
 from log_ingest.ledger import Commit, Content, Ledger, PathState, Tally
 from log_ingest.part_lines import PartLines, Placed, gathered
 from log_ingest.progress import Progress
@@ -355,6 +356,8 @@ class LineIntake:
         return gone
 
     def _count_dropped(self, dropped: Dropped) -> int:
+        for kind, values in dropped.told.items():
+            self._told.setdefault(kind, set()).update(values)
         for file_id, count in dropped.lines.items():
             self._commit.takings[file_id].suppressed += count
         for file_id, count in (dropped.lines + dropped.cut).items():
@@ -448,6 +451,7 @@ class LineIntake:
         self._commit = Commit(self.source.name, self._run_id)
         self._aside = AsideRows(self.source.name)
         self._taken_back: list[SealedLine] = []
+        self._told: dict[str, set[str]] = {}
         self._batch_bytes = 0
         self._contents: dict[int, Content] = {}
         self._by_head: dict[str, dict[int, Content]] = {}
@@ -514,6 +518,8 @@ class LineIntake:
     def _close_batch(self) -> None:
         if self._landing.suppression is not None:
             self._aside.rows = self._landing.suppression.keep_aside(self._aside.rows, self._commit, self.source.name)
+        if self._told:
+            self._commit.marks |= marks_of(self._landing, self._told, self._unit)
         for aside in self._aside.rows:
             if aside.counts:
                 tally = self._commit.takings[aside.file_id]

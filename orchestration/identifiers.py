@@ -33,8 +33,7 @@ import duckdb
 
 from log_ingest.frozen import PREFIX
 from log_ingest.sqltext import identifier, literal
-from log_ingest.subject import PSEUDONYM_FROM
-from log_ingest.suppression import Key
+from log_ingest.suppression import PSEUDONYM_FROM, Key
 from orchestration.lineage import Edge, Table
 from orchestration.permissions import IDENTITIES as FILE
 from orchestration.sql_lint import personal

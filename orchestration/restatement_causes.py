@@ -17,7 +17,7 @@ from datetime import datetime
 import duckdb
 
 from log_ingest.sqltext import identifier, literal
-from log_ingest.subject import PSEUDONYM_FROM
+from log_ingest.suppression import PSEUDONYM_FROM
 from orchestration.lineage import Table
 from orchestration.row_changes import ChangedKeys
 

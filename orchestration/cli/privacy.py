@@ -46,6 +46,9 @@ def erase(recipients: tuple[int, ...], further: tuple[int, ...], dry_run: bool, 
             out.print("Files of the landing folder that hold their lines; the warehouse never writes there:")
             for name in report.files:
                 out.print(view.shown(f"  {name}", 400))
+        if report.mentions:
+            out.print("Reference rows about deliveries that mention them stay; correct them where they come from:")
+            out.print(view.table("", ("reference rows", "rows"), sorted(report.mentions.items())))
         if dry_run:
             return
         if privacy.is_pending(settings):

@@ -5,6 +5,7 @@ The whole way to the published version is in test_privacy.
 
 import gzip
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -210,6 +211,93 @@ def test_whoever_comes_again_is_suppressed_and_counted(taken: Path, landing: Pat
     assert (report.totals["tracking_logs"].suppressed, report.totals["tracking_logs"].accepted) == (1, 0)
 
 
+def test_an_older_extract_takes_no_message_away_from_whom_a_newer_one_names(taken: Path, landing: Path) -> None:
+    """A message of hers by an older row is Sam's by the newest, before and after she was erased."""
+
+    def extract(name: str, recipient: int, address: str, days: int) -> None:
+        reference(landing, "messages", messages((0x7A00_1009, DELIVERY, recipient, address))[-1:], name)
+        when = NOON + days * 86_400
+        os.utime(landing / "reference/messages" / name, (when, when))
+
+    extract("older.csv", ROBIN, HER_ADDRESS, 1)
+    extract("newer.csv", SAM, "sam@home.example", 2)
+    logs(landing, "redir5/sams.log", line(12, message=0x7A00_1009, visitor="0eeeeeee-5555-4555-8555-555555555555"))
+    ingest(landing, taken, run_id="reassigned")
+    erase(taken, [ROBIN], run_id="erasure")
+    # The older extract in another cut, the newest in the same file as an older row.
+    extract("older-again.csv", ROBIN, HER_OLD_ADDRESS, 0)
+    rows = messages((0x7A00_100A, DELIVERY, ROBIN, HER_ADDRESS), (0x7A00_100A, DELIVERY, SAM, "sam@home.example"))[-2:]
+    reference(landing, "messages", rows, "both.csv")
+    report = ingest(landing, taken, run_id="again")
+    assert (report.totals["messages"].suppressed, report.problems) == (2, [])
+    late = [line(13 + n, message=message) for n, message in enumerate((0x7A00_1009, 0x7A00_100A))]
+    logs(landing, "redir5/late.log", *late)
+    report = ingest(landing, taken, run_id="late")
+    assert (report.totals["tracking_logs"].accepted, report.totals["tracking_logs"].suppressed) == (2, 0)
+    sams = f"message_id in ({0x7A00_1009}, {0x7A00_100A}, {SAMS})"
+    before = rows_of(taken, "tracking_logs", sams)
+    assert len(before) == 4
+    assert erase(taken, [ROBIN], run_id="repeated").erasure is None
+    assert rows_of(taken, "tracking_logs", sams) == before
+
+
+def test_what_suppressed_lines_and_rows_tell_anew_is_recognised(taken: Path, landing: Path) -> None:
+    """A new cookie of hers, a new address, a new further field: what comes with nothing else, too."""
+    cookie, further_cookie = (f"0eeeeeee-{n}555-4555-8555-555555555555" for n in (5, 6))
+    new_address = "robin@locksley.example"
+    hers_now = {cookie, further_cookie, new_address, "crm-4799"}
+
+    def page(visitor: str, params: str = "tagid=home") -> str:
+        return request(f"/r/1?{params}", appended=f' "-" "uuid230={visitor}"')
+
+    def event(number: int) -> dict[str, object]:
+        return sendgrid("bounce", NOON + number, new_address, sg_message_id="m")
+
+    erase(taken, [ROBIN], run_id="erasure")
+    # Of her message: her new cookie, and one that Quinn's messages show, too.
+    late = [line(12 + n, message=ROBINS, visitor=visitor) for n, visitor in enumerate((cookie, QUINNS_VISITOR))]
+    logs(landing, "redir5/late.log", *late)
+    # Before the row that tells that it is her: lines are taken in first.
+    access_log(
+        landing,
+        "web/late.log",
+        page(cookie),
+        page(QUINNS_VISITOR),
+        page(further_cookie, "tagid=a&rcpid=crm%3Dcrm-4799"),
+    )
+    jsonl(landing, "sendgrid/late.jsonl", event(90))
+    rows = recipients()[:2]
+    rows[0] |= {"email": new_address, "crm": "crm-4799"}
+    reference(landing, "recipients", rows, "news.csv")
+    report = ingest(landing, taken, run_id="late")
+    hits, events = report.totals["access_logs"], report.totals["esp_events"]
+    assert (hits.suppressed, hits.accepted, events.accepted) == (1, 2, 1)
+    # From now on they are recognised, and what had come before is found.
+    access_log(
+        landing,
+        "web/later.log",
+        page(QUINNS_VISITOR, "tagid=b"),
+        page("0fffffff-6666-4666-8666-666666666666", "tagid=c&rcpid=crm%3Dcrm-4799"),
+    )
+    access_log(landing, "web/later-still.log", page("0fffffff-6666-4666-8666-666666666666", "tagid=e"))
+    jsonl(landing, "sendgrid/later.jsonl", event(91))
+    report = ingest(landing, taken, run_id="later")
+    hits, events = report.totals["access_logs"], report.totals["esp_events"]
+    assert (hits.suppressed, events.suppressed, events.accepted) == (1, 1, 0)
+    access_log(landing, "web/last.log", page("0fffffff-6666-4666-8666-666666666666", "tagid=f"))
+    assert ingest(landing, taken, run_id="last").totals["access_logs"].suppressed == 1
+    quinns = rows_of(taken, "access_logs", f"visitor_id = '{QUINNS_VISITOR}'")
+    assert len(quinns) == 2
+    # Somebody else's export has nothing of it.
+    assert not [word for word in hers_now if word in json.dumps(export(taken, QUINN))]
+    again = erase(taken, [ROBIN], run_id="repeated")
+    assert {name: count for name, count in again.counts.items() if count} == {"access_logs": 2, "esp_events": 1}
+    assert places_of(taken, HERS | hers_now) == []
+    assert rows_of(taken, "access_logs", f"visitor_id = '{QUINNS_VISITOR}'") == quinns
+    assert_accounted(taken)
+    assert_rerun_changes_nothing(landing, taken)
+
+
 def test_a_visitor_shared_with_somebody_goes_with_the_last_of_them(taken: Path) -> None:
     erase(taken, [ROBIN], run_id="one")
     assert places_of(taken, {SHARED_VISITOR, QUINNS_VISITOR})
@@ -253,6 +341,73 @@ def test_an_erasure_that_fails_says_whether_it_is_recorded(
     assert places_of(taken, HERS) == []
 
 
+def test_what_rows_of_others_say_of_her_is_replaced(taken: Path, landing: Path) -> None:
+    """Whatever field it stands in; what stands for it is equal where it was, so that counts stay."""
+    address, escaped = HER_ADDRESS, HER_ADDRESS.replace("@", "%40")
+    told = (
+        *(f"rcpid=login%3D{escaped}", f"rcpid={escaped}", f"rcpid=email%253D{escaped.replace('%', '%25')}"),
+        *(f"rcpid=number%3D{ROBIN}", f"rcpid={ROBIN}", f"article={escaped}", f"article={address}"),
+    )
+    pages = [f"/r/1?tagid=home&{params}" for params in told]
+    pages += [f"/r/1?tagid={address}", f"/r/1?tagid={escaped}%7Cw%7Cfolder", "/r/1?tagid=home&rcpid=crm%3Dcrm-4713"]
+    # A number of something else, beside what names her.
+    pages += [f"/r/1?tagid=order&amount={ROBIN}&article={address}"]
+    agent = f"OthersBot/1.0 ({HER_ADDRESS})"
+    access_log(
+        landing,
+        "web/pages.log",
+        *(request(page, appended=f' "-" "uuid230={QUINNS_VISITOR}"') for page in pages),
+        hit(SAMS, OTHER_DELIVERY, 1, agent=agent),
+    )
+    logs(landing, "redir5/agent.log", line(12, message=SAMS, delivery=OTHER_DELIVERY, agent=agent))
+    reference(
+        landing,
+        "tracked_urls",
+        [{"url_id": 5, "delivery_id": 0, "url_type": 1, "source_url": f"https://Shop.example/p/{ROBIN}"}],
+    )
+    said = {"message_id": str(SAMS), "url": "https://shop.example/"}
+    clicks = [
+        sendgrid("click", NOON + n, "sam@home.example", **{**said, **further})
+        for n, further in enumerate(
+            (
+                {"url": f"https://shop.example/u/{address}?x=1"},
+                {"url": f"https://shop.example/v/{escaped}#top"},
+                {"url": f"https://shop.example/#{address}"},
+                {"url": f"https://shop.example/p/{ROBIN}"},
+                {"useragent": agent},
+                {"sg_message_id": address},
+            ),
+            20,
+        )
+    ]
+    jsonl(landing, "sendgrid/clicks.jsonl", *([click] for click in clicks))
+    assert ingest(landing, taken, run_id="told").problems == []
+    shape = (
+        f"select count(*), count(distinct tag), count(distinct visitor_id) from {landed(taken, 'access_logs')}",
+        f"select count(distinct user_agent) from {landed(taken, 'access_logs')} where message_id = {SAMS}",
+        f"select count(*), count(distinct split_part(split_part(url, '?', 1), '#', 1)), count(distinct user_agent),"
+        f" count(distinct provider_message_id) from {landed(taken, 'esp_events')} where message_id = {SAMS}",
+        f"select split_part(tag, '|', 2), count(*) from {landed(taken, 'access_logs')} group by 1 order by 1",
+        f"select count(distinct regexp_extract(params, 'article=([^&]*)', 1)) > 1 from {landed(taken, 'access_logs')}",
+    )
+    before = [query(sql) for sql in shape]
+    # What stays, because it is about no recipient, is named.
+    assert erase(taken, [ROBIN], run_id="erasure").mentions == {"tracked_urls": 1}
+    assert [query(sql) for sql in shape] == before
+    # A link that everybody gets, and what an order came to, are numbers like hers.
+    assert places_of(taken, (HERS - {str(ROBIN)}) | {escaped}) == []
+    hits = landed(taken, "access_logs")
+    assert query(f"select count(*) from {hits} where params like '%rcpid=0%'") == [(5,)]
+    assert query(f"select count(*) from {hits} where params like '%rcpid=crm%3Dcrm-4713'") == [(1,)]
+    assert query(f"select count(*) from {hits} where params like '%amount={ROBIN}&article=%'") == [(1,)]
+    assert query(f"select distinct regexp_replace(url, '[0-9a-f]{{16}}', '…') from {landed(taken, 'esp_events')}"
+                 f" where message_id = {SAMS} and url is not null order by 1") == [
+        *(("https://shop.example/",), ("https://shop.example/#…",), (f"https://shop.example/p/{ROBIN}",)),
+        *(("https://shop.example/u/…",), ("https://shop.example/v/…#top",)),
+    ]  # fmt: skip
+    assert len(query(f"select * from {landed(taken, 'user_agents')} where user_agent like 'erased (%'")) >= 2
+
+
 def test_what_she_is_recognised_by_is_keyed(taken: Path, landing: Path) -> None:
     erase(taken, [ROBIN], run_id="erasure")
     path = taken / KEY_NAME
@@ -288,6 +443,20 @@ def test_bytes_set_aside_are_recognised_however_they_are_escaped(taken: Path, la
     assert places_of(taken, HERS | {"robin.hood%40"}) == []
 
 
+def test_requests_for_anything_else_that_name_her_are_not_set_aside(taken: Path, landing: Path) -> None:
+    erase(taken, [ROBIN], run_id="erasure")
+    hers = (
+        *(f"/account?e={HER_ADDRESS}", f"/account?e={HER_ADDRESS.replace('@', '%2540')}", f"/account/{ROBIN}"),
+        *(f"/x?m={ROBINS:x}", f"/x?m=h{ROBINS:X}", f"/x?m=-{2**32 - ROBINS_SECOND}", f"/x?v={HER_VISITOR}"),
+    )
+    others = ("/logo.png", "/account?e=sam@home.example", f"/account/{SAM}", f"/x?m={SAMS:x}", "/a%zz", "/x?n=12")
+    access_log(landing, "web/further.log", *(request(target, status=200) for target in (*hers, *others)))
+    totals = ingest(landing, taken, run_id="further").totals["access_logs"]
+    assert (totals.suppressed, totals.not_tracking) == (len(hers), len(others))
+    assert places_of(taken, HERS | {"robin.hood%"}) == []
+    assert_accounted(taken)
+
+
 def test_everything_held_of_her_is_exported(taken: Path) -> None:
     found = json.loads(json.dumps(export(taken, ROBIN)))
     assert found["identifiers"]["message_ids"] == [ROBINS, ROBINS_SECOND]
@@ -320,6 +489,7 @@ def test_everything_held_of_her_is_exported(taken: Path) -> None:
         ("p1=Robin", None, ""),
         ("tagid=a&rcpid=email%3Drh%40old.example", 4711, "tagid=a&rcpid=recipient_id=4711"),
         ("tagid=a&rcpid=id%3D7", None, "tagid=a&rcpid=id%3D7"),
+        ("tagid=a&rcpid=crm%3D7", 0, "tagid=a&rcpid=0"),
         # Cut by the server at 64 characters: what comes last may lack its end, and is known by the length.
         ("tagid=order&name=Robinetta+Hoodwink+of+Sherwood+Forest&amount=12".ljust(64, "0"), None, None),
         ("tagid=order&amount=12&name=Robinetta+Hoodwink+of+Sherwood+Fores", None, "tagid=order&amount=12"),
