@@ -219,13 +219,9 @@ class RowChanges:
             self._db.execute(f"use {database}")
             self._db.execute(f"""
                 create or replace temp table in_{database} as
-                select distinct delivery_id, counted
-                from (
-                    select delivery_id, cast({count.distinct} as varchar) as counted
-                    from core.{count.fact}
-                    where delivery_id in (select delivery_id from temp.steps) and ({count.full})
-                )
-                where (delivery_id, counted) in (select (delivery_id, counted) from temp.steps)
+                select distinct delivery_id, cast({count.distinct} as varchar) as counted
+                from core.{count.fact}
+                where delivery_id in (select delivery_id from temp.steps) and ({count.full})
             """)
         self._db.execute("use memory")
         self._db.execute("""
