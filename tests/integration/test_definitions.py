@@ -705,13 +705,12 @@ def test_articles_that_come_back_are_no_impossible_count():
     """A machine brought back more than people bought: any request to a page may say so."""
     with duckdb.connect() as connection:
         connection.execute("create schema reports")
-        values = "1 as delivery_id, 0 as total_click_count, 1 as transaction_count, 0 as human_transaction_count"
-        articles = "-3 as article_count, 0 as human_article_count"
-        connection.execute(f"create table reports.rpt_tracking_indicators as select {values}, {articles}")
-        rules = marts.named_rules({"article_count": "BIGINT", "human_article_count": "BIGINT", "click_count": "BIGINT"})
-        assert [rule["rule"] for rule in rules] == ["click_count is not negative"]
-        columns = dict.fromkeys(("transaction_count", "human_transaction_count", "article_count"), "INTEGER")
-        assert list(marts.human_derived(columns)) == ["machine_part_of_transaction_count"]
+        connection.execute(
+            "create table reports.rpt_tracking_indicators as select 1 as delivery_id, 5 as recipient_open_count,"
+            " 2 as recipient_click_count, 6 as total_click_count, 0.4 as raw_reactivity, 0.4 as estimated_reactivity,"
+            " -3 as article_count, 0 as human_article_count"
+        )
+        assert marts.run_mart_suite(connection, suites.load("mart_tracking_indicators")).passed
 
 
 def test_warnings_do_not_become_errors_and_hostile_rows_stay_inert():
