@@ -10,6 +10,7 @@ erased there is no Suppression, and ingest does nothing of this.
 
 import contextlib
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -53,9 +54,8 @@ class Key:
     """A secret of a warehouse, which keyed digests are made with: by default that of the marks."""
 
     def __init__(self, secret: bytes) -> None:
-        block = secret.ljust(_BLOCK_BYTES, b"\0")
-        self._pads = tuple(bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
-        self._inner, self._outer = map(hashlib.sha256, self._pads)
+        self._secret = secret
+        self._hmac = hmac.new(secret, digestmod="sha256")
 
     @classmethod
     def load(cls, warehouse_dir: Path, name: str = KEY_NAME, why: str | None = None) -> "Key | None":
@@ -89,11 +89,9 @@ class Key:
         return key
 
     def mark(self, kind: str, value: str) -> tuple[str, str]:
-        # HMAC in its parts: the key's are the same for millions of values.
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(f"{kind}:{value}".encode())
-        outer.update(inner.digest())
-        return kind, outer.hexdigest()[:_MARK_CHARACTERS]
+        digest = self._hmac.copy()  # a copy costs less than the key anew, of millions of values
+        digest.update(f"{kind}:{value}".encode())
+        return kind, digest.hexdigest()[:_MARK_CHARACTERS]
 
     def check_mark(self) -> tuple[str, str]:
         """Tells whether marks were made with this key."""
@@ -101,7 +99,8 @@ class Key:
 
     def define_in(self, con: duckdb.DuckDBPyConnection) -> None:
         """Make mark_of(kind, value), the same in SQL, of a connection."""
-        inner, outer = map(_blob, self._pads)
+        block = self._secret.ljust(_BLOCK_BYTES, b"\0")
+        inner, outer = (_blob(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
         con.execute(
             f"create or replace temp macro mark_of(kind, value) as left(sha256({outer} || unhex(sha256({inner}"
             f" || encode(kind || ':' || value)))), {_MARK_CHARACTERS})"
