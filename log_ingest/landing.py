@@ -108,14 +108,17 @@ class Landing:
         files = ", ".join(literal(str(self.root / path)) for path in paths)
         return f"read_parquet([{files}])"
 
-    def rows_of(self, source: str, unit: "Unit | None" = None) -> str:
-        """The SQL that reads all landed rows of a source, and those of a unit that is not committed yet."""
+    def rows_of(self, source: str, unit: "Unit | None" = None, *, places: bool = False) -> str:
+        """The SQL that reads all landed rows of a source, and those of a unit that is not committed yet. places: with
+        filename and file_row_number.
+        """
         paths = [str(self.root / row["path"]) for row in self._ledger.parts() if row["path"].startswith(f"{source}/")]
         paths.append(str(self.root / f"{source}/batch_id={EMPTY_BATCH}/part-0.parquet"))
         if unit is not None:
             paths += [str(unit.folder / source / part.path) for name, part in unit.parts if name == source]
         files = ", ".join(map(literal, paths))
-        return f"read_parquet([{files}], hive_partitioning = false, union_by_name = true)"
+        further = ", filename = true, file_row_number = true" if places else ""
+        return f"read_parquet([{files}], hive_partitioning = false, union_by_name = true{further})"
 
     def commit(self, unit: "Unit", commit: Commit) -> int | None:
         """Make the unit's parts and the ledger's rows exist. Returns the batch id; None where there was no row."""

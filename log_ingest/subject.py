@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from log_ingest.catalog import EMPTY_BATCH, LINE_SOURCES, REFERENCE_ENTITIES
+from log_ingest.catalog import LINE_SOURCES, REFERENCE_ENTITIES
 from log_ingest.formats.registry import LINE_FORMATS
 from log_ingest.formats.trackinglogd import LINE
 from log_ingest.landing import Landing
@@ -120,14 +120,10 @@ class Subject:
 
     def rows(self, source: str) -> str:
         """SQL of all landed rows of a source with part (the ledger's path) and row."""
-        paths = [row["path"] for row in self._ledger.parts() if row["path"].startswith(f"{source}/")]
-        paths.append(f"{source}/batch_id={EMPTY_BATCH}/part-0.parquet")
         below = len(str(self._landing.root)) + 2
-        files = ", ".join(literal(str(self._landing.root / path)) for path in paths)
         return (
             f"(select * exclude (filename, file_row_number), filename[{below}:] as part, file_row_number as row"
-            f" from read_parquet([{files}], filename = true, file_row_number = true, hive_partitioning = false,"
-            " union_by_name = true))"
+            f" from {self._landing.rows_of(source, places=True)})"
         )
 
     def count(self, source: str) -> int:
