@@ -699,8 +699,10 @@ _JOINS = {
 }
 
 
-def _when(condition: str, value: str, column: str) -> str:
-    return f"case when {condition} then {value} else stored.{column} end as {column}"
+def _when(condition: str, value: str, column: str, *others: tuple[str, str]) -> str:
+    """SQL of a column that stays as it is where no condition holds. others: conditions with their values."""
+    cases = " ".join(f"when {when} then {then}" for when, then in ((condition, value), *others))
+    return f"case {cases} else stored.{column} end as {column}"
 
 
 def _rewritten(source: str, columns: list[str]) -> str:
@@ -743,9 +745,7 @@ _LINE_REWRITES = {
             # Says so wherever the line is shown, and makes every line, and so every event's key, another one.
             _when(_AFFECTED, "'erased-' || uuid()::varchar", "log_id"),
             _when(f"{_AFFECTED} and map_messages.new is not null", "null", "message_id_text"),
-            _when(_FULL, "coalesce(map_ips.new, '')", "ip").replace(
-                "else stored.ip", f"when {_AFFECTED} then split_part(stored.ip, ',', 1) else stored.ip"
-            ),
+            _when(_FULL, "coalesce(map_ips.new, '')", "ip", (_AFFECTED, "split_part(stored.ip, ',', 1)")),
             _when(_AFFECTED, "null", "forwarded_for"),
             _when(_AFFECTED, "null", "extra"),
         ],
@@ -767,16 +767,15 @@ _LINE_REWRITES = {
             # Of several people in one line, the text is of all of them.
             _when(_NO_LINE.format("esp_events"), "null", "line"),
             _when(_FULL, "null", "provider_event_id"),
-            _when(_FULL, "null", "provider_message_id").replace(
-                "else stored.provider_message_id",
-                f"when {_TOLD} then coalesce(map_provider_ids.new, stored.provider_message_id)"
-                " else stored.provider_message_id",
+            _when(
+                *(_FULL, "null", "provider_message_id"),
+                (_TOLD, "coalesce(map_provider_ids.new, stored.provider_message_id)"),
             ),
             _when(_FULL, "coalesce(map_recipients.new, stored.recipient_id)", "recipient_id"),
             _when(_FULL, "map_addresses.new", "address"),
-            _when(_FULL, "resolved_links.url", "url").replace(
-                "else stored.url",
-                f"when {_TOLD} then coalesce(map_links.new, split_part(stored.url, '?', 1)) else stored.url",
+            _when(
+                *(_FULL, "resolved_links.url", "url"),
+                (_TOLD, "coalesce(map_links.new, split_part(stored.url, '?', 1))"),
             ),
             _when(_FULL, "map_ips.new", "ip"),
             _when(
