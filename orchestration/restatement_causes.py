@@ -194,16 +194,14 @@ class RowChanges:
             "create or replace temp table one_sided as from bits_in_former anti join bits_in_marts using (bits)"
         )
         self._db.execute("insert into one_sided from bits_in_marts anti join bits_in_former using (bits)")
-        found = "".join(
-            f" union select {key} from {database}.core.{count.fact} where {_IN_SCOPE}"
-            f" and hash({key}) in (select bits from one_sided)"
-            for database in ("former", "marts")
-            if one(self._db, "select count(*) from one_sided")
-        )
-        self._db.execute(
-            f"create or replace temp table looked_at as select {key} from old_{rows} union select {key} from new_{rows}"
-            + found
-        )
+        wanted = [f"select {key} from {side}_{rows}" for side in ("old", "new")]
+        if one(self._db, "select count(*) from one_sided"):
+            wanted += [
+                f"select {key} from {database}.core.{count.fact} where {_IN_SCOPE}"
+                f" and hash({key}) in (select bits from one_sided)"
+                for database in ("former", "marts")
+            ]
+        self._db.execute(f"create or replace temp table looked_at as {' union '.join(wanted)}")
         for database in ("former", "marts"):
             self._db.execute(
                 f"create or replace temp table counted_in_{database} as"
